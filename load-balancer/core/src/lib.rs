@@ -1,0 +1,29 @@
+//! The deciding half of Ballast: which backend gets the next request, and why.
+//!
+//! Pure by rule: only `std`, no I/O, no clock, no global, no lock, no logging, and no allocation in a pick. Time
+//! ([`Tick`]), randomness ([`Rng`]) and the request's key are arguments, so the proxy, the tests, the simulator and the
+//! benches all run this very code and a decision can be replayed from its inputs.
+//!
+//! Reading order: [`view`] (what a policy sees) → [`policy`] (how it picks) → [`load`] (what it learns) → the tables
+//! a view carries ([`alias`], [`wrr`], [`ring`], [`slots`]) → [`health`] (who may be picked at all).
+
+pub mod alias;
+pub mod estimate;
+pub mod hash;
+pub mod health;
+pub mod load;
+pub mod policy;
+pub mod retry;
+pub mod ring;
+pub mod rng;
+pub mod slots;
+pub mod tick;
+pub mod view;
+mod word;
+pub mod wrr;
+
+pub use load::{Load, Outcome, PoolLoad, Ticket};
+pub use policy::{Algorithm, Decision, NoPick, Pick, Policy, Tried};
+pub use rng::Rng;
+pub use tick::Tick;
+pub use view::{Member, View};

@@ -1,0 +1,28 @@
+//! One backend per key, with bounded loads: a backend that already holds more than c times its fair share of the requests
+//! in flight passes the key on to the next one on the ring (V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent hashing
+//! with bounded loads", SODA 2018). A hot key then spreads instead of sinking its backend.
+
+use super::Pick;
+use crate::hash::hash64;
+use crate::view::{Hashing, View};
+
+pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
+    if view.eligible().is_empty() {
+        return None;
+    }
+    let usable = |&i: &u32| view.usable(i, pick.tried);
+    match view.hashing() {
+        Hashing::Slots { table, pair } => table.walk(pair.request(pick.key)).find(usable),
+        Hashing::Ring { bound: None } => view.ring().walk(hash64(pick.key)).find(usable),
+        Hashing::Ring { bound: Some(bound) } => {
+            // ⌈c · (in flight + this one) · w / W⌉
+            let fair = bound * (view.pool().in_flight() + 1) as f32 / view.eligible_weight() as f32;
+            let walk = || view.ring().walk(hash64(pick.key)).filter(usable);
+            let has_room = |&i: &u32| {
+                let member = &view.members()[i as usize];
+                (member.load.in_flight() as f32) < (fair * member.weight as f32).ceil()
+            };
+            walk().find(has_room).or_else(|| walk().next())
+        }
+    }
+}

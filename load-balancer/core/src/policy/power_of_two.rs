@@ -1,0 +1,21 @@
+//! Two *distinct* draws in proportion to weight; the one with less pressure for its weight wins (M. Mitzenmacher, "The
+//! power of two choices in randomized load balancing", IEEE TPDS 2001). Drawing with replacement would hand the busiest
+//! backend a share of picks for ever: a quarter of them with two backends.
+
+use super::Pick;
+use crate::view::View;
+
+pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
+    let first = view.draw(pick.tried, pick.rng)?;
+    let mut seen = *pick.tried;
+    seen.insert(first);
+    let Some(second) = view.draw(&seen, pick.rng).filter(|&s| s != first) else {
+        return Some(first);
+    };
+    let cost = |i: u32| {
+        let member = &view.members()[i as usize];
+        member.load.pressure() / member.weight as f32
+    };
+    // On a tie the first draw stands: it was made by weight, so an idle pool is shared by weight.
+    Some(if cost(second) < cost(first) { second } else { first })
+}

@@ -1,0 +1,26 @@
+//! Backends in turn. One cursor for all workers, so the order holds over the whole process.
+
+use super::Pick;
+use crate::view::View;
+
+/// Turns a request may burn on members it has tried before it takes any other.
+const MAX_SKIPS: usize = super::MAX_TRIED;
+
+pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
+    in_turn(view, view.eligible(), pick)
+}
+
+/// The next of `order` that was not tried. A tried member's turn is spent, not saved up.
+pub(super) fn in_turn(view: &View, order: &[u32], pick: &mut Pick<'_>) -> Option<u32> {
+    let len = order.len() as u64;
+    if len == 0 {
+        return None;
+    }
+    for _ in 0..=MAX_SKIPS {
+        let i = order[(view.pool().next_turn() % len) as usize];
+        if !pick.tried.contains(i) {
+            return Some(i);
+        }
+    }
+    order.iter().copied().find(|&i| !pick.tried.contains(i))
+}

@@ -1,0 +1,8 @@
+//! Smooth weighted round robin: the table of [`crate::wrr`] read in turn.
+
+use super::{Pick, round_robin};
+use crate::view::View;
+
+pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
+    round_robin::in_turn(view, view.turns(), pick)
+}

@@ -1,0 +1,185 @@
+//! What a policy sees: the members of one pool, who may be picked, and the tables derived from both.
+//!
+//! A view is immutable; the control side builds a new one whenever membership, health or weights change. Only the
+//! [`Load`]s and the [`PoolLoad`] inside are live, and they are carried from view to view.
+
+use std::sync::Arc;
+
+use crate::alias::Alias;
+use crate::load::{Load, PoolLoad};
+use crate::ring::Ring;
+use crate::rng::Rng;
+use crate::slots::{HashPair, Slots};
+use crate::tick::Tick;
+use crate::{policy::Tried, wrr};
+
+/// One backend as a policy sees it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Hash of the backend's name: its identity on rings, equal on every balancer.
+    pub name_hash: u64,
+    /// The how-manieth backend this is since the pool began, from 1: the `i` of Φ(i, j).
+    pub ordinal: u32,
+    /// Configured weight, 1 or more.
+    pub weight: u32,
+    /// Whether it may be picked.
+    pub eligible: bool,
+    /// Its live numbers.
+    pub load: Arc<Load>,
+}
+
+/// How `consistent_hash` maps a key to a backend.
+#[derive(Clone)]
+pub enum Hashing {
+    /// The default ring; `bound` is c of bounded loads (1 + ε, at least 1), or `None` for a plain ring.
+    Ring {
+        /// No backend is given more than this times its fair share of the requests in flight.
+        bound: Option<f32>,
+    },
+    /// A slot table with its own hash pair.
+    Slots {
+        /// The filled table.
+        table: Arc<Slots>,
+        /// Its hash functions.
+        pair: Arc<dyn HashPair + Send + Sync>,
+    },
+}
+
+impl std::fmt::Debug for Hashing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Hashing::Ring { bound } => f.debug_struct("Ring").field("bound", bound).finish(),
+            Hashing::Slots { table, .. } => {
+                f.debug_struct("Slots").field("table", table).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
+/// An immutable picture of one pool.
+#[derive(Debug)]
+pub struct View {
+    members: Box<[Member]>,
+    eligible: Box<[u32]>,
+    eligible_weight: u64,
+    turns: Box<[u32]>,
+    draw: Alias,
+    ring: Arc<Ring>,
+    hashing: Hashing,
+    pool: Arc<PoolLoad>,
+}
+
+impl View {
+    /// Derives the tables. `ring` must have been built over the same `members` in the same order; it depends on
+    /// membership and weights only, so a change of health reuses it.
+    #[must_use]
+    pub fn new(members: Vec<Member>, pool: Arc<PoolLoad>, ring: Arc<Ring>, hashing: Hashing) -> Self {
+        let eligible: Box<[u32]> =
+            (0..members.len() as u32).filter(|&i| members[i as usize].eligible).collect();
+        let weights: Vec<u32> = eligible.iter().map(|&i| members[i as usize].weight).collect();
+        let turns = wrr::turns(&weights).iter().map(|&at| eligible[at as usize]).collect();
+        View {
+            eligible_weight: weights.iter().map(|&w| u64::from(w)).sum(),
+            draw: Alias::new(&weights),
+            members: members.into(),
+            eligible,
+            turns,
+            ring,
+            hashing,
+            pool,
+        }
+    }
+
+    /// A ring over these members with `points` points per unit of weight.
+    #[must_use]
+    pub fn ring_of(members: &[Member], points: u32) -> Arc<Ring> {
+        Arc::new(Ring::new(members.iter().map(|m| (m.name_hash, m.weight)), points))
+    }
+
+    /// All members, eligible or not. Decisions are positions in this slice.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Positions of the members that may be picked, in pool order.
+    #[must_use]
+    pub fn eligible(&self) -> &[u32] {
+        &self.eligible
+    }
+
+    /// Σ of the weights of the eligible members.
+    #[must_use]
+    pub fn eligible_weight(&self) -> u64 {
+        self.eligible_weight
+    }
+
+    /// One period of weighted round robin, as positions of members.
+    #[must_use]
+    pub fn turns(&self) -> &[u32] {
+        &self.turns
+    }
+
+    /// The ring over all members.
+    #[must_use]
+    pub fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// How `consistent_hash` works in this pool.
+    #[must_use]
+    pub fn hashing(&self) -> &Hashing {
+        &self.hashing
+    }
+
+    /// What the pool shares.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<PoolLoad> {
+        &self.pool
+    }
+
+    /// Whether member `i` may be picked by a request that has already tried `tried`.
+    #[must_use]
+    pub fn usable(&self, i: u32, tried: &Tried) -> bool {
+        self.members.get(i as usize).is_some_and(|m| m.eligible) && !tried.contains(i)
+    }
+
+    /// A member at random in proportion to weight, not one of `tried`. Redraws a few times, then scans, so that one
+    /// dominant weight cannot make it loop.
+    pub fn draw(&self, tried: &Tried, rng: &mut Rng) -> Option<u32> {
+        const REDRAWS: usize = 8;
+        for _ in 0..REDRAWS {
+            let i = self.eligible[self.draw.draw(rng)? as usize];
+            if !tried.contains(i) {
+                return Some(i);
+            }
+        }
+        let left = || self.eligible.iter().copied().filter(|&i| !tried.contains(i));
+        weighted(left(), |i| self.members[i as usize].weight, rng)
+    }
+
+    /// Brings all loads up to date with the passing of time. One caller, every 10–20 ms.
+    pub fn refresh(&self, now: Tick, scratch: &mut Vec<f32>) {
+        self.pool.settle(self.members.iter().map(|m| &*m.load), scratch);
+        for member in &self.members {
+            member.load.refresh(now, &self.pool);
+        }
+    }
+}
+
+/// One of `items` in proportion to `weight`, in two passes and without a table.
+pub(crate) fn weighted(
+    items: impl Iterator<Item = u32> + Clone,
+    weight: impl Fn(u32) -> u32,
+    rng: &mut Rng,
+) -> Option<u32> {
+    let total: u64 = items.clone().map(|i| u64::from(weight(i))).sum();
+    let mut left = ((u128::from(rng.next_u64()) * u128::from(total)) >> 64) as u64;
+    items.clone().find(|&i| match left.checked_sub(u64::from(weight(i))) {
+        None => true,
+        Some(rest) => {
+            left = rest;
+            false
+        }
+    })
+}
