@@ -1,10 +1,15 @@
-//! Flags, environment, and what is refused. Variables are passed in: tests do not touch the process's own.
+//! Flags, environment, and what is refused. The process's own variables are shut out; `tests/process.rs` sets some.
+
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches};
 
 use super::*;
 
 fn config(flags: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
+    let command = Args::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let matches = command.try_get_matches_from(std::iter::once(&"backend").chain(flags));
     let args =
-        Args::try_parse_from(std::iter::once(&"backend").chain(flags)).map_err(|error| error.to_string())?;
+        matches.and_then(|matches| Args::from_arg_matches(&matches)).map_err(|error| error.to_string())?;
     args.config(|name| env.iter().find_map(|(key, value)| (*key == name).then(|| (*value).to_owned())))
 }
 

@@ -160,4 +160,26 @@ mod tests {
         assert!(refusal(StatusCode::UNAUTHORIZED, "no").contains("REGISTER_TOKEN"));
         assert!(!refusal(StatusCode::BAD_REQUEST, &"x".repeat(5000)).contains(&"x".repeat(201)));
     }
+
+    #[tokio::test]
+    async fn ends_once_accepted() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let to = Url::parse(&format!("http://{address}/server_up")).unwrap();
+        let balancer = async {
+            for status in ["503 Service Unavailable", "200 OK"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = Vec::new();
+                while !request.ends_with(b"}") {
+                    assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+                }
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        // Both end: the one after its second answer, the other because of it.
+        tokio::join!(balancer, until_accepted(Register { to, ..register(None) }, address));
+    }
 }
