@@ -7,13 +7,18 @@
     reason = "a benchmark waits for time windows and polls processes it started"
 )]
 
+mod bench;
 mod tidy;
 mod workspace;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+/// Exit code when a program is missing, so that a script can tell it from a failure.
+const MISSING: u8 = 2;
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -27,21 +32,45 @@ struct Cli {
 enum Chore {
     /// Check the rules no compiler knows; print every violation
     Tidy,
+    /// Measure CPU per request beside HAProxy, nginx and a bare relay
+    Bench(bench::Options),
+    /// Part of `bench`: six trivial backends
+    #[command(hide = true)]
+    BenchBackends,
+    /// Part of `bench`: the bare relay
+    #[command(hide = true)]
+    BenchRelay {
+        port: u16,
+        #[arg(required = true)]
+        backends: Vec<SocketAddr>,
+    },
+    /// Part of `bench`: load in an open loop
+    #[command(hide = true)]
+    BenchLoad(bench::Plan),
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    match run(Cli::parse().chore) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            let missing = error.downcast_ref::<bench::Missing>().is_some();
+            if missing { ExitCode::from(MISSING) } else { ExitCode::FAILURE }
         }
     }
 }
 
-fn run(cli: Cli) -> Result<bool> {
-    match cli.chore {
-        Chore::Tidy => tidy::run(&workspace::root()?),
+fn run(chore: Chore) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match chore {
+        Chore::Tidy => return tidy::run(&workspace::root()?),
+        Chore::Bench(options) => runtime.block_on(bench::run(&options))?,
+        Chore::BenchBackends => runtime.block_on(bench::backends::serve())?,
+        Chore::BenchRelay { port, backends } => runtime.block_on(bench::relay::serve(port, backends))?,
+        Chore::BenchLoad(plan) => {
+            println!("{}", serde_json::to_string(&runtime.block_on(bench::steady::run(plan))?)?);
+        }
     }
+    Ok(true)
 }

@@ -6,7 +6,7 @@ use super::violation::Violation;
 /// Checks the first line of each file.
 pub(crate) fn check(tree: &Tree) -> Vec<Violation> {
     tree.sources()
-        .filter(|source| !source.text.strip_prefix("//! ").is_some_and(|head| !head.trim_start().is_empty()))
+        .filter(|source| source.text.strip_prefix("//! ").is_none_or(|head| head.trim().is_empty()))
         .map(|source| {
             Violation::new(&source.path, 1, "begin with a `//!` head: what it is, why, how it fails")
         })

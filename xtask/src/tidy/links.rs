@@ -100,11 +100,11 @@ mod tests {
     fn good_links_urls_anchors_and_code_are_fine() {
         assert_eq!(
             lines("[a](adr/001-x.md#decision) [b](adr) [c](../README.md \"t\") ![d](/img/c%20d.svg)"),
-            []
+            [0; 0]
         );
         assert_eq!(
             lines("[a](https://x.y/z) [b](#here) [c](mailto:a@b.c)\n```\n[d](no.md)\n```\n`[e](no.md)`"),
-            []
+            [0; 0]
         );
     }
 }

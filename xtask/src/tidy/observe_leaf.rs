@@ -127,12 +127,12 @@ mod tests {
                 "load-balancer/src/observe.rs",
                 "use crate::observe::log;\n#[cfg(test)] mod t { use super::*; }"
             ),
-            []
+            [0; 0]
         );
         assert_eq!(
             lines("load-balancer/src/observe/log.rs", "use super::wire;\nmod t { use super::super::wire; }"),
-            []
+            [0; 0]
         );
-        assert_eq!(lines("load-balancer/src/http.rs", "use crate::config;"), []);
+        assert_eq!(lines("load-balancer/src/http.rs", "use crate::config;"), [0; 0]);
     }
 }

@@ -1,0 +1,111 @@
+//! Six trivial backends in one process: any path answers 200 with 100 bytes, `/bytes/N` with N; keep-alive.
+//!
+//! They share the load generator's core, so they must cost little: one write per request, the answer made once.
+//! They print their ports on one line, then serve until ended.
+//! How it fails: a connection that sends what is not HTTP is closed.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::rc::Rc;
+
+use anyhow::Result;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::message;
+
+/// How many there are; PERFORMANCE's figures are for six.
+pub(crate) const COUNT: usize = 6;
+/// Bytes of an ordinary answer.
+pub(crate) const BODY: usize = 100;
+/// The longest answer: 16 MiB, so that a typing error in a path cannot fill memory.
+const BODY_MAX: usize = 16 << 20;
+/// Room for one read; a load generator's request has about 60 bytes, a proxy's a few hundred.
+const READ: usize = 4096;
+
+/// Answers by body size, made at first use.
+type Answers = Rc<RefCell<HashMap<usize, Rc<[u8]>>>>;
+
+/// Serves for ever.
+pub(crate) async fn serve() -> Result<()> {
+    let mut listeners = Vec::new();
+    let mut ports = Vec::new();
+    for _ in 0..COUNT {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        ports.push(listener.local_addr()?.port().to_string());
+        listeners.push(listener);
+    }
+    println!("{}", ports.join(" "));
+    let answers = Answers::default();
+    LocalSet::new()
+        .run_until(async move {
+            let mut accepting = JoinSet::new();
+            for listener in listeners {
+                accepting.spawn_local(accept(listener, Rc::clone(&answers)));
+            }
+            while accepting.join_next().await.is_some() {}
+        })
+        .await;
+    Ok(())
+}
+
+async fn accept(listener: TcpListener, answers: Answers) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::task::spawn_local(converse(stream, Rc::clone(&answers)));
+    }
+}
+
+async fn converse(mut stream: TcpStream, answers: Answers) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(READ);
+    loop {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        while let Some((head, path)) = message::request(&buffer)? {
+            let answer = answer(&answers, path);
+            let end = head.head + head.body;
+            while buffer.len() < end {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+            }
+            buffer.drain(..end);
+            stream.write_all(&answer).await?;
+        }
+    }
+}
+
+fn answer(answers: &Answers, path: &str) -> Rc<[u8]> {
+    let size = path.strip_prefix("/bytes/").and_then(|size| size.parse().ok()).unwrap_or(BODY).min(BODY_MAX);
+    let make = || {
+        let mut bytes =
+            format!("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {size}\r\n\r\n")
+                .into_bytes();
+        bytes.resize(bytes.len() + size, b'x');
+        bytes.into()
+    };
+    Rc::clone(answers.borrow_mut().entry(size).or_insert_with(make))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_sets_the_size_within_bounds() {
+        let answers = Answers::default();
+        let body = |path| {
+            let answer = answer(&answers, path);
+            message::response(&answer)
+                .unwrap()
+                .map(|(head, _)| (head.body, answer.len() - head.head))
+                .unwrap()
+        };
+        assert_eq!(body("/health"), (100, 100));
+        assert_eq!(body("/bytes/1024"), (1024, 1024));
+        assert_eq!(body("/bytes/99999999999"), (BODY_MAX, BODY_MAX));
+    }
+}

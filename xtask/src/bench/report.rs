@@ -1,0 +1,101 @@
+//! The result as files: a table to read (`.md`), a chart (`.svg`) and everything measured (`.json`).
+//!
+//! How it fails: nothing is overwritten; a second run of the same name gets a number.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::environment::Environment;
+use super::summary::{Row, Spread};
+use super::{Sample, Scenario, chart};
+
+/// Everything about a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) environment: Environment,
+    pub(crate) method: Vec<String>,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Report {
+    /// The table of every scenario.
+    pub(crate) fn tables(&self) -> String {
+        let mut out = String::new();
+        let mut last: Option<Scenario> = None;
+        for row in &self.rows {
+            if last != Some(row.scenario) {
+                let _ = write!(out, "\n## {}\n\n{HEAD}\n{RULER}\n", row.scenario);
+                last = Some(row.scenario);
+            }
+            let _ = writeln!(
+                out,
+                "| {:<7} | {:>5.2} ({:.2}–{:.2}) | {} | {} | {:>6.0} | {:>5.0} | {:>5.0} | {:>5.1} | {} |",
+                row.peer.name(),
+                row.cpu_us.median,
+                row.cpu_us.min,
+                row.cpu_us.max,
+                ratio(row.to_haproxy),
+                ratio(row.to_relay),
+                row.requests_per_s.median,
+                row.p50_us.median,
+                row.p99_us.median,
+                row.resident_mib,
+                row.errors,
+            );
+        }
+        out
+    }
+
+    fn markdown(&self, name: &str) -> String {
+        let environment = &self.environment;
+        let mut out = format!("# Benchmark of {}\n\n", environment.date);
+        let _ = writeln!(out, "![CPU per request]({name}.svg)");
+        out.push_str(&self.tables());
+        out.push_str(
+            "\nMedians over the rounds (least–most). Ratios are taken within each round.\n\n## How\n\n",
+        );
+        for line in &self.method {
+            let _ = writeln!(out, "- {line}");
+        }
+        out.push_str("\n## Where\n\n");
+        let _ = writeln!(out, "- Commit {}", environment.commit);
+        let _ =
+            writeln!(out, "- {}, {} cores, Linux {}", environment.cpu, environment.cores, environment.kernel);
+        let _ = writeln!(out, "- Load average before: {}", environment.load_average);
+        for (program, version) in &environment.versions {
+            let _ = writeln!(out, "- {program}: {version}");
+        }
+        let _ = writeln!(out, "\nEvery sample: [{name}.json]({name}.json).");
+        out
+    }
+
+    /// Writes the three files; their common path without extension.
+    pub(crate) fn save(&self, runs: &Path, name: &str) -> Result<PathBuf> {
+        let directory = runs.join(self.environment.slug());
+        std::fs::create_dir_all(&directory).with_context(|| format!("creating {}", directory.display()))?;
+        let names = std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-{number}")));
+        let free = names.into_iter().find(|name| !directory.join(format!("{name}.json")).exists());
+        let name = free.unwrap_or_else(|| name.to_owned());
+        let files = [
+            ("json", serde_json::to_string_pretty(self)? + "\n"),
+            ("svg", chart::svg(&self.rows)),
+            ("md", self.markdown(&name)),
+        ];
+        for (extension, text) in files {
+            let file = directory.join(format!("{name}.{extension}"));
+            std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        }
+        Ok(directory.join(name))
+    }
+}
+
+const HEAD: &str = "| proxy | CPU µs/request | × HAProxy | × relay (limit) | requests/s | p50 µs | p99 µs | RSS MiB | errors |";
+const RULER: &str = "|---|---|---|---|---|---|---|---|---|";
+
+fn ratio(spread: Option<Spread>) -> String {
+    spread.map_or_else(|| "–".to_owned(), |of| format!("{:.2} ({:.2}–{:.2})", of.median, of.min, of.max))
+}

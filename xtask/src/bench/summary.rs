@@ -1,0 +1,137 @@
+//! From samples to the table: medians, their spread, and ratios taken within each round.
+//!
+//! A ratio is that of two samples of the same round, minutes of noise apart at most; the table shows the median of
+//! those, not the ratio of medians, so that a machine that slows down between rounds slows both sides.
+
+use serde::Serialize;
+
+use super::peer::Peer;
+use super::{Sample, Scenario};
+
+/// Median, least and most of some figures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// `None` of none.
+    pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = figures.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        let (min, max) = (*sorted.first()?, *sorted.last()?);
+        let upper = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            sorted[upper]
+        } else {
+            f64::midpoint(sorted[upper - 1], sorted[upper])
+        };
+        Some(Self { median, min, max })
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) scenario: Scenario,
+    pub(crate) peer: Peer,
+    pub(crate) cpu_us: Spread,
+    pub(crate) cpu_stat_us: Spread,
+    pub(crate) to_haproxy: Option<Spread>,
+    pub(crate) to_relay: Option<Spread>,
+    pub(crate) requests_per_s: Spread,
+    pub(crate) p50_us: Spread,
+    pub(crate) p99_us: Spread,
+    pub(crate) resident_mib: f64,
+    pub(crate) errors: u64,
+}
+
+/// A row for each scenario and peer, in the order measured.
+pub(crate) fn rows(samples: &[Sample]) -> Vec<Row> {
+    let mut keys: Vec<(Scenario, Peer)> = Vec::new();
+    for sample in samples {
+        if !keys.contains(&(sample.scenario, sample.peer)) {
+            keys.push((sample.scenario, sample.peer));
+        }
+    }
+    keys.into_iter().filter_map(|(scenario, peer)| row(samples, scenario, peer)).collect()
+}
+
+fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
+    let of = |peer| samples.iter().filter(move |sample| sample.scenario == scenario && sample.peer == peer);
+    let spread = |figure: fn(&Sample) -> f64| Spread::of(of(peer).map(figure));
+    let ratio = |anchor| {
+        let pairs = of(peer)
+            .filter_map(|sample| Some((sample, of(anchor).find(|other| other.round == sample.round)?)));
+        Spread::of(pairs.map(|(sample, other)| sample.cpu_us() / other.cpu_us()))
+    };
+    Some(Row {
+        scenario,
+        peer,
+        cpu_us: spread(Sample::cpu_us)?,
+        cpu_stat_us: spread(|sample| sample.cpu_stat_us_per_request)?,
+        to_haproxy: ratio(Peer::Haproxy),
+        to_relay: ratio(Peer::Relay),
+        requests_per_s: spread(Sample::requests_per_s)?,
+        p50_us: spread(|sample| sample.load.p50_us as f64)?,
+        p99_us: spread(|sample| sample.load.p99_us as f64)?,
+        resident_mib: of(peer).map(|sample| sample.resident_kib).max().unwrap_or(0) as f64 / 1024.0,
+        errors: of(peer).map(|sample| sample.load.errors).sum(),
+    })
+}
+
+/// The figure that a share of all does not exceed, of sorted ones (nearest rank); nought of none.
+pub(crate) fn percentile(sorted: &[u64], share: f64) -> u64 {
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::load::Load;
+
+    fn sample(peer: Peer, round: u32, cpu: f64) -> Sample {
+        let load = Load { requests: 100, duration_us: 1_000_000, p50_us: 1, p90_us: 2, p99_us: 3, errors: 1 };
+        let scenario = Scenario { connections: 64, body: 100, rate: None };
+        Sample {
+            scenario,
+            peer,
+            round,
+            cpu_sched_us_per_request: Some(cpu),
+            cpu_stat_us_per_request: 0.0,
+            resident_kib: 2048,
+            load,
+        }
+    }
+
+    #[test]
+    fn the_ratio_is_taken_within_rounds() {
+        let samples = [
+            sample(Peer::Haproxy, 1, 10.0),
+            sample(Peer::Ours, 1, 9.0),
+            sample(Peer::Haproxy, 2, 20.0),
+            sample(Peer::Ours, 2, 18.0),
+            sample(Peer::Haproxy, 3, 30.0),
+            sample(Peer::Ours, 3, 30.0),
+        ];
+        let rows = rows(&samples);
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[1].to_haproxy, Some(Spread { median: 0.9, min: 0.9, max: 1.0 }));
+        assert_eq!(rows[1].cpu_us, Spread { median: 18.0, min: 9.0, max: 30.0 });
+        assert_eq!((rows[1].to_relay, rows[1].errors, rows[1].resident_mib), (None, 3, 2.0));
+    }
+
+    #[test]
+    fn medians_and_percentiles() {
+        assert_eq!(Spread::of([]), None);
+        assert_eq!(Spread::of([4.0, 1.0]).unwrap().median, 2.5);
+        let hundred: Vec<u64> = (1..=100).collect();
+        assert_eq!(
+            (percentile(&hundred, 0.5), percentile(&hundred, 0.99), percentile(&[], 0.5)),
+            (50, 99, 0)
+        );
+    }
+}
