@@ -20,6 +20,16 @@ async fn text(server: &Binary, path: &str) -> String {
     response.text().await.unwrap()
 }
 
+/// Besides the one that asks.
+async fn until_one_is_under_way(server: &Binary) {
+    let poll = async {
+        while !text(server, "/stats").await.contains("\"in_flight\":2") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, poll).await.unwrap();
+}
+
 #[tokio::test]
 async fn settings_come_from_the_environment_and_flags_win() {
     let env = [("SERVER_ID", "id"), ("NAME", "name"), ("REGION", "US"), ("PORT", "0"), ("FAULT", "1")];
@@ -50,9 +60,7 @@ async fn terminate_and_interrupt_end_it_well() {
 async fn a_request_under_way_is_answered_before_the_end() {
     let server = Binary::start(&mut command(&["--port", "0"]));
     let slow = tokio::spawn(client().get(format!("http://{}/bench500", server.address)).send());
-    while !text(&server, "/stats").await.contains("\"in_flight\":2") {
-        tokio::task::yield_now().await;
-    }
+    until_one_is_under_way(&server).await;
     server.signal(Signal::Term);
     assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!(server.ended().await.code(), Some(0));
@@ -76,9 +84,7 @@ async fn what_never_ends_is_cut_after_the_cap() {
     assert_eq!(fault.send().await.unwrap().status(), StatusCode::OK);
     let mut waiting = TcpStream::connect(&server.address).unwrap();
     waiting.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
-    while !text(&server, "/stats").await.contains("\"in_flight\":2") {
-        tokio::task::yield_now().await;
-    }
+    until_one_is_under_way(&server).await;
     server.signal(Signal::Term);
     let begun = tokio::time::Instant::now();
     assert_eq!(server.ended().await.code(), Some(0));
