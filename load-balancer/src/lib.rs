@@ -1,1 +1,204 @@
-//! Placeholder.
+//! Ballast: an HTTP load balancer that shows its reasons.
+//!
+//! [`start`] wires everything and is the page to read first. One control thread holds the single writer, the health checks
+//! and the admin listener; each worker thread serves clients on its own. They meet in the [`registry`] (snapshots one way)
+//! and in a channel of [`control::Event`]s (news the other way). A request's way: [`listener`] → [`http`] → [`forward`] →
+//! `lb_core` → [`forward`] → [`observe`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+mod demo;
+pub mod error;
+pub mod forward;
+pub mod hashing;
+pub mod http;
+pub mod listener;
+pub mod observe;
+pub mod registry;
+mod signals;
+pub mod worker;
+
+use admin::Admin;
+use clock::Clock;
+use config::Config;
+use control::Control;
+use observe::Metrics;
+use worker::Shared;
+
+/// Why the balancer could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error(
+        "{field} = \"{address}\": {source}; is another process using it? See `ss -ltnp`, or choose another port"
+    )]
+    Listen {
+        /// The field of the configuration.
+        field: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread or runtime could not be made.
+    #[error("starting a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The metric families collide.
+    #[error("registering metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running balancer. Dropping it does not stop it: call [`Running::stop`].
+pub struct Running {
+    /// Where clients connect.
+    pub traffic: SocketAddr,
+    /// Where operators connect.
+    pub admin: SocketAddr,
+    drain: watch::Sender<bool>,
+    workers: Vec<JoinHandle<()>>,
+    control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    metrics: Arc<Metrics>,
+}
+
+/// Starts the balancer: returns once it listens and every backend has been checked once.
+///
+/// # Errors
+/// Where an address is taken or a thread cannot be made. Nothing is left running then.
+pub fn start(config: Config) -> Result<Running, StartError> {
+    let config = Arc::new(config);
+    let clock = Clock::default();
+    let metrics = Arc::new(Metrics::new(&config.pool.name)?);
+    let (traffic, sockets) = listener::bind(config.listen.traffic, config.workers).map_err(|source| {
+        StartError::Listen { field: "listen.traffic", address: config.listen.traffic, source }
+    })?;
+    let (admin_address, mut admin_sockets) = listener::bind(config.listen.admin, 1).map_err(|source| {
+        StartError::Listen { field: "listen.admin", address: config.listen.admin, source }
+    })?;
+
+    let control = Control::new(&config, clock, &metrics);
+    let registry = control.registry();
+    let (drain, draining) = watch::channel(false);
+    let (events, inbox) = mpsc::unbounded_channel();
+    let (commands, mut mailboxes): (Vec<_>, Vec<_>) =
+        sockets.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let admin = admin::router(Admin {
+        metrics: Arc::clone(&metrics),
+        registry: Arc::clone(&registry),
+        clock,
+        workers: commands.into(),
+        draining: draining.clone(),
+    });
+
+    let (settled, settling) = watch::channel(false);
+    let (end, ended) = oneshot::channel();
+    let side = ControlSide { control, inbox, events: events.clone(), settled, admin: admin.clone(), ended };
+    let control_thread = side.spawn(admin_sockets.pop())?;
+    // Traffic that came before the first checks would find no eligible backend. The wait is bounded by the checks' timeout.
+    wait(settling)?;
+
+    metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
+    let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
+    let shared = Shared {
+        config,
+        clock,
+        registry,
+        metrics: Arc::clone(&metrics),
+        events,
+        draining,
+        admin,
+        connections,
+    };
+    let mut workers = Vec::new();
+    for (i, socket) in sockets.into_iter().enumerate() {
+        let (shared, mailbox) = (shared.clone(), mailboxes.remove(0));
+        workers.push(thread(format!("worker-{i}"), move || worker::run(shared, socket, mailbox))?);
+    }
+    tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
+    let control = Some((end, control_thread));
+    Ok(Running { traffic, admin: admin_address, drain, workers, control, metrics })
+}
+
+impl Running {
+    /// Stops accepting, lets requests in flight finish up to `timeouts.drain`, then ends every thread. Blocks.
+    pub fn stop(mut self) {
+        self.metrics.draining.with_label_values::<&str>(&[]).set(1);
+        // Receivers live as long as the workers: an error means they have ended already.
+        let _ = self.drain.send(true);
+        for worker in self.workers.drain(..) {
+            if worker.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+        if let Some((end, thread)) = self.control.take() {
+            let _ = end.send(());
+            if thread.join().is_err() {
+                tracing::error!("the control thread panicked");
+            }
+        }
+    }
+}
+
+/// What the control thread runs.
+struct ControlSide {
+    control: Control,
+    inbox: mpsc::UnboundedReceiver<control::Event>,
+    events: mpsc::UnboundedSender<control::Event>,
+    settled: watch::Sender<bool>,
+    admin: axum::Router,
+    ended: oneshot::Receiver<()>,
+}
+
+impl ControlSide {
+    fn spawn(self, socket: Option<std::net::TcpListener>) -> Result<JoinHandle<()>, StartError> {
+        Ok(thread("control".to_owned(), move || self.run(socket))?)
+    }
+
+    async fn run(self, socket: Option<std::net::TcpListener>) {
+        if let Some(listener) = socket.and_then(|s| tokio::net::TcpListener::from_std(s).ok()) {
+            let admin = self.admin;
+            tokio::task::spawn_local(async move {
+                if let Err(error) = axum::serve(listener, admin).await {
+                    tracing::error!(%error, "the admin listener ended");
+                }
+            });
+        }
+        tokio::select! {
+            () = self.control.run(self.inbox, self.events, self.settled) => {}
+            _ = self.ended => {}
+        }
+    }
+}
+
+/// A thread with a runtime of its own, running one future to its end.
+fn thread<F: Future<Output = ()>>(
+    name: String,
+    future: impl FnOnce() -> F + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(move || match runtime() {
+        Ok(runtime) => runtime.block_on(future()),
+        Err(error) => tracing::error!(%error, "a thread could not start its runtime"),
+    })
+}
+
+fn runtime() -> std::io::Result<LocalRuntime> {
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// Blocks until the first round of checks is done, or the control thread is gone.
+fn wait(mut settling: watch::Receiver<bool>) -> std::io::Result<()> {
+    runtime()?.block_on(async {
+        // An error means the control thread ended: the balancer then answers 503, visibly.
+        let _ = settling.wait_for(|&done| done).await;
+    });
+    Ok(())
+}

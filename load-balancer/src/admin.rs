@@ -1,0 +1,100 @@
+//! The operators' side: metrics and health, on its own listener, and on the traffic port where configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::Clock;
+use crate::control;
+use crate::observe::Metrics;
+use crate::registry::Registry;
+use crate::worker::Command;
+
+/// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
+const PATHS: [&str; 3] = ["/metrics", "/health", "/ready"];
+/// How long a scrape waits for the workers' buffers. A worker that is busier than that is up to a second behind.
+const FLUSH_WAIT: Duration = Duration::from_millis(250);
+/// What Prometheus 3 insists on.
+const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Whether a path belongs to the admin router.
+#[must_use]
+pub fn owns(path: &str) -> bool {
+    PATHS.contains(&path)
+}
+
+/// What the admin endpoints read.
+#[derive(Clone)]
+pub struct Admin {
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// The current snapshot.
+    pub registry: Arc<Registry>,
+    /// The one clock.
+    pub clock: Clock,
+    /// The way to each worker.
+    pub workers: Arc<[mpsc::UnboundedSender<Command>]>,
+    /// The order to stop has come.
+    pub draining: watch::Receiver<bool>,
+}
+
+/// The admin endpoints.
+pub fn router(admin: Admin) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(|| async { "OK" }))
+        .route("/ready", get(ready))
+        .with_state(admin)
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    admin.flush().await;
+    control::publish_loads(&admin.registry.load(), &admin.metrics, &admin.clock);
+    match admin.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// 200 while new requests are welcome: not draining, and at least one backend eligible.
+async fn ready(State(admin): State<Admin>) -> Response {
+    let eligible = admin.registry.load().view.eligible().len();
+    if *admin.draining.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
+    } else if eligible == 0 {
+        (StatusCode::SERVICE_UNAVAILABLE, "no eligible backend\n").into_response()
+    } else {
+        format!("ready: {eligible} eligible backends\n").into_response()
+    }
+}
+
+impl Admin {
+    /// Has every worker add its buffers to the shared families.
+    async fn flush(&self) {
+        let asked: Vec<_> = self
+            .workers
+            .iter()
+            .filter_map(|worker| {
+                let (done, answer) = oneshot::channel();
+                worker.send(Command::Flush(done)).ok().map(|()| answer)
+            })
+            .collect();
+        let all = async {
+            for answer in asked {
+                // A worker that has ended has flushed on its way out.
+                let _ = answer.await;
+            }
+        };
+        if tokio::time::timeout(FLUSH_WAIT, all).await.is_err() {
+            tracing::warn!(
+                "a worker did not flush its metrics in time: this scrape is up to a second behind"
+            );
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `load-balancer serve|check|demo`: what each does is in its help.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+use crate::demo;
+
+/// Exit code for a configuration with faults.
+const FAULTY: u8 = 2;
+
+#[derive(Parser)]
+#[command(
+    name = "load-balancer",
+    version,
+    about = "Ballast: an HTTP load balancer that shows its reasons",
+    after_help = "Any value of the file can be set by the environment: BALLAST_TIMEOUTS__CONNECT=3s is\n\
+                  connect in [timeouts]. Logs go to standard error; BALLAST_LOG=debug shows more.\n\n\
+                  Try it:  load-balancer demo\n\
+                           curl 'http://127.0.0.1:5000/?algo=least_connections'\n\
+                           curl http://127.0.0.1:5000/metrics"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Balance traffic as a configuration file says, until SIGTERM or Ctrl-C; then drain.
+    Serve {
+        /// The configuration file. The commented load-balancer/examples/ballast.toml has every key.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration file and the environment: every fault at once, exit code 2 if there is any.
+    Check {
+        /// The configuration file.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Start a balancer on 127.0.0.1:5000 with six backends on 5001–5006, all on this machine.
+    Demo {
+        /// The backend program.
+        #[arg(long, value_name = "FILE", help = "The backend program [default: beside this one]")]
+        backend: Option<PathBuf>,
+    },
+}
+
+/// Runs the command line.
+#[must_use]
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve { config } => with_config(&config, serve),
+        Command::Check { config } => with_config(&config, |config| {
+            say(&format!(
+                "the configuration is valid: {} backends, {}, {} workers",
+                config.pool.backends.len(),
+                config.pool.algorithm,
+                config.workers
+            ));
+            ExitCode::SUCCESS
+        }),
+        Command::Demo { backend } => {
+            logs("warn");
+            demo::run(backend)
+        }
+    }
+}
+
+fn with_config(path: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    let env = std::env::vars().filter(|(key, _)| key != LOG_VARIABLE);
+    match Config::load(path, env) {
+        Ok(config) => then(config),
+        Err(faults) => {
+            complain(&faults.to_string());
+            ExitCode::from(FAULTY)
+        }
+    }
+}
+
+fn serve(config: Config) -> ExitCode {
+    logs("info");
+    // Signals are caught before anything listens: an early SIGTERM must drain too.
+    let stop = match crate::signals::Stop::new() {
+        Ok(stop) => stop,
+        Err(error) => {
+            complain(&format!("signals cannot be caught: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match crate::start(config) {
+        Ok(running) => {
+            stop.wait();
+            tracing::info!("draining");
+            running.stop();
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The variable that sets the log level.
+const LOG_VARIABLE: &str = "BALLAST_LOG";
+
+fn logs(default: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env(LOG_VARIABLE)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// A line for people on standard output.
+#[expect(clippy::print_stdout, reason = "this is what the command line is for")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
+/// A line for people on standard error.
+pub(crate) fn complain(text: &str) {
+    eprintln!("{}", text.trim_end());
+}

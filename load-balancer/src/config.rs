@@ -1,0 +1,253 @@
+//! What the balancer was told: one TOML file, overlaid by the environment, refused with every fault at once.
+//!
+//! Two steps: [`raw`] is the shape of the file (any value, unknown keys kept), [`check`] turns it into a [`Config`] whose
+//! values need no further doubt. A fault names the field, the value and the remedy.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use lb_core::Algorithm;
+
+use crate::hashing::Preset;
+
+mod check;
+mod faults;
+mod raw;
+mod units;
+
+pub use faults::{Fault, Faults};
+
+/// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
+pub const ENV_PREFIX: &str = "BALLAST_";
+
+/// A validated configuration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Data-plane threads, 1 or more.
+    pub workers: usize,
+    /// Where to listen.
+    pub listen: Listen,
+    /// The backends and how to choose among them.
+    pub pool: Pool,
+    /// Who may choose the algorithm by `?algo=` or `x-lb-algo`, and ask for reasons by `x-lb-debug`.
+    pub choosers: Choosers,
+    /// What to believe about clients.
+    pub client: Client,
+    /// How `consistent_hash` works.
+    pub hash: Hash,
+    /// How long anything may take.
+    pub timeouts: Timeouts,
+    /// How much of anything is accepted.
+    pub limits: Limits,
+    /// When a failed attempt is repeated.
+    pub retry: Retry,
+    /// Active health checks; `None` takes every backend as up.
+    pub health: Option<HealthChecks>,
+    /// Whether `/metrics`, `/health` and `/ready` also answer on the traffic port, hiding backends' own.
+    pub control_on_traffic_port: bool,
+}
+
+/// Addresses to listen on. Port 0 takes a free one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// For clients.
+    pub traffic: SocketAddr,
+    /// For operators: metrics and health.
+    pub admin: SocketAddr,
+}
+
+/// One pool of backends.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pool {
+    /// The metric label `pool`.
+    pub name: String,
+    /// The algorithm of requests that do not choose.
+    pub algorithm: Algorithm,
+    /// In pool order; names are unique.
+    pub backends: Vec<Backend>,
+}
+
+/// One configured backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// Its identity in metrics, rings and logs.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// Its share, 1..=1000.
+    pub weight: u32,
+    /// The metric label `region`; empty where none was given.
+    pub region: String,
+}
+
+/// `host:port`; a host name is resolved at each new connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// An IP address and port.
+    Ip(SocketAddr),
+    /// A name and port.
+    Name(String, u16),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(a) => a.fmt(f),
+            Address::Name(host, port) => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Who may choose an algorithm per request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choosers {
+    /// Every client: for demos and labs, since it lets a client steer load.
+    Anyone,
+    /// Clients (by connection, not by header) in these networks.
+    Trusted(Vec<IpNet>),
+    /// Nobody.
+    Off,
+}
+
+impl Choosers {
+    /// Whether the peer at `ip` may choose.
+    #[must_use]
+    pub fn includes(&self, ip: std::net::IpAddr) -> bool {
+        match self {
+            Choosers::Anyone => true,
+            Choosers::Trusted(nets) => nets.iter().any(|net| net.contains(&ip)),
+            Choosers::Off => false,
+        }
+    }
+}
+
+/// What to believe about clients.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Client {
+    /// Proxies whose `X-Forwarded-*` and `Forwarded` are believed and extended. Others' are replaced.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether to send RFC 7239 `Forwarded` beside `X-Forwarded-*`.
+    pub forwarded: bool,
+}
+
+/// How `consistent_hash` works.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hash {
+    /// Ring and hash functions.
+    pub preset: Preset,
+    /// Points per unit of weight on the default ring.
+    pub points: u32,
+    /// c of bounded loads on the default ring; `None` for a plain ring.
+    pub bound: Option<f32>,
+    /// Where the key comes from: the first source that is present.
+    pub key: Vec<KeySource>,
+}
+
+/// Where a hash key may come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A query parameter.
+    Query(String),
+    /// A header, lower case.
+    Header(hyper::header::HeaderName),
+    /// A cookie.
+    Cookie(String),
+    /// The path without query.
+    Path,
+    /// The client's address: always present.
+    ClientAddr,
+}
+
+/// How long anything may take. `None` is for ever.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeouts {
+    /// To connect to a backend.
+    pub connect: Duration,
+    /// From the request sent to the response head.
+    pub first_byte: Option<Duration>,
+    /// The whole exchange, retries included; not for upgrades and event streams.
+    pub total: Option<Duration>,
+    /// To receive a request head.
+    pub request_head: Duration,
+    /// Between two pieces of a body, in either direction.
+    pub body_idle: Option<Duration>,
+    /// A client connection between requests.
+    pub client_idle: Duration,
+    /// A pooled connection to a backend between requests.
+    pub upstream_idle: Duration,
+    /// An upgraded connection (WebSocket) with no byte either way.
+    pub tunnel_idle: Option<Duration>,
+    /// For requests in flight when told to stop.
+    pub drain: Duration,
+}
+
+/// How much of anything is accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Client connections at once, over all workers.
+    pub connections: usize,
+    /// Bytes of a request's header names and values.
+    pub header_bytes: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// Bytes of a request target.
+    pub target_bytes: usize,
+    /// Bytes of a request body; `None` for any.
+    pub body_bytes: Option<u64>,
+    /// Idle connections kept to one backend, per worker.
+    pub upstream_idle: usize,
+}
+
+/// When a failed attempt is repeated, on another backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Retry {
+    /// Attempts beyond the first, 0..=7.
+    pub attempts: usize,
+    /// Retries allowed per request, on average.
+    pub budget_ratio: f64,
+    /// Retries a second that are always allowed.
+    pub budget_per_second: f64,
+}
+
+/// Active health checks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthChecks {
+    /// What to GET; 2xx passes.
+    pub path: String,
+    /// Between checks of a settled backend, ± 15 %.
+    pub interval: Duration,
+    /// Between checks while its state is in doubt.
+    pub edge_interval: Duration,
+    /// For one check.
+    pub timeout: Duration,
+    /// Passes in a row that bring a backend up.
+    pub rise: u32,
+    /// Failures in a row that take it down.
+    pub fall: u32,
+}
+
+impl Config {
+    /// Reads `path` and the environment.
+    ///
+    /// # Errors
+    /// All faults of both, or why the file could not be read.
+    pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Faults::one(&path.display().to_string(), "", format!("cannot be read: {e}")))?;
+        Config::parse(&text, env)
+    }
+
+    /// The same from the file's text.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn parse(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
+        check::check(&raw::Raw::read(text, env)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

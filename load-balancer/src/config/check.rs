@@ -1,0 +1,447 @@
+//! From any values to values without doubt. Every leaf is read even after a fault, so that all are reported.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use lb_core::Algorithm;
+use toml::Value;
+
+use super::{
+    Address, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits, Listen, Pool,
+    Retry, Timeouts, raw, units,
+};
+use crate::hashing::Preset;
+
+/// Longest name of a pool or backend: it becomes a metric label.
+const NAME_MAX: usize = 63;
+/// A day: anything longer is a mistyped unit.
+const LONGEST: Duration = Duration::from_secs(86_400);
+
+/// Validates everything.
+pub(super) fn check(raw: &raw::Raw) -> Result<Config, Faults> {
+    let mut c = Checker::default();
+    c.unknown("", &raw.unknown, raw::Raw::KEYS);
+    let config = Config {
+        workers: c.workers(raw),
+        listen: c.listen(&raw.listen),
+        pool: c.pool(&raw.pool),
+        choosers: c.choosers(&raw.algo),
+        client: c.client(&raw.client),
+        hash: c.hash(&raw.hash),
+        timeouts: c.timeouts(&raw.timeouts),
+        limits: c.limits(&raw.limits),
+        retry: c.retry(&raw.retry),
+        health: c.health(&raw.health),
+        control_on_traffic_port: c.control(&raw.control),
+    };
+    if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }
+}
+
+#[derive(Default)]
+struct Checker {
+    faults: Faults,
+}
+
+impl Checker {
+    fn workers(&mut self, raw: &raw::Raw) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        match self.int("workers", raw.workers.as_ref(), 0, 0, 1_024) {
+            0 => cores,
+            n => n as usize,
+        }
+    }
+
+    fn listen(&mut self, raw: &raw::Listen) -> Listen {
+        self.unknown("listen", &raw.unknown, raw::Listen::KEYS);
+        Listen {
+            traffic: self.socket("listen.traffic", raw.traffic.as_ref(), ([0, 0, 0, 0], 5000)),
+            admin: self.socket("listen.admin", raw.admin.as_ref(), ([127, 0, 0, 1], 9901)),
+        }
+    }
+
+    fn pool(&mut self, raw: &raw::Pool) -> Pool {
+        self.unknown("pool", &raw.unknown, raw::Pool::KEYS);
+        let name = self.name("pool.name", raw.name.as_ref(), "default");
+        let algorithm = self.text("pool.algorithm", raw.algorithm.as_ref(), Algorithm::default().name());
+        let algorithm = algorithm.parse().unwrap_or_else(|e| {
+            self.faults.add("pool.algorithm", &quoted(&algorithm), format!("is no algorithm; {e}"));
+            Algorithm::default()
+        });
+        if raw.backend.is_empty() {
+            self.faults.add(
+                "pool.backend",
+                "",
+                "no backend: add [[pool.backend]] with name = \"…\" and address = \"host:port\"",
+            );
+        }
+        let mut names = BTreeSet::new();
+        let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
+        Pool { name, algorithm, backends }
+    }
+
+    fn backend(&mut self, i: usize, raw: &raw::Backend, names: &mut BTreeSet<String>) -> Backend {
+        let at = |leaf: &str| format!("pool.backend[{i}].{leaf}");
+        self.unknown(&format!("pool.backend[{i}]"), &raw.unknown, raw::Backend::KEYS);
+        let name = self.name(&at("name"), raw.name.as_ref(), &format!("backend{}", i + 1));
+        if !names.insert(name.clone()) {
+            self.faults.add(&at("name"), &quoted(&name), "is used twice: names must be unique");
+        }
+        let address =
+            self.required_text(&at("address"), raw.address.as_ref(), "write address = \"host:port\"");
+        let address = address.and_then(|text| {
+            let parsed = address_of(&text);
+            if parsed.is_none() {
+                self.faults.add(&at("address"), &quoted(&text), "is not an address: write \"host:port\"");
+            }
+            parsed
+        });
+        Backend {
+            name,
+            address: address.unwrap_or(Address::Name(String::new(), 0)),
+            weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, 1_000) as u32,
+            region: self.text(&at("region"), raw.region.as_ref(), ""),
+        }
+    }
+
+    fn choosers(&mut self, raw: &raw::Algo) -> Choosers {
+        self.unknown("algo", &raw.unknown, raw::Algo::KEYS);
+        let trusted = self.nets("algo.trusted", raw.trusted.as_ref(), &["127.0.0.0/8", "::1/128"]);
+        let choice = self.text("algo.choosers", raw.choosers.as_ref(), "trusted");
+        match choice.as_str() {
+            "anyone" => Choosers::Anyone,
+            "trusted" => Choosers::Trusted(trusted),
+            "off" => Choosers::Off,
+            other => {
+                let remedy = "write \"anyone\", \"trusted\" (the networks in algo.trusted) or \"off\"";
+                self.faults.add("algo.choosers", &quoted(other), remedy);
+                Choosers::Off
+            }
+        }
+    }
+
+    fn client(&mut self, raw: &raw::Client) -> Client {
+        self.unknown("client", &raw.unknown, raw::Client::KEYS);
+        Client {
+            trusted_proxies: self.nets("client.trusted_proxies", raw.trusted_proxies.as_ref(), &[]),
+            forwarded: self.flag("client.forwarded", raw.forwarded.as_ref(), false),
+        }
+    }
+
+    fn hash(&mut self, raw: &raw::Hash) -> Hash {
+        self.unknown("hash", &raw.unknown, raw::Hash::KEYS);
+        let preset = self.text("hash.preset", raw.preset.as_ref(), "default");
+        let found = Preset::ALL.iter().find(|(name, _)| *name == preset);
+        if found.is_none() {
+            let names: Vec<_> = Preset::ALL.iter().map(|(name, _)| *name).collect();
+            self.faults.add("hash.preset", &quoted(&preset), format!("use one of: {}", names.join(", ")));
+        }
+        let bound = self.float("hash.bound", raw.bound.as_ref(), 1.25, 0.0, 100.0);
+        if bound > 0.0 && bound < 1.0 {
+            let remedy =
+                "a backend cannot be held below its fair share: write 0 (unbounded) or 1.05 and more";
+            self.faults.add("hash.bound", &bound.to_string(), remedy);
+        }
+        let keys = self.texts("hash.key", raw.key.as_ref(), &["query:request_id", "client_addr"]);
+        let mut key: Vec<KeySource> = Vec::new();
+        for text in keys {
+            match key_source(&text) {
+                Some(source) => key.push(source),
+                None => self.faults.add(
+                    "hash.key",
+                    &quoted(&text),
+                    "is no key source: use query:NAME, header:NAME, cookie:NAME, path or client_addr",
+                ),
+            }
+        }
+        Hash {
+            preset: found.map_or(Preset::Default, |(_, p)| *p),
+            points: self.int(
+                "hash.points",
+                raw.points.as_ref(),
+                i64::from(lb_core::ring::DEFAULT_POINTS),
+                1,
+                65_536,
+            ) as u32,
+            bound: (bound > 0.0).then_some(bound as f32),
+            key,
+        }
+    }
+
+    fn timeouts(&mut self, raw: &raw::Timeouts) -> Timeouts {
+        self.unknown("timeouts", &raw.unknown, raw::Timeouts::KEYS);
+        Timeouts {
+            connect: self.time("timeouts.connect", raw.connect.as_ref(), "2s"),
+            first_byte: self.time_or_off("timeouts.first_byte", raw.first_byte.as_ref(), "15s"),
+            total: self.time_or_off("timeouts.total", raw.total.as_ref(), "30s"),
+            request_head: self.time("timeouts.request_head", raw.request_head.as_ref(), "10s"),
+            body_idle: self.time_or_off("timeouts.body_idle", raw.body_idle.as_ref(), "30s"),
+            client_idle: self.time("timeouts.client_idle", raw.client_idle.as_ref(), "75s"),
+            upstream_idle: self.time("timeouts.upstream_idle", raw.upstream_idle.as_ref(), "60s"),
+            tunnel_idle: self.time_or_off("timeouts.tunnel_idle", raw.tunnel_idle.as_ref(), "1h"),
+            drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
+        }
+    }
+
+    fn limits(&mut self, raw: &raw::Limits) -> Limits {
+        self.unknown("limits", &raw.unknown, raw::Limits::KEYS);
+        let body = self.size("limits.body_bytes", raw.body_bytes.as_ref(), 1 << 20, 0, u64::MAX);
+        Limits {
+            connections: self.int("limits.connections", raw.connections.as_ref(), 10_000, 1, 10_000_000)
+                as usize,
+            header_bytes: self.size("limits.header_bytes", raw.header_bytes.as_ref(), 32 << 10, 256, 1 << 20)
+                as usize,
+            headers: self.int("limits.headers", raw.headers.as_ref(), 100, 1, 1_000) as usize,
+            target_bytes: self.size("limits.target_bytes", raw.target_bytes.as_ref(), 8 << 10, 64, 64 << 10)
+                as usize,
+            body_bytes: (body > 0).then_some(body),
+            upstream_idle: self.int("limits.upstream_idle", raw.upstream_idle.as_ref(), 64, 0, 100_000)
+                as usize,
+        }
+    }
+
+    fn retry(&mut self, raw: &raw::Retry) -> Retry {
+        self.unknown("retry", &raw.unknown, raw::Retry::KEYS);
+        let most = lb_core::policy::MAX_TRIED as i64 - 1;
+        Retry {
+            attempts: self.int("retry.attempts", raw.attempts.as_ref(), 1, 0, most) as usize,
+            budget_ratio: self.float("retry.budget_ratio", raw.budget_ratio.as_ref(), 0.2, 0.0, 1.0),
+            budget_per_second: self.float(
+                "retry.budget_per_second",
+                raw.budget_per_second.as_ref(),
+                3.0,
+                0.0,
+                1e6,
+            ),
+        }
+    }
+
+    fn health(&mut self, raw: &raw::Health) -> Option<HealthChecks> {
+        self.unknown("health", &raw.unknown, raw::Health::KEYS);
+        let path = self.text("health.path", raw.path.as_ref(), "/health");
+        if !path.starts_with('/') {
+            self.faults.add("health.path", &quoted(&path), "must begin with /");
+        }
+        let checks = HealthChecks {
+            path,
+            interval: self.time("health.interval", raw.interval.as_ref(), "5s"),
+            edge_interval: self.time("health.edge_interval", raw.edge_interval.as_ref(), "1s"),
+            timeout: self.time("health.timeout", raw.timeout.as_ref(), "2s"),
+            rise: self.int("health.rise", raw.rise.as_ref(), 2, 1, 100) as u32,
+            fall: self.int("health.fall", raw.fall.as_ref(), 3, 1, 100) as u32,
+        };
+        self.flag("health.enabled", raw.enabled.as_ref(), true).then_some(checks)
+    }
+
+    fn control(&mut self, raw: &raw::Control) -> bool {
+        self.unknown("control", &raw.unknown, raw::Control::KEYS);
+        self.flag("control.on_traffic_port", raw.on_traffic_port.as_ref(), false)
+    }
+}
+
+/// Leaves. Each returns a usable value even where it adds a fault, so that checking goes on.
+impl Checker {
+    fn unknown(&mut self, section: &str, found: &std::collections::BTreeMap<String, Value>, known: &[&str]) {
+        for (key, value) in found {
+            let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
+            self.faults.add(
+                &field,
+                &value.to_string(),
+                format!("is unknown here; known: {}", known.join(", ")),
+            );
+        }
+    }
+
+    fn text(&mut self, field: &str, value: Option<&Value>, default: &str) -> String {
+        match value {
+            None => default.to_owned(),
+            Some(Value::String(s)) => s.clone(),
+            Some(other) => {
+                self.faults.add(field, &other.to_string(), "must be a string in quotes");
+                default.to_owned()
+            }
+        }
+    }
+
+    fn required_text(&mut self, field: &str, value: Option<&Value>, remedy: &str) -> Option<String> {
+        if value.is_none() {
+            self.faults.add(field, "", format!("is missing: {remedy}"));
+            return None;
+        }
+        Some(self.text(field, value, ""))
+    }
+
+    fn texts(&mut self, field: &str, value: Option<&Value>, default: &[&str]) -> Vec<String> {
+        match value {
+            None => default.iter().map(|&s| s.to_owned()).collect(),
+            Some(Value::Array(items)) => items.iter().map(|v| self.text(field, Some(v), "")).collect(),
+            Some(other) => {
+                self.faults.add(field, &other.to_string(), "must be a list of strings: [\"…\", \"…\"]");
+                Vec::new()
+            }
+        }
+    }
+
+    fn nets(&mut self, field: &str, value: Option<&Value>, default: &[&str]) -> Vec<IpNet> {
+        let mut nets = Vec::new();
+        for text in self.texts(field, value, default) {
+            match text.parse::<IpNet>().or_else(|_| text.parse().map(|ip: std::net::IpAddr| ip.into())) {
+                Ok(net) => nets.push(net),
+                Err(_) => self.faults.add(
+                    field,
+                    &quoted(&text),
+                    "is no network: write \"10.0.0.0/8\" or an address",
+                ),
+            }
+        }
+        nets
+    }
+
+    fn name(&mut self, field: &str, value: Option<&Value>, default: &str) -> String {
+        let name = self.text(field, value, default);
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
+            let remedy = format!("must be 1 to {NAME_MAX} of a-z A-Z 0-9 - _ .");
+            self.faults.add(field, &quoted(&name), remedy);
+        }
+        name
+    }
+
+    fn socket(&mut self, field: &str, value: Option<&Value>, default: ([u8; 4], u16)) -> SocketAddr {
+        let default = SocketAddr::from(default);
+        let text = self.text(field, value, &default.to_string());
+        text.parse().unwrap_or_else(|_| {
+            self.faults.add(field, &quoted(&text), "must be an IP address and port, as \"127.0.0.1:5000\"");
+            default
+        })
+    }
+
+    fn flag(&mut self, field: &str, value: Option<&Value>, default: bool) -> bool {
+        match value {
+            None => default,
+            Some(Value::Boolean(b)) => *b,
+            Some(other) => {
+                self.faults.add(field, &other.to_string(), "must be true or false");
+                default
+            }
+        }
+    }
+
+    fn int(&mut self, field: &str, value: Option<&Value>, default: i64, least: i64, most: i64) -> i64 {
+        match value {
+            None => default,
+            Some(Value::Integer(n)) if (least..=most).contains(n) => *n,
+            Some(other) => {
+                self.faults.add(
+                    field,
+                    &other.to_string(),
+                    format!("must be a whole number from {least} to {most}"),
+                );
+                default
+            }
+        }
+    }
+
+    fn float(&mut self, field: &str, value: Option<&Value>, default: f64, least: f64, most: f64) -> f64 {
+        let found = match value {
+            None => return default,
+            Some(Value::Float(x)) => *x,
+            Some(Value::Integer(n)) => *n as f64,
+            Some(_) => f64::NAN,
+        };
+        if (least..=most).contains(&found) {
+            return found;
+        }
+        let text = value.map(Value::to_string).unwrap_or_default();
+        self.faults.add(field, &text, format!("must be a number from {least} to {most}"));
+        default
+    }
+
+    fn size(&mut self, field: &str, value: Option<&Value>, default: u64, least: u64, most: u64) -> u64 {
+        let found = match value {
+            None => return default,
+            Some(Value::Integer(n)) => u64::try_from(*n).ok(),
+            Some(Value::String(s)) => units::size(s),
+            Some(_) => None,
+        };
+        match found {
+            Some(n) if (least..=most).contains(&n) => n,
+            _ => {
+                let text = value.map(Value::to_string).unwrap_or_default();
+                let most = if most == u64::MAX { String::new() } else { format!(", at most {most} bytes") };
+                self.faults.add(
+                    field,
+                    &text,
+                    format!("must be a size like \"32KiB\", at least {least}{most}"),
+                );
+                default
+            }
+        }
+    }
+
+    fn time(&mut self, field: &str, value: Option<&Value>, default: &str) -> Duration {
+        match self.time_or_off(field, value, default) {
+            Some(time) => time,
+            None => {
+                let text = value.map(Value::to_string).unwrap_or_default();
+                // Already reported where it is no duration at all; here it is a plain zero.
+                if units::duration(value.and_then(Value::as_str).unwrap_or("0")).is_some() {
+                    self.faults.add(
+                        field,
+                        &text,
+                        format!("cannot be turned off: write a time like \"{default}\""),
+                    );
+                }
+                Duration::from_secs(1)
+            }
+        }
+    }
+
+    fn time_or_off(&mut self, field: &str, value: Option<&Value>, default: &str) -> Option<Duration> {
+        let text = match value {
+            None => default.to_owned(),
+            Some(Value::Integer(0)) => "0".to_owned(),
+            Some(Value::String(s)) => s.clone(),
+            Some(other) => other.to_string() + " without a unit",
+        };
+        match units::duration(&text) {
+            Some(time) if time <= LONGEST => (!time.is_zero()).then_some(time),
+            _ => {
+                let text = value.map(Value::to_string).unwrap_or_default();
+                let remedy = format!("must be a time like \"{default}\", \"250ms\" or \"2m\", at most 24h");
+                self.faults.add(field, &text, remedy);
+                None
+            }
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    Value::String(text.to_owned()).to_string()
+}
+
+fn key_source(text: &str) -> Option<KeySource> {
+    match text.split_once(':') {
+        None if text == "path" => Some(KeySource::Path),
+        None if text == "client_addr" => Some(KeySource::ClientAddr),
+        Some(("query", name)) if !name.is_empty() => Some(KeySource::Query(name.to_owned())),
+        Some(("cookie", name)) if !name.is_empty() => Some(KeySource::Cookie(name.to_owned())),
+        Some(("header", name)) => name.parse().ok().map(KeySource::Header),
+        _ => None,
+    }
+}
+
+/// `host:port`, with an optional `http://` in front and `/` behind, as people paste it.
+fn address_of(text: &str) -> Option<Address> {
+    let text = text.strip_prefix("http://").unwrap_or(text);
+    let text = text.strip_suffix('/').unwrap_or(text);
+    if let Ok(ip) = text.parse::<SocketAddr>() {
+        return (ip.port() > 0).then_some(Address::Ip(ip));
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let port: u16 = port.parse().ok()?;
+    let valid = port > 0 && !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
+    valid.then(|| Address::Name(host.to_owned(), port))
+}

@@ -1,0 +1,123 @@
+//! The shape of the file, before any value is judged: every leaf is any TOML value and unknown keys are kept, so that
+//! one pass can report all faults.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{ENV_PREFIX, Faults};
+
+type Leaf = Option<Value>;
+type Unknown = BTreeMap<String, Value>;
+
+/// Declares a section: its leaves, and a place for what does not belong there.
+macro_rules! section {
+    ($name:ident { $($leaf:ident),* $(,)? }) => {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        pub(super) struct $name {
+            $(pub(super) $leaf: Leaf,)*
+            #[serde(flatten)]
+            pub(super) unknown: Unknown,
+        }
+
+        impl $name {
+            /// The keys this section knows.
+            pub(super) const KEYS: &'static [&'static str] = &[$(stringify!($leaf)),*];
+        }
+    };
+}
+
+section!(Listen { traffic, admin });
+section!(Backend { name, address, weight, region });
+section!(Algo { choosers, trusted });
+section!(Client { trusted_proxies, forwarded });
+section!(Hash { preset, points, bound, key });
+section!(Timeouts {
+    connect,
+    first_byte,
+    total,
+    request_head,
+    body_idle,
+    client_idle,
+    upstream_idle,
+    tunnel_idle,
+    drain
+});
+section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
+section!(Retry { attempts, budget_ratio, budget_per_second });
+section!(Health { enabled, path, interval, edge_interval, timeout, rise, fall });
+section!(Control { on_traffic_port });
+
+/// The `[pool]` section with its `[[pool.backend]]` entries.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Pool {
+    pub(super) name: Leaf,
+    pub(super) algorithm: Leaf,
+    pub(super) backend: Vec<Backend>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Pool {
+    pub(super) const KEYS: &'static [&'static str] = &["name", "algorithm", "backend"];
+}
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Raw {
+    pub(super) workers: Leaf,
+    pub(super) listen: Listen,
+    pub(super) pool: Pool,
+    pub(super) algo: Algo,
+    pub(super) client: Client,
+    pub(super) hash: Hash,
+    pub(super) timeouts: Timeouts,
+    pub(super) limits: Limits,
+    pub(super) retry: Retry,
+    pub(super) health: Health,
+    pub(super) control: Control,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Raw {
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "workers", "listen", "pool", "algo", "client", "hash", "timeouts", "limits", "retry", "health",
+        "control",
+    ];
+
+    /// Parses the text and lays the environment over it.
+    pub(super) fn read(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Raw, Faults> {
+        let mut table: Table = text
+            .parse()
+            .map_err(|e: toml::de::Error| Faults::one("file", "", format!("is not TOML: {e}")))?;
+        for (key, value) in env {
+            if let Some(path) = key.strip_prefix(ENV_PREFIX) {
+                overlay(&mut table, &path.to_lowercase(), &value)
+                    .map_err(|remedy| Faults::one(&key, &value, remedy))?;
+            }
+        }
+        Value::Table(table).try_into().map_err(|e: toml::de::Error| {
+            Faults::one("file", "", format!("a section has the wrong shape: {}", e.message()))
+        })
+    }
+}
+
+/// Sets `a__b` to `value`, read as TOML where it is TOML (`3`, `true`, `["a"]`) and as a string otherwise.
+fn overlay(table: &mut Table, path: &str, value: &str) -> Result<(), String> {
+    let parsed = format!("v = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
+    let parsed = parsed.unwrap_or_else(|| Value::String(value.to_owned()));
+    let mut levels: Vec<&str> = path.split("__").collect();
+    let leaf = levels.pop().unwrap_or_default().to_owned();
+    let mut at = table;
+    for level in levels {
+        let next = at.entry(level).or_insert_with(|| Value::Table(Table::new()));
+        at = next.as_table_mut().ok_or_else(|| format!("`{level}` is not a section"))?;
+    }
+    at.insert(leaf, parsed);
+    Ok(())
+}

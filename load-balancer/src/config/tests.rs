@@ -1,0 +1,99 @@
+//! The configuration as its users meet it: what is accepted, and what a refusal says.
+
+use std::time::Duration;
+
+use super::*;
+
+const LEAST: &str = "[[pool.backend]]\nname = \"a\"\naddress = \"127.0.0.1:1\"\n";
+
+fn parse(text: &str) -> Result<Config, Faults> {
+    Config::parse(text, std::iter::empty())
+}
+
+fn faults(text: &str) -> Vec<Fault> {
+    parse(text).unwrap_err().0
+}
+
+#[test]
+fn the_least_file_has_the_documented_defaults() {
+    let c = parse(LEAST).unwrap();
+    assert_eq!(c.listen.admin.to_string(), "127.0.0.1:9901", "admin stays on loopback unless told");
+    assert_eq!(c.pool.algorithm, Algorithm::Adaptive);
+    assert_eq!(c.timeouts.connect, Duration::from_secs(2));
+    assert_eq!(c.timeouts.total, Some(Duration::from_secs(30)));
+    assert_eq!(c.limits.body_bytes, Some(1 << 20));
+    assert_eq!((c.limits.headers, c.limits.header_bytes), (100, 32 << 10));
+    assert_eq!(c.health.as_ref().unwrap().fall, 3);
+    assert!(matches!(c.choosers, Choosers::Trusted(_)) && !c.control_on_traffic_port);
+    assert!(c.workers >= 1);
+}
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let found = faults(
+        "workers = -1\ncolour = 1\n[listen]\ntraffic = \"here\"\n[timeouts]\nconect = \"1s\"\ntotal = 5\nconnect = \"0\"\n\
+         [pool]\nalgorithm = \"fastest\"\n[[pool.backend]]\nname = \"a b\"\nweight = 0\n[hash]\nbound = 0.5\nkey = [\"body\"]\n\
+         [client]\ntrusted_proxies = [\"10/8\"]\n[limits]\nbody_bytes = \"lots\"\n",
+    );
+    let fields: Vec<&str> = found.iter().map(|f| f.field.as_str()).collect();
+    for expected in [
+        "workers",
+        "colour",
+        "listen.traffic",
+        "timeouts.conect",
+        "timeouts.total",
+        "timeouts.connect",
+        "pool.algorithm",
+        "pool.backend[0].name",
+        "pool.backend[0].weight",
+        "pool.backend[0].address",
+        "hash.bound",
+        "hash.key",
+        "client.trusted_proxies",
+        "limits.body_bytes",
+    ] {
+        assert_eq!(fields.iter().filter(|f| **f == expected).count(), 1, "{expected} in {fields:?}");
+    }
+    assert_eq!(fields.len(), 14, "{fields:?}");
+    let text = Faults(found).to_string();
+    assert!(
+        text.contains("pool.algorithm = \"fastest\": is no algorithm; use one of: round_robin"),
+        "{text}"
+    );
+    assert!(text.contains("timeouts.conect = \"1s\": is unknown here; known: connect"), "{text}");
+}
+
+#[test]
+fn no_backend_and_double_names_are_faults() {
+    assert_eq!(faults("")[0].field, "pool.backend");
+    assert!(faults(&format!("{LEAST}{LEAST}"))[0].remedy.contains("used twice"));
+    assert!(faults("[pool]\nbackend = 3")[0].remedy.contains("wrong shape"));
+    assert!(faults("= nonsense")[0].remedy.contains("not TOML"));
+}
+
+#[test]
+fn the_environment_wins_and_is_checked_like_the_file() {
+    let env = |k: &str, v: &str| {
+        vec![(k.to_owned(), v.to_owned()), ("PATH".to_owned(), "/bin".to_owned())].into_iter()
+    };
+    let c = Config::parse(LEAST, env("BALLAST_TIMEOUTS__CONNECT", "3s")).unwrap();
+    assert_eq!(c.timeouts.connect, Duration::from_secs(3));
+    let c = Config::parse(LEAST, env("BALLAST_CLIENT__TRUSTED_PROXIES", "[\"10.0.0.0/8\"]")).unwrap();
+    assert_eq!(c.client.trusted_proxies.len(), 1);
+    let c =
+        Config::parse("", env("BALLAST_POOL__BACKEND", "[{name = \"x\", address = \"web:80\"}]")).unwrap();
+    assert_eq!(c.pool.backends[0].address, Address::Name("web".to_owned(), 80));
+    let e = Config::parse(LEAST, env("BALLAST_TIMEOUTS__CONECT", "3s")).unwrap_err();
+    assert_eq!(e.0[0].field, "timeouts.conect");
+}
+
+#[test]
+fn addresses_as_people_paste_them() {
+    let with = |a: &str| parse(&format!("[[pool.backend]]\nname = \"a\"\naddress = \"{a}\"\n"));
+    for good in ["127.0.0.1:80", "[::1]:80", "web-1.local:8080", "http://server1:5000/"] {
+        assert!(with(good).is_ok(), "{good}");
+    }
+    for bad in ["", "web", ":80", "web:0", "web:99999", "a/b:80", "user@web:80", "https://web:443"] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,183 @@
+//! What the balancer answers when it cannot answer with a backend's words: one table of status, reason and retry.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use hyper::StatusCode;
+
+/// Why a request was not proxied, or not to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The request is malformed or asks for something that does not exist here.
+    BadRequest,
+    /// `?algo=` or `x-lb-algo` from a client that may not choose.
+    AlgorithmNotAllowed,
+    /// The method is not proxied (CONNECT, TRACE).
+    MethodNotAllowed,
+    /// The request did not arrive in time.
+    RequestTimeout,
+    /// The body exceeds `limits.body_bytes`.
+    BodyTooLarge,
+    /// The target exceeds `limits.target_bytes`.
+    TargetTooLong,
+    /// The head exceeds `limits.header_bytes` or `limits.headers`.
+    HeadersTooLarge,
+    /// No backend is eligible.
+    NoBackend,
+    /// A connection to the backend was refused or reset before it answered.
+    UpstreamConnect,
+    /// Connecting took longer than `timeouts.connect`.
+    UpstreamConnectTimeout,
+    /// The backend closed or broke the connection before its response head was complete.
+    UpstreamReset,
+    /// The backend's answer is not HTTP.
+    UpstreamProtocol,
+    /// No response head within `timeouts.first_byte`.
+    FirstByteTimeout,
+    /// The exchange took longer than `timeouts.total`.
+    TotalTimeout,
+    /// Something failed inside the balancer.
+    Internal,
+}
+
+/// A request's failure: its kind, and words for whoever has to mend it.
+#[derive(Debug, Clone)]
+pub struct ProxyError {
+    /// Which row of the table.
+    pub kind: Kind,
+    /// What to tell beyond the kind's own message; for a bad request this *is* the message.
+    pub detail: Cow<'static, str>,
+}
+
+impl ProxyError {
+    /// An error of `kind`, explained by `detail`.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        ProxyError { kind, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.reason(), self.detail)
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl Kind {
+    /// Every kind, for metrics that start at zero.
+    pub const ALL: [Kind; 15] = [
+        Kind::BadRequest,
+        Kind::AlgorithmNotAllowed,
+        Kind::MethodNotAllowed,
+        Kind::RequestTimeout,
+        Kind::BodyTooLarge,
+        Kind::TargetTooLong,
+        Kind::HeadersTooLarge,
+        Kind::NoBackend,
+        Kind::UpstreamConnect,
+        Kind::UpstreamConnectTimeout,
+        Kind::UpstreamReset,
+        Kind::UpstreamProtocol,
+        Kind::FirstByteTimeout,
+        Kind::TotalTimeout,
+        Kind::Internal,
+    ];
+
+    /// The status a client gets.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        self.row().0
+    }
+
+    /// The value of the metric label `reason`.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The `error` text of the JSON body; a bad request is told its own fault instead.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        self.row().2
+    }
+
+    /// Whether the balancer must close the client's connection after answering: what follows on it cannot be trusted,
+    /// or may be an endless body.
+    #[must_use]
+    pub const fn closes(self) -> bool {
+        matches!(
+            self,
+            Kind::RequestTimeout | Kind::BodyTooLarge | Kind::HeadersTooLarge | Kind::TargetTooLong
+        )
+    }
+
+    /// Whether the message is the detail itself, because the client can act on it.
+    #[must_use]
+    pub const fn tells_detail(self) -> bool {
+        matches!(
+            self,
+            Kind::BadRequest
+                | Kind::AlgorithmNotAllowed
+                | Kind::MethodNotAllowed
+                | Kind::BodyTooLarge
+                | Kind::TargetTooLong
+                | Kind::HeadersTooLarge
+        )
+    }
+
+    const fn row(self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Kind::AlgorithmNotAllowed => {
+                (StatusCode::FORBIDDEN, "algorithm_not_allowed", "Choosing the algorithm is not allowed")
+            }
+            Kind::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed")
+            }
+            Kind::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, "request_timeout", "Request timeout"),
+            Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "Body too large"),
+            Kind::TargetTooLong => (StatusCode::URI_TOO_LONG, "target_too_long", "Request target too long"),
+            Kind::HeadersTooLarge => (
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "headers_too_large",
+                "Request headers too large",
+            ),
+            Kind::NoBackend => (StatusCode::SERVICE_UNAVAILABLE, "no_backend", "No backend available"),
+            Kind::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Backend unreachable"),
+            Kind::UpstreamConnectTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Backend timeout")
+            }
+            Kind::UpstreamReset => {
+                (StatusCode::BAD_GATEWAY, "upstream_reset", "Backend closed the connection")
+            }
+            Kind::UpstreamProtocol => {
+                (StatusCode::BAD_GATEWAY, "upstream_protocol", "Backend sent an invalid response")
+            }
+            Kind::FirstByteTimeout => (StatusCode::GATEWAY_TIMEOUT, "first_byte_timeout", "Backend timeout"),
+            Kind::TotalTimeout => (StatusCode::GATEWAY_TIMEOUT, "total_timeout", "Backend timeout"),
+            Kind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_distinct_and_contracted_texts_hold() {
+        let reasons: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|k| k.reason()).collect();
+        assert_eq!(reasons.len(), Kind::ALL.len());
+        assert_eq!(
+            (Kind::NoBackend.status().as_u16(), Kind::NoBackend.message()),
+            (503, "No backend available")
+        );
+        for kind in [Kind::FirstByteTimeout, Kind::TotalTimeout, Kind::UpstreamConnectTimeout] {
+            assert_eq!((kind.status().as_u16(), kind.message()), (504, "Backend timeout"));
+        }
+        for kind in [Kind::UpstreamConnect, Kind::UpstreamReset, Kind::UpstreamProtocol] {
+            assert_eq!(kind.status().as_u16(), 502);
+        }
+    }
+}

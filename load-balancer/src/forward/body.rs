@@ -1,0 +1,269 @@
+//! Bodies on their way through: counted, limited and timed, frame by frame, never collected.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::{Response, StatusCode, header};
+use lb_core::Tick;
+
+use super::{Exchange, Live};
+use crate::error::Kind;
+use crate::http::headers;
+use crate::listener::{Client, Phase, Tunnel};
+use crate::worker::{Lane, Worker};
+
+/// Why a body could not be passed on to its end. The peer only sees its connection end; the reason is for our records.
+#[derive(Debug)]
+pub struct Broken(&'static str);
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// A client's body on its way to a backend.
+pub struct RequestBody(Option<Box<Upload>>);
+
+struct Upload {
+    incoming: Incoming,
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+    left: Option<u64>,
+}
+
+impl RequestBody {
+    /// Wraps `incoming`; one that is empty costs nothing.
+    #[must_use]
+    pub fn new(incoming: Incoming, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
+        if incoming.is_end_stream() {
+            return RequestBody(None);
+        }
+        client.body_done.set(false);
+        let left = worker.config().limits.body_bytes;
+        RequestBody(Some(Box::new(Upload {
+            incoming,
+            client: Rc::clone(client),
+            worker: Rc::clone(worker),
+            left,
+        })))
+    }
+
+    /// No body.
+    #[must_use]
+    pub fn empty() -> Self {
+        RequestBody(None)
+    }
+}
+
+impl Upload {
+    /// Counts a piece; false where it breaks the limit.
+    fn allow(&mut self, bytes: u64) -> bool {
+        if let Some(left) = &mut self.left {
+            match left.checked_sub(bytes) {
+                Some(rest) => *left = rest,
+                None => return false,
+            }
+        }
+        self.worker.meters.request_bytes.inc_by(bytes);
+        true
+    }
+
+    /// After each piece: the client has `body_idle` for the next, after the last the backend has `first_byte`.
+    fn progress(&self, done: bool) {
+        if self.client.phase() == Phase::Waiting {
+            let timeouts = &self.worker.config().timeouts;
+            let limit = if done { timeouts.first_byte } else { timeouts.body_idle };
+            self.client.arm(limit.map(|t| self.worker.now().after(t)));
+        }
+        self.client.body_done.set(done);
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let Some(upload) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = match ready!(Pin::new(&mut upload.incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(_)) => {
+                upload.client.fault.set(Some(Kind::BadRequest));
+                return Poll::Ready(Some(Err(Broken("the client's body is malformed or was broken off"))));
+            }
+            None => {
+                upload.progress(true);
+                return Poll::Ready(None);
+            }
+        };
+        if !upload.allow(frame.data_ref().map_or(0, |data| data.len() as u64)) {
+            upload.client.fault.set(Some(Kind::BodyTooLarge));
+            return Poll::Ready(Some(Err(Broken("the client's body exceeds limits.body_bytes"))));
+        }
+        upload.progress(upload.incoming.is_end_stream());
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|upload| upload.incoming.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |upload| upload.incoming.size_hint())
+    }
+}
+
+/// A response's body on its way to a client.
+pub enum Body {
+    /// The balancer's own words.
+    Full(Option<Bytes>),
+    /// A backend's.
+    Proxied(Box<Download>),
+    /// The admin router's, on the traffic port.
+    Control(axum::body::Body),
+}
+
+/// A backend's body, with everything that must outlive the handler.
+pub struct Download {
+    incoming: Incoming,
+    live: Option<Live>,
+    lane: Rc<Lane>,
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+    exchange: Exchange,
+}
+
+/// Makes a backend's response the client's: hop-by-hop fields go, the exchange rides on the body.
+pub(super) fn respond(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    lane: &Rc<Lane>,
+    live: Live,
+    response: Response<Incoming>,
+    mut exchange: Exchange,
+    now: Tick,
+) -> Response<Body> {
+    let (mut head, incoming) = response.into_parts();
+    exchange.answered(head.status.as_u16());
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        headers::clean_upgrade(&mut head.headers);
+        client.unbounded();
+        client.enter(Phase::Streaming, None);
+        *client.tunnel.borrow_mut() = Some(Tunnel { live, exchange });
+        return Response::from_parts(head, Body::Full(None));
+    }
+    headers::clean_response(&mut head.headers);
+    head.extensions.clear();
+    head.version = hyper::Version::HTTP_11;
+    let mut download = Box::new(Download {
+        incoming,
+        live: Some(live),
+        lane: Rc::clone(lane),
+        client: Rc::clone(client),
+        worker: Rc::clone(worker),
+        exchange,
+    });
+    if download.incoming.is_end_stream() {
+        download.finish(now);
+    } else {
+        let events = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        if events {
+            client.unbounded();
+        }
+        client.enter(Phase::Streaming, None);
+        // An event stream may be silent for as long as it likes.
+        let idle = worker.config().timeouts.body_idle.filter(|_| !events);
+        client.arm(idle.map(|t| now.after(t)));
+    }
+    Response::from_parts(head, Body::Proxied(download))
+}
+
+impl Download {
+    /// The last byte is here: the connection may rest, and the attempt counts as complete.
+    fn finish(&mut self, now: Tick) {
+        if let Some(live) = self.live.take() {
+            let mut idle = self.lane.idle.borrow_mut();
+            if idle.len() < self.worker.config().limits.upstream_idle
+                && let Some(live) = live.rest(now)
+            {
+                self.lane.meters.idle.add(1);
+                idle.push(live);
+            }
+        }
+        self.exchange.finish(now);
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Some(live) = &mut self.live {
+            live.drive(cx);
+        }
+        match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                self.worker.meters.response_bytes.inc_by(bytes);
+                let now = self.worker.now();
+                if self.incoming.is_end_stream() {
+                    self.finish(now);
+                } else if self.client.deadline() < Tick::from_nanos(u64::MAX) {
+                    self.client.arm(self.worker.config().timeouts.body_idle.map(|t| now.after(t)));
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(_)) => {
+                self.live = None;
+                self.exchange.broken(self.worker.now());
+                Poll::Ready(Some(Err(Broken("the backend broke off its response"))))
+            }
+            None => {
+                self.finish(self.worker.now());
+                Poll::Ready(None)
+            }
+        }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        match &mut *self {
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Body::Proxied(download) => download.poll_frame(cx),
+            Body::Control(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|f| f.map_err(|_| Broken("an admin answer broke off")))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Full(bytes) => bytes.is_none(),
+            Body::Proxied(download) => download.incoming.is_end_stream(),
+            Body::Control(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Body::Proxied(download) => download.incoming.size_hint(),
+            Body::Control(body) => body.size_hint(),
+        }
+    }
+}

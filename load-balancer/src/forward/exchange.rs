@@ -1,0 +1,156 @@
+//! What is counted about one request, and when: by guards that run however the request ends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use lb_core::{Algorithm, Outcome, PoolLoad, Tick, Ticket};
+
+use crate::error::Kind;
+use crate::listener::{Client, Phase};
+use crate::worker::{Lane, Worker};
+
+/// One attempt in flight. Dropping it counts it out.
+pub struct Flight {
+    lane: Rc<Lane>,
+    pool: Arc<PoolLoad>,
+    ticket: Option<Ticket>,
+}
+
+impl Flight {
+    /// Counts an attempt in.
+    #[must_use]
+    pub fn begin(lane: &Rc<Lane>, pool: &Arc<PoolLoad>, now: Tick) -> Self {
+        lane.meters.active.add(1);
+        let ticket = lane.backend.load.begin(now, pool);
+        Flight { lane: Rc::clone(lane), pool: Arc::clone(pool), ticket: Some(ticket) }
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn started(&self) -> Tick {
+        self.ticket.map_or(Tick::ZERO, |t| t.at())
+    }
+
+    /// The response head came: what it says about the backend.
+    pub fn judge(&self, now: Tick, outcome: Outcome) {
+        if let Some(ticket) = &self.ticket {
+            self.lane.backend.load.observe(now, ticket, outcome, &self.pool);
+        }
+    }
+
+    /// The attempt failed without a response head.
+    pub fn fail(self, now: Tick) {
+        self.judge(now, Outcome::Failure);
+        self.measure(now);
+    }
+
+    /// The last byte of the response came.
+    pub fn complete(self, now: Tick) {
+        if let Some(ticket) = &self.ticket {
+            self.lane.backend.load.complete(now, ticket);
+        }
+        self.measure(now);
+    }
+
+    /// The client, not the backend, broke the attempt off: it says nothing about the backend.
+    pub fn drop_unjudged(self) {}
+
+    fn measure(&self, now: Tick) {
+        self.lane.meters.duration.observe(now.since(self.started()).as_secs_f64());
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.lane.backend.load.end(ticket, &self.pool);
+            self.lane.meters.active.add(-1);
+        }
+    }
+}
+
+/// One request from head to last byte. Dropped exactly once, wherever it is then: in the handler, in the response's body,
+/// or with the connection that broke; so every request is counted once.
+pub struct Exchange {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    /// When its head was complete.
+    pub started: Tick,
+    /// The chosen algorithm, once it is chosen.
+    pub algorithm: Option<Algorithm>,
+    /// The attempt whose response is being sent.
+    pub flight: Option<Flight>,
+    /// The backend of the last attempt.
+    pub backend: Option<Rc<Lane>>,
+    /// Attempts made.
+    pub attempts: u32,
+    method: u8,
+    code: Option<u16>,
+    complete: bool,
+}
+
+/// The status recorded for a request whose client went away before a response head (nginx's convention).
+const CLIENT_CLOSED: u16 = 499;
+
+impl Exchange {
+    /// Counts a request in.
+    #[must_use]
+    pub fn begin(worker: &Rc<Worker>, client: &Rc<Client>, now: Tick, method: &str) -> Self {
+        worker.meters.in_flight.add(1);
+        Exchange {
+            worker: Rc::clone(worker),
+            client: Rc::clone(client),
+            started: now,
+            algorithm: None,
+            flight: None,
+            backend: None,
+            attempts: 0,
+            method: crate::observe::local::method_index(method),
+            code: None,
+            complete: false,
+        }
+    }
+
+    /// The response head is on its way to the client.
+    pub fn answered(&mut self, code: u16) {
+        self.code = Some(code);
+    }
+
+    /// The balancer answers for itself.
+    pub fn refused(&mut self, kind: Kind) {
+        self.worker.meters.aborted(kind.reason());
+        self.code = Some(kind.status().as_u16());
+        self.complete = true;
+    }
+
+    /// The last byte was handed over at `now`.
+    pub fn finish(&mut self, now: Tick) {
+        self.complete = true;
+        if let Some(flight) = self.flight.take() {
+            flight.complete(now);
+        }
+    }
+
+    /// The backend broke off in the middle of its response.
+    pub fn broken(&mut self, now: Tick) {
+        self.worker.meters.aborted(Kind::UpstreamReset.reason());
+        self.complete = true;
+        if let Some(flight) = self.flight.take() {
+            flight.fail(now);
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let now = self.worker.now();
+        if !self.complete {
+            self.worker.meters.aborted(self.client.cut.get().unwrap_or("client_closed"));
+        }
+        let code = self.code.unwrap_or(CLIENT_CLOSED);
+        self.worker.meters.answered(self.algorithm, self.method, code, now.since(self.started));
+        self.worker.meters.in_flight.add(-1);
+        let idle = self.worker.config().timeouts.client_idle;
+        self.client.enter(Phase::Idle, Some(now.after(idle)));
+    }
+}

@@ -1,0 +1,115 @@
+//! The way of a request, top to bottom: one clock read, one snapshot, one client, one algorithm, then [`forward`].
+
+use std::rc::Rc;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::{Method, Request, Response, Version, header};
+use tower::ServiceExt as _;
+
+use crate::error::{Kind, ProxyError};
+use crate::forward::{self, Body, Exchange, Plan};
+use crate::listener::Client;
+use crate::worker::Worker;
+
+mod algo;
+mod client_id;
+pub mod headers;
+mod key;
+pub mod refusal;
+pub mod upgrade;
+
+/// Answers one request.
+pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<Incoming>) -> Response<Body> {
+    let now = worker.now();
+    client.begin(worker.config().timeouts.total.map(|t| now.after(t)));
+    let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
+    if worker.config().control_on_traffic_port && crate::admin::owns(request.uri().path()) {
+        return control(worker, request, exchange).await;
+    }
+    let (head, body) = request.into_parts();
+    let id = headers::request_id(&head.headers, &mut worker.rng.borrow_mut());
+    let explain = client.chooser && head.headers.contains_key(headers::DEBUG);
+    let scene = worker.scene();
+    let result = match plan(worker, client, head, &body, id.clone()) {
+        Ok(plan) => {
+            exchange.algorithm = Some(plan.algorithm);
+            forward::forward(worker, client, &scene, &plan, body, exchange).await
+        }
+        Err(error) => Err(Box::new((error, exchange))),
+    };
+    match result {
+        Ok(mut response) => {
+            response.headers_mut().insert(headers::REQUEST_ID, id);
+            response
+        }
+        Err(failed) => {
+            let (error, mut exchange) = *failed;
+            exchange.refused(error.kind);
+            refusal::response(&error, &id, explain.then_some(&exchange))
+        }
+    }
+}
+
+/// Reads everything that decides about the request out of its head.
+fn plan(
+    worker: &Worker,
+    client: &Client,
+    head: hyper::http::request::Parts,
+    body: &Incoming,
+    id: header::HeaderValue,
+) -> Result<Plan, ProxyError> {
+    let config = worker.config();
+    admit(config, &head, body)?;
+    let (algorithm, target) = algo::choose(config, client, &head)?;
+    let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
+    let key = match algorithm {
+        lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
+        _ => Vec::new(),
+    };
+    let added = headers::Added::new(config, client, &head.headers, id);
+    Ok(Plan { head, target, algorithm, client_ip, key, added })
+}
+
+/// Refuses what is never passed on.
+fn admit(
+    config: &crate::config::Config,
+    head: &hyper::http::request::Parts,
+    body: &Incoming,
+) -> Result<(), ProxyError> {
+    if matches!(head.method, Method::CONNECT | Method::TRACE) {
+        return Err(ProxyError::new(Kind::MethodNotAllowed, format!("{} is not proxied", head.method)));
+    }
+    let target = head.uri.path_and_query().map_or(0, |pq| pq.as_str().len());
+    if target > config.limits.target_bytes {
+        return Err(ProxyError::new(
+            Kind::TargetTooLong,
+            "the request target is longer than limits.target_bytes",
+        ));
+    }
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if head.version == Version::HTTP_11 => {
+            return Err(ProxyError::new(Kind::BadRequest, "HTTP/1.1 requests need a Host header"));
+        }
+        (Some(_), Some(_)) => return Err(ProxyError::new(Kind::BadRequest, "more than one Host header")),
+        _ => {}
+    }
+    if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())
+        && declared > limit
+    {
+        let detail = format!("the body has {declared} bytes, limits.body_bytes is {limit}");
+        return Err(ProxyError::new(Kind::BodyTooLarge, detail));
+    }
+    Ok(())
+}
+
+/// Hands a control path to the admin router.
+async fn control(worker: &Rc<Worker>, request: Request<Incoming>, mut exchange: Exchange) -> Response<Body> {
+    let response = match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
+        Ok(response) => response.map(Body::Control),
+        Err(never) => match never {},
+    };
+    exchange.answered(response.status().as_u16());
+    exchange.finish(worker.now());
+    response
+}

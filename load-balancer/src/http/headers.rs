@@ -1,0 +1,275 @@
+//! Header fields on their way through: hop-by-hop ones end here (RFC 9110, 7.6.1), forwarding ones are kept or replaced by
+//! trust, everything else passes untouched.
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::http::request::Parts;
+use lb_core::Rng;
+
+use crate::config::Config;
+use crate::listener::Client;
+
+/// Identifies a request in logs, records and answers.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Chooses the algorithm, as `?algo=` does.
+pub const ALGO: HeaderName = HeaderName::from_static("x-lb-algo");
+/// Asks for the reason of a refusal.
+pub const DEBUG: HeaderName = HeaderName::from_static("x-lb-debug");
+/// Tells a backend which algorithm picked it.
+pub const ALGORITHM: HeaderName = HeaderName::from_static("x-lb-algorithm");
+/// The client, and every proxy on the way.
+pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Longest request id taken over from a client.
+const REQUEST_ID_MAX: usize = 128;
+/// Header fields a request gains here, at most.
+const MAX_ADDED: usize = 8;
+
+/// What the balancer adds to a request, made once for all its attempts.
+pub struct Added {
+    request_id: HeaderValue,
+    forwarded_for: HeaderValue,
+    proto: HeaderValue,
+    host: Option<HeaderValue>,
+    forwarded: Option<HeaderValue>,
+}
+
+impl Added {
+    /// Follows the trust rules: a trusted proxy's words are extended, anybody else's replaced.
+    #[must_use]
+    pub fn new(config: &Config, client: &Client, headers: &HeaderMap, request_id: HeaderValue) -> Self {
+        let believed = |name: HeaderName| headers.get(name).filter(|_| client.trusted).cloned();
+        let host = headers.get(header::HOST);
+        Added {
+            request_id,
+            forwarded_for: extended(headers, &X_FORWARDED_FOR, client, &client.peer_ip),
+            proto: believed(X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http")),
+            host: believed(X_FORWARDED_HOST).or_else(|| host.cloned()),
+            forwarded: config.client.forwarded.then(|| {
+                let element = forwarded_element(client, host);
+                extended(headers, &header::FORWARDED, client, &element)
+            }),
+        }
+    }
+}
+
+/// What a trusted client has in `name`, with `last` behind it; or `last` alone.
+fn extended(headers: &HeaderMap, name: &HeaderName, client: &Client, last: &HeaderValue) -> HeaderValue {
+    if !client.trusted || !headers.contains_key(name) {
+        return last.clone();
+    }
+    let mut chain: Vec<u8> = Vec::with_capacity(64);
+    for value in headers.get_all(name) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(last.as_bytes());
+    HeaderValue::from_maybe_shared(Bytes::from(chain)).unwrap_or_else(|_| last.clone())
+}
+
+/// `for=…;host=…;proto=http` (RFC 7239): an IPv6 address and a host with a port need quotes.
+fn forwarded_element(client: &Client, host: Option<&HeaderValue>) -> HeaderValue {
+    let peer = match client.peer.ip().to_canonical() {
+        std::net::IpAddr::V6(ip) => format!("\"[{ip}]\""),
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+    };
+    let host = host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\']));
+    let host = host.map(|h| format!(";host=\"{h}\"")).unwrap_or_default();
+    let text = format!("for={peer}{host};proto=http");
+    HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("for=unknown"))
+}
+
+/// The head to send to a backend. `default_host` serves clients that sent no `Host`.
+#[must_use]
+pub fn outgoing(head: &Parts, added: &Added, default_host: &HeaderValue) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(head.headers.len() + MAX_ADDED);
+    let nominated = nominated(&head.headers);
+    for (name, value) in &head.headers {
+        let dropped = is_hop_by_hop(name) || is_ours(name) || nominated.iter().any(|n| n == name);
+        if !dropped {
+            out.append(name, value.clone());
+        }
+    }
+    if wants_trailers(&head.headers) {
+        out.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(protocol) = upgrade_of(&head.headers) {
+        out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        out.insert(header::UPGRADE, protocol.clone());
+    }
+    if !out.contains_key(header::HOST) {
+        out.insert(header::HOST, default_host.clone());
+    }
+    out.insert(REQUEST_ID, added.request_id.clone());
+    out.insert(X_FORWARDED_FOR, added.forwarded_for.clone());
+    out.insert(X_FORWARDED_PROTO, added.proto.clone());
+    if let Some(host) = &added.host {
+        out.insert(X_FORWARDED_HOST, host.clone());
+    }
+    if let Some(forwarded) = &added.forwarded {
+        out.insert(header::FORWARDED, forwarded.clone());
+    }
+    out
+}
+
+/// Fields that concern one connection only. `Expect` too: the balancer itself says 100 Continue when the backend takes the
+/// body. `Trailer` is end-to-end and stays.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::CONNECTION
+            | header::TE
+            | header::TRANSFER_ENCODING
+            | header::UPGRADE
+            | header::EXPECT
+            | header::PROXY_AUTHORIZATION
+    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
+}
+
+/// Fields whose incoming value the balancer replaces or uses up.
+fn is_ours(name: &HeaderName) -> bool {
+    *name == header::FORWARDED
+        || matches!(
+            name.as_str(),
+            "x-request-id"
+                | "x-forwarded-for"
+                | "x-forwarded-proto"
+                | "x-forwarded-host"
+                | "x-lb-algo"
+                | "x-lb-debug"
+                | "x-lb-algorithm"
+        )
+}
+
+/// Fields that `Connection` names as hop-by-hop. Nearly always none.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let tokens = lines.flat_map(|line| line.split(',')).map(str::trim);
+    // Names without which a request would lose its meaning cannot be taken away.
+    let essential = |t: &str| {
+        [
+            "",
+            "close",
+            "keep-alive",
+            "upgrade",
+            "te",
+            "host",
+            "content-length",
+            "content-type",
+            "authorization",
+            "cookie",
+        ]
+        .iter()
+        .any(|e| t.eq_ignore_ascii_case(e))
+    };
+    tokens.filter(|t| !essential(t)).filter_map(|t| t.parse().ok()).collect()
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::TE).iter().filter_map(|v| v.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|t| t.trim().eq_ignore_ascii_case("trailers"))
+}
+
+/// The protocol a client asks to switch to, if it may: h2c is the balancer's own business.
+#[must_use]
+pub fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let asked = headers.get(header::CONNECTION)?.to_str().ok()?;
+    let upgrade = asked.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade"));
+    headers.get(header::UPGRADE).filter(|p| upgrade && !p.as_bytes().eq_ignore_ascii_case(b"h2c"))
+}
+
+/// Takes a response's hop-by-hop fields out, in place: mostly there is nothing to do.
+pub fn clean_response(headers: &mut HeaderMap) {
+    let nominated = if headers.contains_key(header::CONNECTION) { nominated(headers) } else { Vec::new() };
+    if !nominated.is_empty() || headers.keys().any(is_hop_by_hop) {
+        for name in nominated {
+            headers.remove(name);
+        }
+        for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+            headers.remove(name);
+        }
+        headers.remove("keep-alive");
+        headers.remove("proxy-connection");
+    }
+}
+
+/// The same for a 101, which keeps what makes it one.
+pub fn clean_upgrade(headers: &mut HeaderMap) {
+    let protocol = headers.get(header::UPGRADE).cloned();
+    clean_response(headers);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// The request's id: the client's where it is printable and short, else a new one.
+#[must_use]
+pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> HeaderValue {
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|v| (1..=REQUEST_ID_MAX).contains(&v.len()) && v.as_bytes().iter().all(u8::is_ascii_graphic));
+    given.cloned().unwrap_or_else(|| new_request_id(rng))
+}
+
+/// 128 random bits in hex.
+#[must_use]
+pub fn new_request_id(rng: &mut Rng) -> HeaderValue {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [0u8; 32];
+    let bits = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
+    for (i, digit) in text.iter_mut().enumerate() {
+        *digit = DIGITS[(bits >> (4 * i) & 15) as usize];
+    }
+    HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|&(k, v)| (HeaderName::from_static(k), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn nominated_fields_go_and_essential_ones_stay() {
+        let headers = map(&[("connection", "close, X-Secret, Content-Length"), ("x-secret", "1")]);
+        assert_eq!(nominated(&headers), ["x-secret"]);
+    }
+
+    #[test]
+    fn responses_lose_what_concerns_one_connection() {
+        let mut headers = map(&[
+            ("connection", "keep-alive, x-hop"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("transfer-encoding", "chunked"),
+            ("trailer", "x-checksum"),
+            ("content-type", "text/plain"),
+        ]);
+        clean_response(&mut headers);
+        let left: std::collections::BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["content-type", "trailer"].into());
+    }
+
+    #[test]
+    fn only_real_upgrades_pass() {
+        let asked = |c, u| upgrade_of(&map(&[("connection", c), ("upgrade", u)])).is_some();
+        assert!(asked("keep-alive, Upgrade", "websocket"));
+        assert!(!asked("keep-alive", "websocket"));
+        assert!(!asked("Upgrade, HTTP2-Settings", "h2c"));
+    }
+
+    #[test]
+    fn request_ids_are_kept_or_made() {
+        let mut rng = Rng::seeded(1);
+        let id = |v| request_id(&map(&[("x-request-id", v)]), &mut Rng::seeded(1));
+        assert_eq!(id("abc-1"), "abc-1");
+        assert_eq!(id("a b").len(), 32);
+        assert_ne!(new_request_id(&mut rng), new_request_id(&mut rng));
+    }
+}

@@ -1,0 +1,78 @@
+//! The balancer's own answers: JSON with a request id, and with the reason for those who may ask.
+
+use bytes::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::headers;
+use crate::error::{Kind, ProxyError};
+use crate::forward::{Body, Exchange};
+use crate::worker::Worker;
+
+/// Seconds after which a client may find a backend again: about the interval between checks of a doubtful backend.
+const RETRY_AFTER: &str = "1";
+
+/// The response for `error`. With `explain` it tells the reason, the algorithm, and how far the request got.
+#[must_use]
+pub fn response(error: &ProxyError, id: &HeaderValue, explain: Option<&Exchange>) -> Response<Body> {
+    let mut fields = fields(error, id);
+    if let Some(exchange) = explain {
+        fields.insert(
+            "reason".into(),
+            json!({
+                "kind": error.kind.reason(),
+                "detail": error.detail,
+                "algorithm": exchange.algorithm.map(lb_core::Algorithm::name),
+                "attempts": exchange.attempts,
+                "backend": exchange.backend.as_ref().map(|lane| lane.backend.name.as_str()),
+            }),
+        );
+    }
+    let mut response = Response::new(Body::Full(Some(Value::Object(fields).to_string().into())));
+    *response.status_mut() = error.kind.status();
+    let head = response.headers_mut();
+    head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.insert(headers::REQUEST_ID, id.clone());
+    if error.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
+        head.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    }
+    if error.kind == Kind::MethodNotAllowed {
+        head.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    if error.kind.closes() {
+        head.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same as bytes, for connections on which no request came to be: counted here, since no exchange will.
+#[must_use]
+pub fn on_the_wire(worker: &Worker, error: &ProxyError) -> Bytes {
+    worker.meters.aborted(error.kind.reason());
+    let status = error.kind.status();
+    worker.meters.answered(
+        None,
+        crate::observe::local::method_index(""),
+        status.as_u16(),
+        std::time::Duration::ZERO,
+    );
+    let id = headers::new_request_id(&mut worker.rng.borrow_mut());
+    let body = Value::Object(fields(error, &id)).to_string();
+    let reason = status.canonical_reason().unwrap_or("Error");
+    let id = id.to_str().unwrap_or_default();
+    Bytes::from(format!(
+        "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {id}\r\n\
+         connection: close\r\n\r\n{body}",
+        status.as_u16(),
+        body.len(),
+    ))
+}
+
+fn fields(error: &ProxyError, id: &HeaderValue) -> Map<String, Value> {
+    let message = if error.kind.tells_detail() { &*error.detail } else { error.kind.message() };
+    let mut fields = Map::new();
+    fields.insert("error".into(), message.into());
+    fields.insert("request_id".into(), id.to_str().unwrap_or_default().into());
+    fields
+}

@@ -1,0 +1,74 @@
+//! After a 101: bytes both ways between two bare sockets, until one side ends, nothing moves for too long, or the
+//! process stops.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lb_core::Tick;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::listener::Tunnel;
+use crate::worker::Worker;
+
+/// Bytes moved at once, each way.
+const BUFFER: usize = 16 << 10;
+
+/// Carries an upgraded connection to its end. `early` was read from the client behind its request.
+pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: TcpStream, early: Bytes) {
+    let Tunnel { live, mut exchange } = tunnel;
+    let Some((upstream, greeting)) = live.upgraded().await else { return };
+    let moved = Cell::new(worker.now());
+    let (mut client_in, mut client_out) = client.into_split();
+    let (mut upstream_in, mut upstream_out) = upstream.into_split();
+    let both = async {
+        let up = pump(worker, &mut client_in, &mut upstream_out, &early, &moved);
+        let down = pump(worker, &mut upstream_in, &mut client_out, &greeting, &moved);
+        // The second direction may still have something to say when the first has ended.
+        let (up, down) = tokio::join!(up, down);
+        up.and(down)
+    };
+    let ended = match worker.config().timeouts.tunnel_idle {
+        Some(limit) => {
+            tokio::select! { ended = both => ended.is_ok(), () = idle(worker, &moved, limit) => false }
+        }
+        None => both.await.is_ok(),
+    };
+    tracing::debug!(clean = ended, "tunnel ended");
+    exchange.finish(worker.now());
+}
+
+async fn pump(
+    worker: &Worker,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    first: &[u8],
+    moved: &Cell<Tick>,
+) -> std::io::Result<()> {
+    to.write_all(first).await?;
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let n = from.read(&mut buffer).await?;
+        if n == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..n]).await?;
+        moved.set(worker.now());
+    }
+}
+
+/// Ends when nothing has moved for `limit`.
+fn idle<'a>(worker: &'a Worker, moved: &'a Cell<Tick>, limit: Duration) -> impl Future<Output = ()> + 'a {
+    async move {
+        loop {
+            let due = moved.get().after(limit);
+            if worker.now() >= due {
+                return;
+            }
+            tokio::time::sleep_until(worker.shared.clock.instant(due)).await;
+        }
+    }
+}

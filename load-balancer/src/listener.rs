@@ -1,0 +1,126 @@
+//! Client connections: accepted under a permit, driven to their end, drained when told.
+//!
+//! Fails by refusing service, never by growing: without a permit nothing is accepted and clients wait in the kernel's
+//! queue; when descriptors run out accepting pauses instead of spinning.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::worker::Worker;
+
+mod client;
+mod drive;
+mod io;
+
+pub use client::{Client, Elapsed, Phase, Tunnel};
+
+/// Connections the kernel may hold before they are accepted.
+const BACKLOG: i32 = 1_024;
+/// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Opens one listening socket per worker on the same address; port 0 takes a free one for all.
+///
+/// # Errors
+/// Where the address is taken or not ours. A plain bind comes first, because SO_REUSEPORT would silently share the port
+/// with another balancer.
+pub fn bind(
+    address: SocketAddr,
+    workers: usize,
+) -> std::io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+    let claim = socket(address, false)?;
+    let address = claim.local_addr()?;
+    drop(claim);
+    let sockets: std::io::Result<Vec<_>> = (0..workers).map(|_| socket(address, true)).collect();
+    Ok((address, sockets?))
+}
+
+fn socket(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(share)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Serves until draining begins and every client is gone or the drain deadline has passed.
+pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
+    let mut draining = worker.shared.draining.clone();
+    let listener = match TcpListener::from_std(socket) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
+    };
+    let mut next = 0;
+    let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = draining.wait_for(|&d| d) => break,
+            accepted = accept(worker, &listener) => accepted,
+        };
+        if let Some((stream, peer, permit)) = accepted {
+            next += 1;
+            start(worker, next, stream, peer, (permit, alive.clone()));
+        }
+    }
+    // Whoever the kernel has already accepted for us is served, not reset.
+    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+        if let Ok(permit) = std::sync::Arc::clone(&worker.shared.connections).try_acquire_owned() {
+            next += 1;
+            start(worker, next, stream, peer, (permit, alive.clone()));
+        }
+    }
+    drop((listener, alive));
+    worker.draining.set(true);
+    worker.clients.borrow().values().for_each(|client| client.wake());
+    if tokio::time::timeout(worker.config().timeouts.drain, gone.recv()).await.is_err() {
+        tracing::warn!(
+            left = worker.clients.borrow().len(),
+            "drain deadline passed: remaining connections are cut"
+        );
+    }
+}
+
+async fn accept(
+    worker: &Worker,
+    listener: &TcpListener,
+) -> Option<(tokio::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = std::sync::Arc::clone(&worker.shared.connections).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            tracing::warn!(%error, "accepting a connection failed");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+fn start<G: 'static>(
+    worker: &Rc<Worker>,
+    id: u64,
+    stream: tokio::net::TcpStream,
+    peer: SocketAddr,
+    guards: G,
+) {
+    worker.meters.accepted.inc();
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
+        let _ = stream.set_nodelay(true);
+        worker.meters.connections.add(1);
+        let client = Rc::new(Client::new(peer, &worker));
+        worker.clients.borrow_mut().insert(id, Rc::clone(&client));
+        drive::drive(&worker, &client, stream).await;
+        worker.clients.borrow_mut().remove(&id);
+        worker.meters.connections.add(-1);
+        drop(guards);
+    });
+}

@@ -1,0 +1,222 @@
+//! What is known about one client connection, and the one timer it has.
+//!
+//! A timer per request would cost more than a pick. Instead a request only writes its deadline into a cell; the
+//! connection's single sleep is armed once per timeout period and, when it fires, looks whether the deadline has moved.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use hyper::header::HeaderValue;
+use lb_core::Tick;
+use tokio::time::Sleep;
+
+use crate::clock::Clock;
+use crate::error::Kind;
+use crate::forward::{Exchange, Live};
+use crate::worker::Worker;
+
+/// What a connection is doing, and so what its deadline means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Between requests: past the deadline it is closed.
+    Idle,
+    /// A request head has begun to arrive: past the deadline 408.
+    Head,
+    /// A request is being answered: past the deadline the waiting handler is told.
+    Waiting,
+    /// A response is being sent: past the deadline the connection is cut.
+    Streaming,
+}
+
+/// The deadline passed before what was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elapsed;
+
+/// An upgraded exchange, to be carried on once both HTTP halves have let go of their sockets.
+pub struct Tunnel {
+    /// The upstream half.
+    pub live: Live,
+    /// The request it grew from, still counted as in flight.
+    pub exchange: Exchange,
+}
+
+/// State shared by a connection's socket, its driver and the request being handled. Never leaves its worker.
+pub struct Client {
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The same as a header value, made once.
+    pub peer_ip: HeaderValue,
+    /// The peer is one of `client.trusted_proxies`.
+    pub trusted: bool,
+    /// The peer may choose algorithms and ask for reasons.
+    pub chooser: bool,
+    /// Set by a request body that broke a rule, for the handler to tell apart from a broken backend.
+    pub fault: Cell<Option<Kind>>,
+    /// The request's body has been passed on to its end.
+    pub body_done: Cell<bool>,
+    /// Why the driver cut the connection, for the exchange's record.
+    pub cut: Cell<Option<&'static str>>,
+    /// Set when a response upgrades the connection.
+    pub tunnel: RefCell<Option<Tunnel>>,
+    phase: Cell<Phase>,
+    deadline: Cell<Tick>,
+    total: Cell<Tick>,
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// No deadline.
+const NEVER: Tick = Tick::from_nanos(u64::MAX);
+
+impl Client {
+    /// A connection that has just been accepted.
+    #[must_use]
+    pub fn new(peer: SocketAddr, worker: &Worker) -> Self {
+        let ip = peer.ip().to_canonical();
+        let config = worker.config();
+        let text = HeaderValue::from_str(&ip.to_string());
+        Client {
+            peer,
+            peer_ip: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
+            trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
+            chooser: config.choosers.includes(ip),
+            fault: Cell::new(None),
+            body_done: Cell::new(true),
+            cut: Cell::new(None),
+            tunnel: RefCell::new(None),
+            phase: Cell::new(Phase::Head),
+            deadline: Cell::new(worker.now().after(config.timeouts.request_head)),
+            total: Cell::new(NEVER),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// What the connection is doing.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// Enters `phase` with a deadline; `None` is none.
+    pub fn enter(&self, phase: Phase, deadline: Option<Tick>) {
+        self.phase.set(phase);
+        self.expired.set(false);
+        self.deadline.set(deadline.unwrap_or(NEVER));
+    }
+
+    /// Begins a request that may take until `total`.
+    pub fn begin(&self, total: Option<Tick>) {
+        self.total.set(total.unwrap_or(NEVER));
+        self.fault.set(None);
+        self.cut.set(None);
+        self.body_done.set(true);
+        self.enter(Phase::Waiting, total);
+    }
+
+    /// Moves the deadline of the current phase; never beyond the request's total.
+    pub fn arm(&self, deadline: Option<Tick>) {
+        self.deadline.set(deadline.unwrap_or(NEVER).min(self.total.get()));
+    }
+
+    /// Lifts the total, for exchanges that are meant to last.
+    pub fn unbounded(&self) {
+        self.total.set(NEVER);
+    }
+
+    /// The present deadline.
+    #[must_use]
+    pub fn deadline(&self) -> Tick {
+        self.deadline.get()
+    }
+
+    /// Whether the request as a whole is out of time.
+    #[must_use]
+    pub fn out_of_time(&self, now: Tick) -> bool {
+        now >= self.total.get()
+    }
+
+    /// Tells the waiting handler that its deadline has passed. The next deadline is the handler's to set.
+    pub fn expire(&self) {
+        self.expired.set(true);
+        self.deadline.set(NEVER);
+    }
+
+    /// Runs `future` until it ends or the connection's deadline (see [`Client::arm`]) passes.
+    ///
+    /// # Errors
+    /// [`Elapsed`] where the deadline came first.
+    pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, Elapsed> {
+        let mut future = pin!(future);
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(out) => Poll::Ready(Ok(out)),
+            Poll::Pending if self.expired.take() => Poll::Ready(Err(Elapsed)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Remembers whom to wake; the driver's task never changes.
+    pub(super) fn remember(&self, cx: &Context<'_>) {
+        let mut waker = self.waker.borrow_mut();
+        if waker.is_none() {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+
+    /// Has the driver look again.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// A connection's one sleep.
+pub(super) struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    armed: Tick,
+    polled: bool,
+}
+
+impl Timer {
+    pub(super) fn new(clock: &Clock, deadline: Tick) -> Self {
+        Timer {
+            sleep: Box::pin(tokio::time::sleep_until(clock.instant(deadline))),
+            armed: deadline,
+            polled: false,
+        }
+    }
+
+    /// Ready once `deadline` has passed. A deadline later than the armed one costs nothing until the sleep fires.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, deadline: Tick) -> Poll<()> {
+        if deadline == NEVER {
+            return Poll::Pending;
+        }
+        if deadline < self.armed {
+            self.rearm(clock, deadline);
+        }
+        loop {
+            if self.polled && !self.sleep.is_elapsed() {
+                return Poll::Pending;
+            }
+            self.polled = true;
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.armed >= deadline {
+                return Poll::Ready(());
+            }
+            self.rearm(clock, deadline);
+        }
+    }
+
+    fn rearm(&mut self, clock: &Clock, deadline: Tick) {
+        self.armed = deadline;
+        self.polled = false;
+        self.sleep.as_mut().reset(clock.instant(deadline));
+    }
+}

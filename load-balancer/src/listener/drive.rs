@@ -1,0 +1,115 @@
+//! One client connection from its first byte to its last: hyper's state machine, the connection's timer, draining, and
+//! what follows an upgrade.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::client::{Client, Phase, Timer};
+use super::io::ClientIo;
+use crate::error::{Kind, ProxyError};
+use crate::http::{self, refusal};
+use crate::worker::Worker;
+
+/// How a connection ended.
+enum End {
+    /// hyper is done with it; where an upgrade was agreed, the tunnel follows.
+    Done(hyper::Result<()>),
+    /// Nothing came for `timeouts.client_idle`.
+    Idle,
+    /// The request head did not arrive in `timeouts.request_head`.
+    SlowHead,
+    /// Sending the response made no progress, or took longer than allowed.
+    Cut,
+}
+
+/// Drives one connection to its end.
+pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) {
+    let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+        let (worker, client) = (Rc::clone(worker), Rc::clone(client));
+        Box::pin(
+            async move { Ok::<_, std::convert::Infallible>(http::handle(&worker, &client, request).await) },
+        )
+    });
+    let io = ClientIo::new(stream, client, worker);
+    let mut connection = builder(worker).serve_connection(io, service);
+    let mut timer = Timer::new(&worker.shared.clock, client.deadline());
+    let mut told = false;
+    let end = std::future::poll_fn(|cx| {
+        client.remember(cx);
+        loop {
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Done(result));
+            }
+            if worker.draining.get() && !told {
+                told = true;
+                Pin::new(&mut connection).graceful_shutdown();
+                continue;
+            }
+            if timer.poll(cx, &worker.shared.clock, client.deadline()).is_pending() {
+                return Poll::Pending;
+            }
+            match client.phase() {
+                Phase::Idle => return Poll::Ready(End::Idle),
+                Phase::Head => return Poll::Ready(End::SlowHead),
+                Phase::Streaming => return Poll::Ready(End::Cut),
+                Phase::Waiting => client.expire(),
+            }
+        }
+    })
+    .await;
+    match end {
+        End::Done(result) => {
+            let stream = {
+                let parts = connection.into_parts();
+                (parts.io.into_stream(), parts.read_buf)
+            };
+            finish(worker, client, stream, result).await;
+        }
+        End::Idle => {}
+        End::SlowHead => {
+            let detail = "the request head did not arrive within timeouts.request_head";
+            let answer = refusal::on_the_wire(worker, &ProxyError::new(Kind::RequestTimeout, detail));
+            let mut stream = connection.into_parts().io.into_stream();
+            // A client this slow may be gone: telling it is a courtesy, limited to what the socket takes at once.
+            let _ = stream.try_write(&answer);
+            let _ = stream.shutdown().await;
+        }
+        End::Cut => client.cut.set(Some("timeout")),
+    }
+}
+
+fn builder(worker: &Worker) -> http1::Builder {
+    let limits = &worker.config().limits;
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None).pipeline_flush(true).max_header_size(limits.header_bytes);
+    // hyper keeps up to 100 header fields on the stack; asking for another number allocates per request.
+    if limits.headers != 100 {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
+async fn finish(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    (mut stream, early): (TcpStream, bytes::Bytes),
+    result: hyper::Result<()>,
+) {
+    let tunnel = client.tunnel.borrow_mut().take();
+    match (result, tunnel) {
+        (Ok(()), Some(tunnel)) => http::upgrade::carry(worker, tunnel, stream, early).await,
+        (result, _) => {
+            if let Err(error) = result {
+                tracing::debug!(peer = %client.peer, %error, "client connection ended early");
+            }
+            // Ends our side; what the peer does then no longer matters.
+            let _ = stream.shutdown().await;
+        }
+    }
+}

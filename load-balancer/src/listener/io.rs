@@ -1,0 +1,112 @@
+//! A client's socket as hyper sees it. It notices when a request head begins, and gives hyper's own bare refusals
+//! (unparsable, too large) the JSON body and the metric that all other errors of the balancer have.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::client::{Client, Phase};
+use crate::error::{Kind, ProxyError};
+use crate::http::refusal;
+use crate::worker::Worker;
+
+/// The socket of one client.
+pub(super) struct ClientIo {
+    io: TokioIo<TcpStream>,
+    client: Rc<Client>,
+    worker: Rc<Worker>,
+    /// What is written in place of hyper's own words.
+    instead: Bytes,
+}
+
+impl ClientIo {
+    pub(super) fn new(stream: TcpStream, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
+        let (client, worker) = (Rc::clone(client), Rc::clone(worker));
+        ClientIo { io: TokioIo::new(stream), client, worker, instead: Bytes::new() }
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.io.into_inner()
+    }
+
+    /// Whether hyper itself is speaking: no request is being answered.
+    fn refusing(&self, buf: &[u8]) -> bool {
+        matches!(self.client.phase(), Phase::Idle | Phase::Head) && buf.starts_with(b"HTTP/1.")
+    }
+
+    fn poll_refuse(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        if self.instead.is_empty() {
+            let status = buf.get(9..12).unwrap_or_default();
+            let (kind, detail) = match status {
+                b"414" => (Kind::TargetTooLong, "the request target is longer than limits.target_bytes"),
+                b"431" => (Kind::HeadersTooLarge, "the head exceeds limits.header_bytes or limits.headers"),
+                _ => (Kind::BadRequest, "the request head is not valid HTTP/1.1"),
+            };
+            self.instead = refusal::on_the_wire(&self.worker, &ProxyError::new(kind, detail));
+        }
+        while !self.instead.is_empty() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.instead))?;
+            if written == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            self.instead.advance(written);
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+}
+
+impl Read for ClientIo {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() && self.client.phase() == Phase::Idle {
+            let deadline = self.worker.now().after(self.worker.config().timeouts.request_head);
+            self.client.enter(Phase::Head, Some(deadline));
+        }
+        read
+    }
+}
+
+impl Write for ClientIo {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        if self.refusing(buf) {
+            return self.poll_refuse(cx, buf);
+        }
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        match bufs.first() {
+            Some(first) if self.refusing(first) => self.poll_refuse(cx, first),
+            _ => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        }
+    }
+}

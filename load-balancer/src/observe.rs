@@ -1,0 +1,10 @@
+//! Seeing what happens: the metric catalogue, the registry made from it, and each worker's own buffers.
+//!
+//! A leaf: it knows the core's vocabulary and nothing of the proxy, so observing can never change what is observed.
+
+pub mod catalog;
+pub mod local;
+pub mod metrics;
+
+pub use local::{LaneMeters, WorkerMeters};
+pub use metrics::Metrics;

@@ -1,0 +1,234 @@
+//! Every metric the balancer exposes, once: name, type, labels, help, buckets.
+//!
+//! `/metrics` is registered from this table and `docs/METRICS.md` is written from it, so neither can drift. Label values
+//! come from configuration or a closed set, never from a request.
+
+/// Seconds: request latency. The SLO bound 0.25 and the Apdex bounds 0.1 and 0.4 are among them; none is a whole number,
+/// so that every Prometheus spells them alike.
+pub const REQUEST_BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.4, 0.6, 0.8, 1.5, 2.5, 5.5, 10.5];
+
+/// What a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Type {
+    /// Only grows.
+    Counter,
+    /// Goes both ways.
+    Gauge,
+    /// Counts observations by bucket (upper bounds).
+    Histogram(&'static [f64]),
+}
+
+/// One row of the catalogue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Family {
+    /// The name in `/metrics`.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Type,
+    /// Label names, in order.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Type::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Type::Gauge, labels, help }
+}
+
+const fn histogram(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Family {
+    Family { name, kind: Type::Histogram(REQUEST_BUCKETS), labels, help }
+}
+
+const POOL: &[&str] = &["pool"];
+const POOL_BACKEND: &[&str] = &["pool", "backend"];
+
+/// Requests answered.
+pub const REQUESTS: Family = counter(
+    "lb_requests_total",
+    &["pool", "algorithm", "method", "code"],
+    "Requests answered to clients, also those the balancer answered itself (algorithm none: before one was chosen).",
+);
+/// Client-side latency.
+pub const REQUEST_DURATION: Family = histogram(
+    "lb_request_duration_seconds",
+    &["pool", "algorithm"],
+    "Time from a request's head to the last byte of its response, in seconds.",
+);
+/// Requests being handled.
+pub const REQUESTS_IN_FLIGHT: Family = gauge("lb_requests_in_flight", POOL, "Requests being handled.");
+/// Requests that were not proxied to the end.
+pub const ABORTS: Family = counter(
+    "lb_request_aborts_total",
+    &["pool", "reason"],
+    "Requests refused, failed or cut off by the balancer, or given up by the client (client_closed).",
+);
+/// Body bytes in.
+pub const REQUEST_BYTES: Family =
+    counter("lb_request_body_bytes_total", POOL, "Bytes of request bodies passed on to backends.");
+/// Body bytes out.
+pub const RESPONSE_BYTES: Family =
+    counter("lb_response_body_bytes_total", POOL, "Bytes of response bodies passed on to clients.");
+/// Client connections.
+pub const DOWNSTREAM: Family = gauge("lb_downstream_connections", &["listener"], "Open client connections.");
+/// Client connections accepted.
+pub const ACCEPTED: Family =
+    counter("lb_downstream_connections_accepted_total", &["listener"], "Client connections accepted.");
+/// Attempts by status.
+pub const UPSTREAM_REQUESTS: Family = counter(
+    "lb_upstream_requests_total",
+    &["pool", "backend", "code"],
+    "Attempts sent to a backend by status code; code error where no response head came.",
+);
+/// Attempt latency.
+pub const UPSTREAM_DURATION: Family = histogram(
+    "lb_upstream_request_duration_seconds",
+    POOL_BACKEND,
+    "Time from an attempt being sent to its last byte or failure, in seconds.",
+);
+/// Attempts in flight.
+pub const UPSTREAM_IN_FLIGHT: Family =
+    gauge("lb_upstream_requests_in_flight", POOL_BACKEND, "Attempts in flight to a backend.");
+/// Upstream connections.
+pub const UPSTREAM_CONNECTIONS: Family = gauge(
+    "lb_upstream_connections",
+    &["pool", "backend", "state"],
+    "Open connections to a backend: active ones carry a request, idle ones wait in a pool.",
+);
+/// Connects.
+pub const CONNECTS: Family = counter(
+    "lb_upstream_connects_total",
+    &["pool", "backend", "result"],
+    "Connections opened to a backend by result: ok, refused (or unreachable), timeout.",
+);
+/// Retries.
+pub const RETRIES: Family = counter(
+    "lb_retries_total",
+    &["pool", "reason", "outcome"],
+    "Failed attempts that could be repeated, by why they failed and what came of it: retried, or over_budget.",
+);
+/// Picks.
+pub const DECISIONS: Family =
+    counter("lb_decisions_total", &["pool", "algorithm", "backend"], "Picks by algorithm and backend.");
+/// Health.
+pub const BACKEND_HEALTHY: Family =
+    gauge("lb_backend_healthy", POOL_BACKEND, "1 while the backend may be picked, else 0.");
+/// State set.
+pub const BACKEND_STATE: Family = gauge(
+    "lb_backend_state",
+    &["pool", "backend", "state"],
+    "1 for the state the backend is in: unknown (not checked yet), healthy, unhealthy.",
+);
+/// Count by state.
+pub const BACKENDS: Family = gauge("lb_backends", &["pool", "state"], "Backends by state.");
+/// Identity.
+pub const BACKEND_INFO: Family = gauge(
+    "lb_backend_info",
+    &["pool", "backend", "address", "region"],
+    "Always 1: where the backend is. Join on (pool, backend).",
+);
+/// Weight.
+pub const BACKEND_WEIGHT: Family =
+    gauge("lb_backend_weight_ratio", POOL_BACKEND, "Share of the pool's weight; sums to 1 over a pool.");
+/// Latency estimate.
+pub const BACKEND_LATENCY: Family = gauge(
+    "lb_backend_latency_ewma_seconds",
+    POOL_BACKEND,
+    "Time to first byte as the algorithms estimate it, in seconds; 0 while nothing is known.",
+);
+/// Error estimate.
+pub const BACKEND_ERRORS: Family = gauge(
+    "lb_backend_error_ewma_ratio",
+    POOL_BACKEND,
+    "Share of attempts that fail, as the adaptive algorithm estimates it.",
+);
+/// Checks.
+pub const HEALTH_CHECKS: Family = counter(
+    "lb_health_checks_total",
+    &["pool", "backend", "result"],
+    "Active health checks by result: pass, fail.",
+);
+/// Check latency.
+pub const HEALTH_CHECK_DURATION: Family =
+    histogram("lb_health_check_duration_seconds", POOL, "Duration of active health checks, in seconds.");
+/// Drain.
+pub const DRAINING: Family = gauge("lb_draining", &[], "1 after the order to stop, while requests finish.");
+/// Workers.
+pub const WORKERS: Family = gauge("lb_runtime_workers", &[], "Data-plane threads.");
+/// Build.
+pub const BUILD: Family = gauge("lb_build_info", &["version", "revision"], "Always 1: what is running.");
+
+/// Every family of the balancer's own; the standard `process_*` ones come on top.
+pub const ALL: &[Family] = &[
+    REQUESTS,
+    REQUEST_DURATION,
+    REQUESTS_IN_FLIGHT,
+    ABORTS,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
+    DOWNSTREAM,
+    ACCEPTED,
+    UPSTREAM_REQUESTS,
+    UPSTREAM_DURATION,
+    UPSTREAM_IN_FLIGHT,
+    UPSTREAM_CONNECTIONS,
+    CONNECTS,
+    RETRIES,
+    DECISIONS,
+    BACKEND_HEALTHY,
+    BACKEND_STATE,
+    BACKENDS,
+    BACKEND_INFO,
+    BACKEND_WEIGHT,
+    BACKEND_LATENCY,
+    BACKEND_ERRORS,
+    HEALTH_CHECKS,
+    HEALTH_CHECK_DURATION,
+    DRAINING,
+    WORKERS,
+    BUILD,
+];
+
+/// The catalogue as the table of `docs/METRICS.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from("| Name | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n");
+    for f in ALL {
+        let kind = match f.kind {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Histogram(_) => "histogram",
+        };
+        let labels = if f.labels.is_empty() { "–".to_owned() } else { f.labels.join(", ") };
+        text.push_str(&format!("| `{}` | {kind} | {labels} | {} |\n", f.name, f.help));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut seen = std::collections::BTreeSet::new();
+        for f in ALL {
+            assert!(seen.insert(f.name), "{} twice", f.name);
+            assert!(f.name.starts_with("lb_"));
+            assert_eq!(f.kind == Type::Counter, f.name.ends_with("_total"), "{}", f.name);
+            assert_eq!(
+                matches!(f.kind, Type::Histogram(_)),
+                f.name.ends_with("_duration_seconds"),
+                "{}",
+                f.name
+            );
+            assert!(f.help.ends_with('.'), "{}", f.name);
+        }
+        assert!(REQUEST_BUCKETS.is_sorted());
+        assert!(REQUEST_BUCKETS.iter().all(|b| b.fract() != 0.0));
+    }
+}

@@ -1,0 +1,137 @@
+//! The catalogue, registered: one handle a family, shared by the control side and the workers' buffers.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::catalog::{self, Family, Type};
+
+/// All registered families. Cloning a handle out of a vector costs a look-up: keep what the hot path uses.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "each field is the catalogue's family of that name, documented there")]
+pub struct Metrics {
+    pub pool: String,
+    registry: Registry,
+    pub requests: IntCounterVec,
+    pub request_duration: HistogramVec,
+    pub requests_in_flight: IntGaugeVec,
+    pub aborts: IntCounterVec,
+    pub request_bytes: IntCounterVec,
+    pub response_bytes: IntCounterVec,
+    pub downstream: IntGaugeVec,
+    pub accepted: IntCounterVec,
+    pub upstream_requests: IntCounterVec,
+    pub upstream_duration: HistogramVec,
+    pub upstream_in_flight: IntGaugeVec,
+    pub upstream_connections: IntGaugeVec,
+    pub connects: IntCounterVec,
+    pub retries: IntCounterVec,
+    pub decisions: IntCounterVec,
+    pub backend_healthy: IntGaugeVec,
+    pub backend_state: IntGaugeVec,
+    pub backends: IntGaugeVec,
+    pub backend_info: IntGaugeVec,
+    pub backend_weight: GaugeVec,
+    pub backend_latency: GaugeVec,
+    pub backend_errors: GaugeVec,
+    pub health_checks: IntCounterVec,
+    pub health_check_duration: HistogramVec,
+    pub draining: IntGaugeVec,
+    pub workers: IntGaugeVec,
+    pub build: IntGaugeVec,
+}
+
+impl Metrics {
+    /// Registers every family for the pool named `pool`.
+    ///
+    /// # Errors
+    /// Where two families collide, which the catalogue's tests exclude.
+    pub fn new(pool: &str) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let r = &registry;
+        let metrics = Metrics {
+            pool: pool.to_owned(),
+            requests: counter(r, &catalog::REQUESTS)?,
+            request_duration: histogram(r, &catalog::REQUEST_DURATION)?,
+            requests_in_flight: gauge(r, &catalog::REQUESTS_IN_FLIGHT)?,
+            aborts: counter(r, &catalog::ABORTS)?,
+            request_bytes: counter(r, &catalog::REQUEST_BYTES)?,
+            response_bytes: counter(r, &catalog::RESPONSE_BYTES)?,
+            downstream: gauge(r, &catalog::DOWNSTREAM)?,
+            accepted: counter(r, &catalog::ACCEPTED)?,
+            upstream_requests: counter(r, &catalog::UPSTREAM_REQUESTS)?,
+            upstream_duration: histogram(r, &catalog::UPSTREAM_DURATION)?,
+            upstream_in_flight: gauge(r, &catalog::UPSTREAM_IN_FLIGHT)?,
+            upstream_connections: gauge(r, &catalog::UPSTREAM_CONNECTIONS)?,
+            connects: counter(r, &catalog::CONNECTS)?,
+            retries: counter(r, &catalog::RETRIES)?,
+            decisions: counter(r, &catalog::DECISIONS)?,
+            backend_healthy: gauge(r, &catalog::BACKEND_HEALTHY)?,
+            backend_state: gauge(r, &catalog::BACKEND_STATE)?,
+            backends: gauge(r, &catalog::BACKENDS)?,
+            backend_info: gauge(r, &catalog::BACKEND_INFO)?,
+            backend_weight: ratio(r, &catalog::BACKEND_WEIGHT)?,
+            backend_latency: ratio(r, &catalog::BACKEND_LATENCY)?,
+            backend_errors: ratio(r, &catalog::BACKEND_ERRORS)?,
+            health_checks: counter(r, &catalog::HEALTH_CHECKS)?,
+            health_check_duration: histogram(r, &catalog::HEALTH_CHECK_DURATION)?,
+            draining: gauge(r, &catalog::DRAINING)?,
+            workers: gauge(r, &catalog::WORKERS)?,
+            build: gauge(r, &catalog::BUILD)?,
+            registry,
+        };
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        metrics.registry.register(Box::new(process))?;
+        let revision = option_env!("BALLAST_REVISION").unwrap_or("unknown");
+        metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
+        metrics.draining.with_label_values::<&str>(&[]).set(0);
+        Ok(metrics)
+    }
+
+    /// The text exposition, as `text/plain; version=0.0.4`.
+    ///
+    /// # Errors
+    /// Where a family cannot be written as text.
+    pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::with_capacity(32 << 10);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+
+    /// The registered families' names, for the tests that hold catalogue and exposition together.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.registry.gather().iter().map(|f| f.name().to_owned()).collect()
+    }
+}
+
+fn add<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn opts(family: &Family) -> Opts {
+    Opts::new(family.name, family.help)
+}
+
+fn counter(r: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
+    add(r, IntCounterVec::new(opts(family), family.labels)?)
+}
+
+fn gauge(r: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
+    add(r, IntGaugeVec::new(opts(family), family.labels)?)
+}
+
+fn ratio(r: &Registry, family: &Family) -> prometheus::Result<GaugeVec> {
+    add(r, GaugeVec::new(opts(family), family.labels)?)
+}
+
+fn histogram(r: &Registry, family: &Family) -> prometheus::Result<HistogramVec> {
+    let buckets = match family.kind {
+        Type::Histogram(buckets) => buckets.to_vec(),
+        _ => return Err(prometheus::Error::Msg(format!("{} is no histogram in the catalogue", family.name))),
+    };
+    let opts = HistogramOpts { common_opts: opts(family), buckets };
+    add(r, HistogramVec::new(opts, family.labels)?)
+}

@@ -1,0 +1,72 @@
+//! The one picture everybody reads: an immutable [`Snapshot`], swapped whole.
+//!
+//! Only the control task publishes; workers read through their own cache and hold one snapshot for a whole request, so
+//! a decision never sees half of a change.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hyper::header::HeaderValue;
+use lb_core::{Load, View};
+
+use crate::config::Address;
+
+/// What never changes about a backend while it is in the pool.
+#[derive(Debug)]
+pub struct Backend {
+    /// Identity within the process; never reused.
+    pub id: u64,
+    /// Identity towards people: metrics, rings, logs.
+    pub name: String,
+    /// Where it listens.
+    pub address: Address,
+    /// `Host` for clients that sent none (HTTP/1.0).
+    pub host: HeaderValue,
+    /// Configured weight.
+    pub weight: u32,
+    /// The metric label `region`.
+    pub region: String,
+    /// Live numbers, shared with the view.
+    pub load: Arc<Load>,
+}
+
+/// One state of the pool. `backends[i]` is `view.members()[i]`.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows by one with each publication.
+    pub epoch: u64,
+    /// What policies see.
+    pub view: View,
+    /// What the proxy needs beyond that.
+    pub backends: Box<[Arc<Backend>]>,
+}
+
+/// Holder of the current snapshot.
+#[derive(Debug)]
+pub struct Registry {
+    current: ArcSwap<Snapshot>,
+}
+
+impl Registry {
+    /// Starts with `first`.
+    #[must_use]
+    pub fn new(first: Snapshot) -> Arc<Self> {
+        Arc::new(Registry { current: ArcSwap::from_pointee(first) })
+    }
+
+    /// The current snapshot.
+    #[must_use]
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// The swap itself, for readers that keep a cache.
+    pub(crate) fn source(&self) -> &ArcSwap<Snapshot> {
+        &self.current
+    }
+
+    /// Replaces the snapshot. Called by the control task alone.
+    pub(crate) fn publish(&self, next: Snapshot) {
+        self.current.store(Arc::new(next));
+    }
+}

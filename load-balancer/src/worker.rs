@@ -1,0 +1,244 @@
+//! One data-plane thread: its own runtime, its own listening socket, its own connections to backends.
+//!
+//! Nothing on the request path is shared with other workers but the atomics inside [`lb_core::Load`]. State that a worker
+//! keeps per backend is a [`Lane`]; a [`Scene`] pairs one snapshot with its lanes, so a request indexes both alike.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::retry::RetryBudget;
+use lb_core::{Policy, Rng, Tick};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::control::Event;
+use crate::forward::Live;
+use crate::listener::{self, Client};
+use crate::observe::{LaneMeters, Metrics, WorkerMeters};
+use crate::registry::{Backend, Registry, Snapshot};
+
+/// Between flushes of the metric buffers and sweeps of idle upstream connections.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// What a worker can be asked.
+#[derive(Debug)]
+pub enum Command {
+    /// Add the metric buffers to the shared families, then answer.
+    Flush(oneshot::Sender<()>),
+}
+
+/// What every worker is given.
+#[derive(Clone)]
+pub struct Shared {
+    /// The validated configuration.
+    pub config: Arc<Config>,
+    /// The one clock.
+    pub clock: Clock,
+    /// The current snapshot.
+    pub registry: Arc<Registry>,
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// The way to the control task.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// Turns true when the order to stop comes.
+    pub draining: watch::Receiver<bool>,
+    /// Answers control paths on the traffic port, where configured.
+    pub admin: axum::Router,
+    /// Permits for client connections, over all workers.
+    pub connections: Arc<tokio::sync::Semaphore>,
+}
+
+/// A worker's own state about one backend.
+#[derive(Debug)]
+pub struct Lane {
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Idle connections, the most recently used last.
+    pub idle: RefCell<Vec<Live>>,
+    /// Metric buffers.
+    pub meters: Rc<LaneMeters>,
+    /// Connects that failed in a row.
+    pub refused: Cell<u32>,
+}
+
+/// A snapshot and, position by position, this worker's lanes.
+#[derive(Debug)]
+pub struct Scene {
+    /// The shared picture.
+    pub snapshot: Arc<Snapshot>,
+    /// `lanes[i]` belongs to `snapshot.backends[i]`.
+    pub lanes: Box<[Rc<Lane>]>,
+}
+
+/// One worker.
+pub struct Worker {
+    /// What all workers share.
+    pub shared: Shared,
+    /// Metric buffers.
+    pub meters: WorkerMeters,
+    /// Randomness for picks and request ids.
+    pub rng: RefCell<Rng>,
+    /// What retries may cost.
+    pub budget: RefCell<RetryBudget>,
+    /// The order to stop has come.
+    pub draining: Cell<bool>,
+    /// Open client connections, to be woken when draining begins.
+    pub clients: RefCell<HashMap<u64, Rc<Client>>>,
+    cache: RefCell<arc_swap::Cache<CacheSource, Arc<Snapshot>>>,
+    scene: RefCell<Rc<Scene>>,
+}
+
+type CacheSource = RegistryHandle;
+
+/// Lets the cache own its way to the registry.
+#[derive(Clone)]
+struct RegistryHandle(Arc<Registry>);
+
+impl std::ops::Deref for RegistryHandle {
+    type Target = arc_swap::ArcSwap<Snapshot>;
+    fn deref(&self) -> &Self::Target {
+        self.0.source()
+    }
+}
+
+impl Worker {
+    /// A worker over `shared`.
+    #[must_use]
+    pub fn new(shared: Shared) -> Rc<Self> {
+        let snapshot = shared.registry.load();
+        let meters = WorkerMeters::new(Arc::clone(&shared.metrics));
+        let scene = Scene::new(&snapshot, None, &shared.metrics);
+        let retry = &shared.config.retry;
+        // The allowance per second is the process's: each worker gets its part.
+        let per_second = retry.budget_per_second / shared.config.workers as f64;
+        Rc::new(Worker {
+            meters,
+            rng: RefCell::new(clock::entropy()),
+            budget: RefCell::new(RetryBudget::new(retry.budget_ratio, per_second)),
+            draining: Cell::new(false),
+            clients: RefCell::default(),
+            cache: RefCell::new(arc_swap::Cache::new(RegistryHandle(Arc::clone(&shared.registry)))),
+            scene: RefCell::new(Rc::new(scene)),
+            shared,
+        })
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        self.shared.clock.now()
+    }
+
+    /// The current scene. One pointer comparison when nothing was published.
+    #[must_use]
+    pub fn scene(&self) -> Rc<Scene> {
+        let mut cache = self.cache.borrow_mut();
+        let snapshot = cache.load();
+        let mut scene = self.scene.borrow_mut();
+        if !Arc::ptr_eq(snapshot, &scene.snapshot) {
+            *scene = Rc::new(Scene::new(snapshot, Some(&scene), &self.shared.metrics));
+        }
+        Rc::clone(&scene)
+    }
+
+    fn housekeep(&self) {
+        let scene = self.scene();
+        let (now, limit) = (self.now(), self.config().timeouts.upstream_idle);
+        for lane in &scene.lanes {
+            lane.sweep(now, limit);
+        }
+        self.flush(&scene);
+    }
+
+    fn flush(&self, scene: &Scene) {
+        self.meters.flush();
+        scene.lanes.iter().for_each(|lane| lane.meters.flush());
+    }
+}
+
+impl Scene {
+    /// Lanes for a snapshot; those of `before` are carried over by identity.
+    fn new(snapshot: &Arc<Snapshot>, before: Option<&Scene>, metrics: &Arc<Metrics>) -> Self {
+        let known: HashMap<u64, &Rc<Lane>> =
+            before.into_iter().flat_map(|s| &s.lanes).map(|lane| (lane.backend.id, lane)).collect();
+        let lane = |backend: &Arc<Backend>| match known.get(&backend.id) {
+            Some(&lane) => Rc::clone(lane),
+            None => Rc::new(Lane {
+                meters: LaneMeters::new(Arc::clone(metrics), &backend.name),
+                backend: Arc::clone(backend),
+                idle: RefCell::default(),
+                refused: Cell::new(0),
+            }),
+        };
+        Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }
+    }
+
+    /// Picks by `algorithm` and counts the decision.
+    ///
+    /// # Errors
+    /// Where no member is eligible and untried.
+    pub fn pick(
+        &self,
+        algorithm: lb_core::Algorithm,
+        pick: &mut lb_core::Pick<'_>,
+    ) -> Result<(u32, Rc<Lane>), lb_core::NoPick> {
+        let decision = algorithm.pick(&self.snapshot.view, pick)?;
+        let lane = &self.lanes[decision.member as usize];
+        lane.meters.picked(algorithm);
+        Ok((decision.member, Rc::clone(lane)))
+    }
+}
+
+impl Lane {
+    /// Closes idle connections that are too old, or that the backend has closed.
+    fn sweep(&self, now: Tick, limit: Duration) {
+        let before = std::mem::take(&mut *self.idle.borrow_mut());
+        let had = before.len() as i64;
+        let kept: Vec<Live> = before.into_iter().filter_map(|live| live.still_idle(now, limit)).collect();
+        self.meters.idle.add(kept.len() as i64 - had);
+        *self.idle.borrow_mut() = kept;
+    }
+}
+
+/// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.
+pub async fn run(
+    shared: Shared,
+    socket: std::net::TcpListener,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
+    let worker = Worker::new(shared);
+    let chores = {
+        let worker = Rc::clone(&worker);
+        async move {
+            let mut tick = tokio::time::interval(HOUSEKEEPING);
+            loop {
+                tokio::select! {
+                    _ = tick.tick() => worker.housekeep(),
+                    command = commands.recv() => match command {
+                        Some(Command::Flush(done)) => {
+                            let scene = worker.scene();
+                            worker.flush(&scene);
+                            // The asker may have given up waiting: then nobody needs the answer.
+                            let _ = done.send(());
+                        }
+                        None => std::future::pending().await,
+                    },
+                }
+            }
+        }
+    };
+    let chores = tokio::task::spawn_local(chores);
+    listener::serve(&worker, socket).await;
+    chores.abort();
+    worker.housekeep();
+}
