@@ -99,6 +99,7 @@ mod tests {
             p99_us: spread(1.0),
             resident_mib: 1.0,
             errors: 0,
+            cut_off: 0.0,
         };
         let chart = svg(&[row(Peer::Haproxy, 10.0), row(Peer::Ours, 5.0)]);
         assert!(chart.contains("width=\"480.0\"") && chart.contains("width=\"240.0\""), "{chart}");

@@ -108,6 +108,7 @@ impl Options {
             "CPU per request: CPU time of the proxy and its children over the window (schedstat; stat beside it in the JSON) / requests the generator counted.".to_owned(),
             "Closed loop: wrk, one thread; its latencies are those under full load and omit what a stall would have kept waiting.".to_owned(),
             "Open loop: requests fall due at the rate, latency counts from when they were due.".to_owned(),
+            "A figure marked ≤ is an upper bound: over 2 % of its requests may have been cut off at the window's end, and their CPU is in it; use longer windows.".to_owned(),
             "Configurations: benches/peers/.".to_owned(),
         ]
     }

@@ -12,6 +12,9 @@ use super::environment::Environment;
 use super::summary::{Row, Spread};
 use super::{Sample, Scenario, chart};
 
+/// Above this share of requests cut off at a window's end, a figure is marked as the upper bound it is.
+const CUT_OFF_MAX: f64 = 0.02;
+
 /// Everything about a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -33,8 +36,9 @@ impl Report {
             }
             let _ = writeln!(
                 out,
-                "| {:<7} | {:>5.2} ({:.2}–{:.2}) | {} | {} | {:>6.0} | {:>5.0} | {:>5.0} | {:>5.1} | {} |",
+                "| {:<7} | {}{:>5.2} ({:.2}–{:.2}) | {} | {} | {:>6.0} | {:>5.0} | {:>5.0} | {:>5.1} | {} |",
                 row.peer.name(),
+                if row.cut_off > CUT_OFF_MAX { "≤ " } else { "" },
                 row.cpu_us.median,
                 row.cpu_us.min,
                 row.cpu_us.max,

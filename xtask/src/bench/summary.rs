@@ -46,6 +46,8 @@ pub(crate) struct Row {
     pub(crate) p99_us: Spread,
     pub(crate) resident_mib: f64,
     pub(crate) errors: u64,
+    /// Requests that may have been cut off at the windows' ends, to those that were done; their CPU is in the figure.
+    pub(crate) cut_off: f64,
 }
 
 /// A row for each scenario and peer, in the order measured.
@@ -79,6 +81,10 @@ fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
         p99_us: spread(|sample| sample.load.p99_us as f64)?,
         resident_mib: of(peer).map(|sample| sample.resident_kib).max().unwrap_or(0) as f64 / 1024.0,
         errors: of(peer).map(|sample| sample.load.errors).sum(),
+        cut_off: Spread::of(
+            of(peer).map(|sample| scenario.connections as f64 / sample.load.requests as f64),
+        )?
+        .max,
     })
 }
 
