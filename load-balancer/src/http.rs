@@ -66,7 +66,7 @@ fn plan(
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
         _ => Vec::new(),
     };
-    let added = headers::Added::new(config, client, &head.headers, id);
+    let added = headers::Added::new(config, client, &head.headers, algorithm, id);
     Ok(Plan { head, target, algorithm, client_ip, key, added })
 }
 

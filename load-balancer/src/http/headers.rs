@@ -5,7 +5,7 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use lb_core::Rng;
+use lb_core::{Algorithm, Rng};
 
 use crate::config::Config;
 use crate::listener::Client;
@@ -30,6 +30,7 @@ const MAX_ADDED: usize = 8;
 
 /// What the balancer adds to a request, made once for all its attempts.
 pub struct Added {
+    algorithm: &'static str,
     request_id: HeaderValue,
     forwarded_for: HeaderValue,
     proto: HeaderValue,
@@ -40,10 +41,17 @@ pub struct Added {
 impl Added {
     /// Follows the trust rules: a trusted proxy's words are extended, anybody else's replaced.
     #[must_use]
-    pub fn new(config: &Config, client: &Client, headers: &HeaderMap, request_id: HeaderValue) -> Self {
+    pub fn new(
+        config: &Config,
+        client: &Client,
+        headers: &HeaderMap,
+        algorithm: Algorithm,
+        request_id: HeaderValue,
+    ) -> Self {
         let believed = |name: HeaderName| headers.get(name).filter(|_| client.trusted).cloned();
         let host = headers.get(header::HOST);
         Added {
+            algorithm: algorithm.name(),
             request_id,
             forwarded_for: extended(headers, &X_FORWARDED_FOR, client, &client.peer_ip),
             proto: believed(X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http")),
@@ -104,6 +112,7 @@ pub fn outgoing(head: &Parts, added: &Added, default_host: &HeaderValue) -> Head
         out.insert(header::HOST, default_host.clone());
     }
     out.insert(REQUEST_ID, added.request_id.clone());
+    out.insert(ALGORITHM, HeaderValue::from_static(added.algorithm));
     out.insert(X_FORWARDED_FOR, added.forwarded_for.clone());
     out.insert(X_FORWARDED_PROTO, added.proto.clone());
     if let Some(host) = &added.host {

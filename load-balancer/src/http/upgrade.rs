@@ -2,7 +2,6 @@
 //! process stops.
 
 use std::cell::Cell;
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -61,14 +60,12 @@ async fn pump(
 }
 
 /// Ends when nothing has moved for `limit`.
-fn idle<'a>(worker: &'a Worker, moved: &'a Cell<Tick>, limit: Duration) -> impl Future<Output = ()> + 'a {
-    async move {
-        loop {
-            let due = moved.get().after(limit);
-            if worker.now() >= due {
-                return;
-            }
-            tokio::time::sleep_until(worker.shared.clock.instant(due)).await;
+async fn idle(worker: &Worker, moved: &Cell<Tick>, limit: Duration) {
+    loop {
+        let due = moved.get().after(limit);
+        if worker.now() >= due {
+            return;
         }
+        tokio::time::sleep_until(worker.shared.clock.instant(due)).await;
     }
 }

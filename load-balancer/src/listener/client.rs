@@ -55,6 +55,8 @@ pub struct Client {
     pub chooser: bool,
     /// Set by a request body that broke a rule, for the handler to tell apart from a broken backend.
     pub fault: Cell<Option<Kind>>,
+    /// A response is owed: what hyper writes until it is flushed is a request's answer, not a refusal of its own.
+    pub owed: Cell<bool>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
     /// Why the driver cut the connection, for the exchange's record.
@@ -84,6 +86,7 @@ impl Client {
             trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
             chooser: config.choosers.includes(ip),
             fault: Cell::new(None),
+            owed: Cell::new(false),
             body_done: Cell::new(true),
             cut: Cell::new(None),
             tunnel: RefCell::new(None),
@@ -112,6 +115,7 @@ impl Client {
     pub fn begin(&self, total: Option<Tick>) {
         self.total.set(total.unwrap_or(NEVER));
         self.fault.set(None);
+        self.owed.set(true);
         self.cut.set(None);
         self.body_done.set(true);
         self.enter(Phase::Waiting, total);

@@ -4,10 +4,11 @@
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::client::{Client, Phase, Timer};
@@ -15,6 +16,11 @@ use super::io::ClientIo;
 use crate::error::{Kind, ProxyError};
 use crate::http::{self, refusal};
 use crate::worker::Worker;
+
+/// How long and how much an ended connection is read on.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes: enough for what was in flight when the client learned of its refusal.
+const LINGER_BYTES: usize = 4 << 20;
 
 /// How a connection ended.
 enum End {
@@ -87,7 +93,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
 fn builder(worker: &Worker) -> http1::Builder {
     let limits = &worker.config().limits;
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).pipeline_flush(true).max_header_size(limits.header_bytes);
+    builder.header_read_timeout(None).max_header_size(limits.header_bytes);
     // hyper keeps up to 100 header fields on the stack; asking for another number allocates per request.
     if limits.headers != 100 {
         builder.max_headers(limits.headers);
@@ -98,7 +104,7 @@ fn builder(worker: &Worker) -> http1::Builder {
 async fn finish(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    (mut stream, early): (TcpStream, bytes::Bytes),
+    (stream, early): (TcpStream, bytes::Bytes),
     result: hyper::Result<()>,
 ) {
     let tunnel = client.tunnel.borrow_mut().take();
@@ -108,8 +114,26 @@ async fn finish(
             if let Err(error) = result {
                 tracing::debug!(peer = %client.peer, %error, "client connection ended early");
             }
-            // Ends our side; what the peer does then no longer matters.
-            let _ = stream.shutdown().await;
+            linger(stream).await;
         }
     }
+}
+
+/// Ends our side, then reads away what the client may still be sending: closing with unread bytes would reset the
+/// connection, and the client might never see our last answer (a 413 in the middle of its upload).
+async fn linger(mut stream: TcpStream) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut sink = vec![0; 16 << 10];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut sink).await? {
+                0 => break,
+                n => left = left.saturating_sub(n),
+            }
+        }
+        Ok::<_, std::io::Error>(())
+    };
+    // Whatever happens here concerns a connection that is over.
+    let _ = tokio::time::timeout(LINGER, drain).await;
 }

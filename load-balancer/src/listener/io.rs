@@ -34,9 +34,9 @@ impl ClientIo {
         self.io.into_inner()
     }
 
-    /// Whether hyper itself is speaking: no request is being answered.
+    /// Whether hyper itself is speaking: no request came to be that this could answer.
     fn refusing(&self, buf: &[u8]) -> bool {
-        matches!(self.client.phase(), Phase::Idle | Phase::Head) && buf.starts_with(b"HTTP/1.")
+        !self.client.owed.get() && buf.starts_with(b"HTTP/1.")
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
@@ -88,7 +88,11 @@ impl Write for ClientIo {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if flushed.is_ready() && matches!(self.client.phase(), Phase::Idle | Phase::Head) {
+            self.client.owed.set(false);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
