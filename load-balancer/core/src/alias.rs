@@ -26,7 +26,7 @@ impl Alias {
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..weights.len()).partition(|&i| mass[i] < total);
         while let (Some(s), Some(&l)) = (small.pop(), large.last()) {
-            columns[s] = ((((mass[s] as u128) << 32) / u128::from(total)) as u32, l as u32);
+            columns[s] = (((u128::from(mass[s]) << 32) / u128::from(total)) as u32, l as u32);
             mass[l] -= total - mass[s];
             if mass[l] < total {
                 large.pop();

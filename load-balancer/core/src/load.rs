@@ -50,20 +50,22 @@ impl Ticket {
 }
 
 /// Live numbers of one backend. Two cache lines apart from its neighbours, so that workers serving different backends
-/// never contend.
+/// never contend. In the order written: all that a pick reads lies in the first line.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub struct Load {
     in_flight: AtomicU32,
     debt_now: AtomicF32,
+    /// What the failure debt costs in expected durations (µs).
+    owed: AtomicF32,
     latency: AtomicF32,
     anomaly: AtomicF32,
     mean_duration: AtomicF32,
+    last_done: AtomicU32,
     /// Σ of the durations expected, at assignment, of the requests in flight (µs).
     eta: AtomicU64,
     /// Σ of the start times of the requests in flight (µs, wrapping): their mean age is one subtraction away.
     start_sum: AtomicU64,
-    last_done: AtomicU32,
     /// Failure debt (`f32` bits) and its stamp (ms).
     debt: AtomicPair,
     estimate: Estimate,
@@ -83,10 +85,16 @@ impl Load {
         self.in_flight.load(Relaxed)
     }
 
+    /// The weight of recent failures, in requests.
+    #[must_use]
+    pub fn failure_debt(&self) -> f32 {
+        self.debt_now.get()
+    }
+
     /// Requests in flight plus the weight of recent failures.
     #[must_use]
     pub fn pressure(&self) -> f32 {
-        self.in_flight() as f32 + self.debt_now.get()
+        self.in_flight() as f32 + self.failure_debt()
     }
 
     /// Latency estimate in µs, shrunk to the pool's; 0 while the whole pool is unknown.
@@ -103,10 +111,9 @@ impl Load {
 
     /// Σ of expected durations in flight plus the price of recent failures (µs).
     #[must_use]
-    pub fn eta(&self, pool: &PoolLoad) -> f32 {
-        let debt = self.debt_now.get();
-        let owed = if debt > 0.0 { debt * self.expected(pool) } else { 0.0 };
-        self.eta.load(Relaxed) as f32 + owed
+    pub fn eta(&self) -> f32 {
+        // Signed, because that conversion is one instruction; the sum is far below 2⁶³.
+        self.eta.load(Relaxed) as i64 as f32 + self.owed.get()
     }
 
     /// Success share in 0.02..=1 at `now`.
@@ -134,7 +141,7 @@ impl Load {
         if outcome == Outcome::Failure {
             let stamp = now.millis_u32();
             let (debt, _) = self.debt.update(|(d, at)| ((faded(d, at, stamp) + 1.0).to_bits(), stamp));
-            self.debt_now.set(f32::from_bits(debt));
+            self.set_debt(f32::from_bits(debt), pool);
             // The priced failure, not its quick return, is what the next request should expect.
             self.window.add(self.estimate.measured().unwrap_or(micros));
         }
@@ -158,17 +165,18 @@ impl Load {
     pub fn refresh(&self, now: Tick, pool: &PoolLoad) {
         let stamp = now.millis_u32();
         let (debt, at) = self.debt.get();
-        self.debt_now.set(match faded(debt, at, stamp) {
-            d if d < DEBT_FLOOR => 0.0,
-            d => d,
-        });
-        if let Some(mean) = self.window.slide(stamp) {
-            self.mean_duration.set(mean);
-        }
+        self.mean_duration.set(self.window.slide(stamp));
+        self.set_debt(faded(debt, at, stamp), pool);
         self.price(now, pool);
         if let Some(age) = self.stalled(now, pool) {
             self.set_price(age, now, pool);
         }
+    }
+
+    fn set_debt(&self, debt: f32, pool: &PoolLoad) {
+        let debt = if debt < DEBT_FLOOR { 0.0 } else { debt };
+        self.debt_now.set(debt);
+        self.owed.set(debt * self.expected(pool));
     }
 
     /// Recomputes the two published prices from the estimate.
@@ -199,7 +207,7 @@ impl Load {
     /// What the next request here is expected to take (µs, at least 1).
     fn expected(&self, pool: &PoolLoad) -> f32 {
         let own = self.mean_duration.get();
-        if own > 0.0 { own } else { pool.latency() }.max(1.0)
+        if own > 0.0 { own } else { pool.duration().max(pool.latency()) }.max(1.0)
     }
 }
 
@@ -224,23 +232,25 @@ impl Window {
         self.count.fetch_add(1, Relaxed);
     }
 
-    /// The mean (µs) of what is remembered, after dropping the half that is too old. One caller only.
-    fn slide(&self, stamp: u32) -> Option<f32> {
-        let count = self.count.load(Relaxed) + self.old_count.load(Relaxed);
-        let sum = self.sum.load(Relaxed) + self.old_sum.load(Relaxed);
-        if stamp.wrapping_sub(self.turned.load(Relaxed)) >= HALF_WINDOW_MS && self.count.load(Relaxed) > 0 {
+    /// The mean (µs) of what is remembered, after dropping the half that is too old; 0 where nothing is. One caller only.
+    fn slide(&self, stamp: u32) -> f32 {
+        // Also without new durations: a backend that gets no traffic must not keep its last bad ones for ever.
+        if stamp.wrapping_sub(self.turned.load(Relaxed)) >= HALF_WINDOW_MS {
             self.turned.store(stamp, Relaxed);
             self.old_sum.store(self.sum.swap(0, Relaxed), Relaxed);
             self.old_count.store(self.count.swap(0, Relaxed), Relaxed);
         }
-        (count > 0).then(|| sum as f32 / count as f32)
+        let count = self.count.load(Relaxed) + self.old_count.load(Relaxed);
+        let sum = self.sum.load(Relaxed) + self.old_sum.load(Relaxed);
+        if count > 0 { sum as f32 / count as f32 } else { 0.0 }
     }
 }
 
-/// What a pool shares: the typical latency, all requests in flight, and the turn of the round robins.
+/// What a pool shares: the typical latency and duration, all requests in flight, and the turn of the round robins.
 #[derive(Debug, Default)]
 pub struct PoolLoad {
     latency: AtomicF32,
+    duration: AtomicF32,
     in_flight: Padded,
     turn: PaddedTurn,
 }
@@ -260,6 +270,12 @@ impl PoolLoad {
         self.latency.get()
     }
 
+    /// The median of the measured backends' mean durations, first byte to last included (µs); 0 while none is measured.
+    #[must_use]
+    pub fn duration(&self) -> f32 {
+        self.duration.get()
+    }
+
     /// Requests in flight to the whole pool.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
@@ -271,17 +287,21 @@ impl PoolLoad {
         self.turn.0.fetch_add(1, Relaxed)
     }
 
-    /// Publishes the median of what `loads` have measured; `scratch` is reused between calls. One caller only.
-    pub fn settle<'a>(&self, loads: impl Iterator<Item = &'a Load>, scratch: &mut Vec<f32>) {
-        scratch.clear();
-        scratch.extend(loads.filter_map(|l| l.estimate.measured()));
-        if scratch.is_empty() {
-            return;
-        }
-        let middle = (scratch.len() - 1) / 2;
-        let (_, median, _) = scratch.select_nth_unstable_by(middle, f32::total_cmp);
-        self.latency.set(*median);
+    /// Publishes the medians of what `loads` have measured; `scratch` is reused between calls. One caller only.
+    pub fn settle<'a>(&self, loads: impl Iterator<Item = &'a Load> + Clone, scratch: &mut Vec<f32>) {
+        let latencies = loads.clone().filter_map(|l| l.estimate.measured());
+        median(latencies, scratch).inspect(|&m| self.latency.set(m));
+        let durations = loads.map(|l| l.mean_duration.get()).filter(|&d| d > 0.0);
+        median(durations, scratch).inspect(|&m| self.duration.set(m));
     }
+}
+
+/// The (lower) median, if there is any value.
+fn median(values: impl Iterator<Item = f32>, scratch: &mut Vec<f32>) -> Option<f32> {
+    scratch.clear();
+    scratch.extend(values);
+    let middle = scratch.len().checked_sub(1)? / 2;
+    Some(*scratch.select_nth_unstable_by(middle, f32::total_cmp).1)
 }
 
 #[cfg(test)]
@@ -301,7 +321,7 @@ mod tests {
             load.end(t, &pool);
         }
         assert_eq!((load.in_flight(), pool.in_flight()), (0, 0));
-        assert_eq!(load.eta(&pool), 0.0);
+        assert_eq!(load.eta(), 0.0);
     }
 
     #[test]

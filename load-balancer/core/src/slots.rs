@@ -3,6 +3,8 @@
 //! They are kept exactly, faults included, so that their users find their numbers again; [`crate::ring`] is the default.
 //! The hash functions come from outside: core has none but its own.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 /// What a collision does on the way into the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probing {
@@ -25,7 +27,15 @@ pub trait HashPair {
 /// A filled slot table. Members are positions in the view it was built for.
 #[derive(Debug, Clone)]
 pub struct Slots {
-    owner: Box<[Option<u32>]>,
+    owner: Box<[Option<Owner>]>,
+    replicas: u32,
+    probing: Probing,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Owner {
+    member: u32,
+    ordinal: u32,
 }
 
 impl Slots {
@@ -39,35 +49,54 @@ impl Slots {
         pair: &dyn HashPair,
         probing: Probing,
     ) -> Self {
-        let mut owner = vec![None; slots as usize];
-        for (member, ordinal) in members {
-            for v in 0..replicas {
-                let home = pair.server(ordinal, v) % u64::from(slots.max(1));
-                let free = (0..u64::from(slots)).map(|step| probe(home, step, v, slots, probing));
-                let fallback = (0..u64::from(slots)).map(|step| (home + step) % u64::from(slots));
-                if let Some(at) = free.chain(fallback).find(|&at| owner[at as usize].is_none()) {
-                    owner[at as usize] = Some(member);
-                }
+        let mut table = Slots { owner: vec![None; slots as usize].into(), replicas, probing };
+        members.for_each(|(member, ordinal)| table.insert(Owner { member, ordinal }, pair));
+        table
+    }
+
+    /// The table after a change of membership, as the originals change theirs: who stays keeps its slots, who left frees
+    /// them, and who is new is put in last. Where virtual servers collided, that is not the table a fresh fill gives:
+    /// the one displaced by a server that is gone stays where it is.
+    #[must_use]
+    pub fn changed(&self, members: impl Iterator<Item = (u32, u32)>, pair: &dyn HashPair) -> Self {
+        let members: BTreeMap<u32, u32> = members.map(|(member, ordinal)| (ordinal, member)).collect();
+        let kept = |o: &Owner| Some(Owner { member: *members.get(&o.ordinal)?, ..*o });
+        let known: BTreeSet<u32> = self.owner.iter().flatten().map(|o| o.ordinal).collect();
+        let mut table =
+            Slots { owner: self.owner.iter().map(|o| o.as_ref().and_then(kept)).collect(), ..*self };
+        for (&ordinal, &member) in members.iter().filter(|(ordinal, _)| !known.contains(ordinal)) {
+            table.insert(Owner { member, ordinal }, pair);
+        }
+        table
+    }
+
+    fn insert(&mut self, owner: Owner, pair: &dyn HashPair) {
+        let slots = self.owner.len() as u64;
+        for v in 0..self.replicas {
+            let home = pair.server(owner.ordinal, v) % slots.max(1);
+            let free = (0..slots).map(|step| probe(home, step, v, slots, self.probing));
+            let fallback = (0..slots).map(|step| (home + step) % slots);
+            if let Some(at) = free.chain(fallback).find(|&at| self.owner[at as usize].is_none()) {
+                self.owner[at as usize] = Some(owner);
             }
         }
-        Slots { owner: owner.into() }
     }
 
     /// Members in the order in which a key with this hash would try them: its slot first, then clockwise.
     pub fn walk(&self, hash: u64) -> impl Iterator<Item = u32> + '_ {
         let at = (hash % self.owner.len().max(1) as u64) as usize;
         let (before, after) = self.owner.split_at(at.min(self.owner.len()));
-        after.iter().chain(before).copied().flatten()
+        after.iter().chain(before).flatten().map(|o| o.member)
     }
 }
 
-fn probe(home: u64, step: u64, replica: u32, slots: u32, probing: Probing) -> u64 {
+fn probe(home: u64, step: u64, replica: u32, slots: u64, probing: Probing) -> u64 {
     let offset = match probing {
         Probing::Linear => step,
         Probing::Quadratic => step * step,
         Probing::OddStep => step * u64::from(2 * replica + 1),
     };
-    (home + offset) % u64::from(slots)
+    (home + offset) % slots
 }
 
 /// The assignment's pair: H(i) = i² + 2i + 17, Φ(i, j) = i² + j² + 2j + 25. Keys that are not decimal numbers are hashed

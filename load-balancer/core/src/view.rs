@@ -13,6 +13,9 @@ use crate::slots::{HashPair, Slots};
 use crate::tick::Tick;
 use crate::{policy::Tried, wrr};
 
+/// Floats scanned together: four SSE or two AVX registers, and the whole sample of a large pool.
+pub(crate) const SCAN_CHUNK: usize = 16;
+
 /// One backend as a policy sees it.
 #[derive(Debug, Clone)]
 pub struct Member {
@@ -56,12 +59,35 @@ impl std::fmt::Debug for Hashing {
     }
 }
 
+/// Numbers of [`SCAN_CHUNK`] members.
+pub(crate) type Chunk = [f32; SCAN_CHUNK];
+
+/// Weights of a chunk of eligible members; the last chunk is padded with members of no weight.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Weights {
+    pub(crate) weight: Chunk,
+    pub(crate) inverse: Chunk,
+}
+
+impl Weights {
+    fn of(weights: &[u32]) -> Self {
+        let mut chunk = Weights { weight: [0.0; SCAN_CHUNK], inverse: [1.0; SCAN_CHUNK] };
+        for (at, &weight) in weights.iter().enumerate() {
+            chunk.weight[at] = weight as f32;
+            chunk.inverse[at] = 1.0 / weight.max(1) as f32;
+        }
+        chunk
+    }
+}
+
 /// An immutable picture of one pool.
 #[derive(Debug)]
 pub struct View {
     members: Box<[Member]>,
     eligible: Box<[u32]>,
     eligible_weight: u64,
+    eligible_loads: Box<[Arc<Load>]>,
+    scan_weights: Box<[Weights]>,
     turns: Box<[u32]>,
     draw: Alias,
     ring: Arc<Ring>,
@@ -79,6 +105,8 @@ impl View {
         let weights: Vec<u32> = eligible.iter().map(|&i| members[i as usize].weight).collect();
         let turns = wrr::turns(&weights).iter().map(|&at| eligible[at as usize]).collect();
         View {
+            eligible_loads: eligible.iter().map(|&i| Arc::clone(&members[i as usize].load)).collect(),
+            scan_weights: weights.chunks(SCAN_CHUNK).map(Weights::of).collect(),
             eligible_weight: weights.iter().map(|&w| u64::from(w)).sum(),
             draw: Alias::new(&weights),
             members: members.into(),
@@ -144,18 +172,43 @@ impl View {
         self.members.get(i as usize).is_some_and(|m| m.eligible) && !tried.contains(i)
     }
 
-    /// A member at random in proportion to weight, not one of `tried`. Redraws a few times, then scans, so that one
-    /// dominant weight cannot make it loop.
+    /// A member at random in proportion to weight, not one of `tried`.
     pub fn draw(&self, tried: &Tried, rng: &mut Rng) -> Option<u32> {
+        self.draw_at(tried, rng).map(|at| self.eligible[at as usize])
+    }
+
+    /// The same as a position in [`View::eligible`]. Redraws a few times, then scans, so that one dominant weight cannot
+    /// make it loop.
+    pub(crate) fn draw_at(&self, tried: &Tried, rng: &mut Rng) -> Option<u32> {
         const REDRAWS: usize = 8;
         for _ in 0..REDRAWS {
-            let i = self.eligible[self.draw.draw(rng)? as usize];
-            if !tried.contains(i) {
-                return Some(i);
+            let at = self.draw.draw(rng)?;
+            if tried.is_empty() || !tried.contains(self.eligible[at as usize]) {
+                return Some(at);
             }
         }
-        let left = || self.eligible.iter().copied().filter(|&i| !tried.contains(i));
-        weighted(left(), |i| self.members[i as usize].weight, rng)
+        let left =
+            || (0..self.eligible.len() as u32).filter(|&at| !tried.contains(self.eligible[at as usize]));
+        let weight = |at: u32| u64::from(self.members[self.eligible[at as usize] as usize].weight);
+        let total: u64 = left().map(weight).sum();
+        let mut rest = ((u128::from(rng.next_u64()) * u128::from(total)) >> 64) as u64;
+        left().find(|&at| match rest.checked_sub(weight(at)) {
+            None => true,
+            Some(less) => {
+                rest = less;
+                false
+            }
+        })
+    }
+
+    /// Loads of the eligible members, in the order of [`View::eligible`].
+    pub(crate) fn eligible_loads(&self) -> &[Arc<Load>] {
+        &self.eligible_loads
+    }
+
+    /// Weights of the eligible members, in the order of [`View::eligible`].
+    pub(crate) fn scan_weights(&self) -> &[Weights] {
+        &self.scan_weights
     }
 
     /// Brings all loads up to date with the passing of time. One caller, every 10–20 ms.
@@ -165,21 +218,4 @@ impl View {
             member.load.refresh(now, &self.pool);
         }
     }
-}
-
-/// One of `items` in proportion to `weight`, in two passes and without a table.
-pub(crate) fn weighted(
-    items: impl Iterator<Item = u32> + Clone,
-    weight: impl Fn(u32) -> u32,
-    rng: &mut Rng,
-) -> Option<u32> {
-    let total: u64 = items.clone().map(|i| u64::from(weight(i))).sum();
-    let mut left = ((u128::from(rng.next_u64()) * u128::from(total)) >> 64) as u64;
-    items.clone().find(|&i| match left.checked_sub(u64::from(weight(i))) {
-        None => true,
-        Some(rest) => {
-            left = rest;
-            false
-        }
-    })
 }

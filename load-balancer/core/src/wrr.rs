@@ -88,7 +88,7 @@ mod tests {
         let mut rng = crate::Rng::seeded(11);
         for _ in 0..200 {
             let weights: Vec<u32> = (0..1 + rng.below(12)).map(|_| 1 + rng.below(40)).collect();
-            let (sum, order) = (weights.iter().sum::<u32>() as f64, turns(&weights));
+            let (sum, order) = (f64::from(weights.iter().sum::<u32>()), turns(&weights));
             let mut taken = vec![0f64; weights.len()];
             for (n, &i) in order.iter().enumerate() {
                 taken[i as usize] += 1.0;

@@ -4,9 +4,10 @@
 //! and the success share correct it for backends that are slow or failing. Every factor is dimensionless and near 1, so
 //! a missing signal is simply 1 and no signal can make a bad backend free. Capacity is the configured weight.
 
-use super::{Pick, scan};
+use super::Pick;
+use super::scan::{self, Terms};
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
-    scan::cheapest(view, pick, |m| (m.load.in_flight() as f32, m.load.anomaly()))
+    scan::cheapest(view, pick, |l| Terms { count: l.in_flight(), extra: 0.0, quality: l.anomaly() })
 }

@@ -20,7 +20,9 @@ pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
             let walk = || view.ring().walk(hash64(pick.key)).filter(usable);
             let has_room = |&i: &u32| {
                 let member = &view.members()[i as usize];
-                (member.load.in_flight() as f32) < (fair * member.weight as f32).ceil()
+                // Failures count as requests held: who answers at once never fills up otherwise, and would get the
+                // overflow of all the others.
+                member.load.pressure() < (fair * member.weight as f32).ceil()
             };
             walk().find(has_room).or_else(|| walk().next())
         }

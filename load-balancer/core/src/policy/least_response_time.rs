@@ -1,8 +1,13 @@
 //! Latency estimate × (requests in flight + 1), for the weight. Failures enter as dear samples and as pressure.
 
-use super::{Pick, scan};
+use super::Pick;
+use super::scan::{self, Terms};
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
-    scan::cheapest(view, pick, |m| (m.load.pressure(), m.load.latency().max(f32::MIN_POSITIVE)))
+    scan::cheapest(view, pick, |l| {
+        // Zero while the whole pool is unknown: then the count alone decides.
+        let quality = l.latency().max(1.0);
+        Terms { count: l.in_flight(), extra: l.failure_debt(), quality }
+    })
 }

@@ -1,9 +1,10 @@
 //! Smallest expected time to finish what is already there: the sum, over a backend's requests in flight, of the mean
 //! duration known when each was assigned. Durations come from a sliding window of 5–10 s.
 
-use super::{Pick, scan};
+use super::Pick;
+use super::scan::{self, Terms};
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
-    scan::lightest(view, pick, |m| m.load.eta(view.pool()) / m.weight as f32)
+    scan::lightest(view, pick, |l| Terms { count: 0, extra: l.eta(), quality: 1.0 })
 }

@@ -1,119 +1,273 @@
-//! Finding the minimum fairly: over all candidates up to [`FULL_SCAN`] members, over a sample by weight beyond.
+//! Finding the minimum fairly: over all candidates up to [`FULL_SCAN`] members, over a sample of 16 by weight beyond.
+//!
+//! One pass gathers a number from every candidate's load into an array on the stack; the passes after that are plain
+//! loops over chunks of floats, which compile to vector code. Ties are drawn, never taken in pool order: an idle pool
+//! would otherwise send everything to whoever is listed first.
 
 use super::Pick;
-use crate::view::{Member, View, weighted};
+use crate::load::Load;
+use crate::rng::Rng;
+use crate::view::{Chunk, SCAN_CHUNK, View, Weights};
 
 /// Members up to which every one is looked at: about 100 ns, and clearly better tails than two choices.
 const FULL_SCAN: usize = 128;
-/// Draws in a larger pool.
-const SAMPLE: usize = 16;
-/// Among idle backends a difference in quality below 30 % is noise, and weight decides.
+/// Among idle backends a difference in quality below 30 % is noise, and weight alone decides.
 const IDLE_BAND: f32 = 1.3;
+/// An idle backend this many times worse than the best idle one gets nothing; between the two its share falls smoothly.
+const IDLE_END: f32 = 2.6;
+/// Draws among the idle before all shares are computed.
+const IDLE_DRAWS: usize = 2;
+/// Weights where weight must not count (again): the members of a sample were drawn by it.
+const EVEN: Chunk = [1.0; SCAN_CHUNK];
 
-/// The candidate with the smallest `cost`. Exact ties are drawn by weight.
-pub(super) fn lightest(view: &View, pick: &mut Pick<'_>, cost: impl Fn(&Member) -> f32) -> Option<u32> {
-    let mut candidates = Candidates::of(view, pick);
-    candidates.keep_smallest(view, cost);
-    candidates.draw(view, pick)
+/// What is read of one candidate: `count + extra` is how much it holds, `quality` (above 0) how dear each unit of it is.
+pub(super) struct Terms {
+    pub(super) count: u32,
+    pub(super) extra: f32,
+    pub(super) quality: f32,
 }
 
-/// The candidate with the smallest (n + 1) · quality / weight, where `terms` gives (n, quality). If that one is idle, the
-/// choice is among all idle candidates of like quality, by weight: where nothing queues, capacity is shared, not raced for.
-pub(super) fn cheapest(
+/// The candidate that holds least for its weight. Exact ties are drawn by weight.
+pub(super) fn lightest(view: &View, pick: &mut Pick<'_>, terms: impl Fn(&Load) -> Terms) -> Option<u32> {
+    scan::<false>(view, pick, terms)
+}
+
+/// The candidate with the smallest (held + 1) · quality / weight. If that one is idle, the choice is among all idle
+/// candidates, by weight and quality: where nothing queues, capacity is shared, not raced for.
+pub(super) fn cheapest(view: &View, pick: &mut Pick<'_>, terms: impl Fn(&Load) -> Terms) -> Option<u32> {
+    scan::<true>(view, pick, terms)
+}
+
+/// Who is looked at: everyone, or in a large pool a sample. `SHARE` is whether the idle share.
+fn scan<const SHARE: bool>(view: &View, pick: &mut Pick<'_>, terms: impl Fn(&Load) -> Terms) -> Option<u32> {
+    let count = view.eligible().len();
+    if count <= SCAN_CHUNK {
+        everyone::<SHARE, 1>(view, pick, terms)
+    } else if count <= FULL_SCAN {
+        everyone::<SHARE, { FULL_SCAN / SCAN_CHUNK }>(view, pick, terms)
+    } else {
+        sample::<SHARE>(view, pick, terms)
+    }
+}
+
+fn everyone<const SHARE: bool, const CHUNKS: usize>(
     view: &View,
     pick: &mut Pick<'_>,
-    terms: impl Fn(&Member) -> (f32, f32),
+    terms: impl Fn(&Load) -> Terms,
 ) -> Option<u32> {
-    let mut candidates = Candidates::of(view, pick);
-    let all = candidates;
-    candidates.keep_smallest(view, |m| {
-        let (n, quality) = terms(m);
-        (n + 1.0) * quality / m.weight as f32
-    });
-    let (n, _) = terms(view.members().get(candidates.first()? as usize)?);
-    if n > 0.0 {
-        return candidates.draw(view, pick);
+    let mut table = Table::<CHUNKS>::EMPTY;
+    let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
+    for (at, loads) in whole.iter().enumerate().take(CHUNKS) {
+        table.gather(at, loads.iter().map(|load| terms(load)));
     }
-    let idle_quality = |m: &Member| match terms(m) {
-        (n, quality) if n <= 0.0 => quality,
-        _ => f32::INFINITY,
-    };
-    let best = all.iter().map(|i| idle_quality(&view.members()[i as usize])).fold(f32::INFINITY, f32::min);
-    let mut idle = all;
-    idle.retain(|i| idle_quality(&view.members()[i as usize]) <= best * IDLE_BAND);
-    idle.draw(view, pick)
+    if whole.len() < CHUNKS {
+        table.gather(whole.len(), rest.iter().map(|load| terms(load)));
+    }
+    if !pick.tried.is_empty() {
+        let cells = table.held.as_flattened_mut().iter_mut().zip(view.eligible());
+        cells.filter(|&(_, &i)| pick.tried.contains(i)).for_each(|(cell, _)| *cell = f32::INFINITY);
+    }
+    let any = |rng: &mut Rng| view.draw_at(pick.tried, rng).map(|at| at as usize);
+    let at = table.winner::<SHARE>(view.scan_weights(), any, pick.rng)?;
+    view.eligible().get(at).copied()
 }
 
-/// A set of members, held inline.
-#[derive(Clone, Copy)]
-struct Candidates {
-    members: [u32; FULL_SCAN],
-    len: usize,
-    /// The members were drawn by weight, so weight must not count again when a tie is drawn.
-    sampled: bool,
+fn sample<const SHARE: bool>(
+    view: &View,
+    pick: &mut Pick<'_>,
+    terms: impl Fn(&Load) -> Terms,
+) -> Option<u32> {
+    let mut drawn = [0; SCAN_CHUNK];
+    for slot in &mut drawn {
+        *slot = view.draw_at(pick.tried, pick.rng)? as usize;
+    }
+    let mut table = Table::<1>::EMPTY;
+    table.gather(0, drawn.iter().map(|&at| terms(&view.eligible_loads()[at])));
+    let inverse = drawn.map(|at| view.scan_weights()[at / SCAN_CHUNK].inverse[at % SCAN_CHUNK]);
+    let any = |rng: &mut Rng| Some(rng.below(SCAN_CHUNK as u32) as usize);
+    let at = table.winner::<SHARE>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
+    view.eligible().get(drawn[at]).copied()
 }
 
-impl Candidates {
-    fn of(view: &View, pick: &mut Pick<'_>) -> Self {
-        let mut set =
-            Candidates { members: [0; FULL_SCAN], len: 0, sampled: view.eligible().len() > FULL_SCAN };
-        if set.sampled {
-            (0..SAMPLE).filter_map(|_| view.draw(pick.tried, pick.rng)).for_each(|i| set.push(i));
-        } else {
-            view.eligible().iter().filter(|&&i| !pick.tried.contains(i)).for_each(|&i| set.push(i));
+/// What the candidates of one pick hold. Gathering copies and computes nothing: reads are scattered and so scalar, while
+/// arithmetic on whole rows is vector code.
+struct Table<const CHUNKS: usize> {
+    /// Infinite where there is no candidate.
+    held: [Chunk; CHUNKS],
+    quality: [Chunk; CHUNKS],
+}
+
+impl<const CHUNKS: usize> Table<CHUNKS> {
+    const EMPTY: Self = Table { held: [[f32::INFINITY; SCAN_CHUNK]; CHUNKS], quality: [EVEN; CHUNKS] };
+
+    fn gather(&mut self, chunk: usize, terms: impl Iterator<Item = Terms>) {
+        let cells = self.held[chunk].iter_mut().zip(&mut self.quality[chunk]);
+        for ((held, quality), terms) in cells.zip(terms) {
+            // Signed, because that conversion is one instruction.
+            (*held, *quality) = (terms.count as i32 as f32 + terms.extra, terms.quality);
         }
-        set
     }
 
-    fn push(&mut self, i: u32) {
-        if let Some(slot) = self.members.get_mut(self.len) {
-            *slot = i;
-            self.len += 1;
-        }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u32> + Clone + '_ {
-        self.members[..self.len].iter().copied()
-    }
-
-    fn first(&self) -> Option<u32> {
-        self.iter().next()
-    }
-
-    fn retain(&mut self, keep: impl Fn(u32) -> bool) {
-        let mut kept = 0;
-        for at in 0..self.len {
-            let i = self.members[at];
-            if keep(i) {
-                self.members[kept] = i;
-                kept += 1;
+    /// Position of the winner, or `None` where there is no candidate. `any` draws a candidate by weight.
+    fn winner<const SHARE: bool>(
+        &self,
+        weights: &[Weights],
+        any: impl Fn(&mut Rng) -> Option<usize>,
+        rng: &mut Rng,
+    ) -> Option<usize> {
+        let chunks = weights.len().min(CHUNKS);
+        let mut costs = [EVEN; CHUNKS];
+        let [mut least, mut fewest] = [[f32::INFINITY; SCAN_CHUNK]; 2];
+        for chunk in 0..chunks {
+            let (held, quality) = (&self.held[chunk], &self.quality[chunk]);
+            for at in 0..SCAN_CHUNK {
+                let more = if SHARE { 1.0 } else { 0.0 };
+                let cost = (held[at] + more) * quality[at] * weights[chunk].inverse[at];
+                costs[chunk][at] = cost;
+                least[at] = smaller(least[at], cost);
+                fewest[at] = smaller(fewest[at], held[at]);
             }
         }
-        self.len = kept;
-    }
-
-    /// Keeps the members whose cost equals the minimum, in one pass.
-    fn keep_smallest(&mut self, view: &View, cost: impl Fn(&Member) -> f32) {
-        let (mut best, mut kept) = (f32::INFINITY, 0);
-        for at in 0..self.len {
-            let i = self.members[at];
-            let c = cost(&view.members()[i as usize]);
-            if c < best {
-                (best, kept) = (c, 0);
-            }
-            if c <= best {
-                self.members[kept] = i;
-                kept += 1;
+        let least = across(least, smaller);
+        if least == f32::INFINITY {
+            return None;
+        }
+        if SHARE && across(fewest, smaller) <= 0.0 {
+            let (best, idle_costs) = self.idle(&costs[..chunks]);
+            if idle_costs <= least {
+                let (end, scale) = (best * IDLE_END, 1.0 / (best * (IDLE_END - IDLE_BAND)));
+                let share = |held: f32, quality: f32| {
+                    let share = fall((end - quality) * scale);
+                    if held <= 0.0 { share } else { 0.0 }
+                };
+                // Accepting a draw as often as its share says gives the same odds as the full draw below, and in an
+                // idle pool of like backends it spares it.
+                for _ in 0..IDLE_DRAWS {
+                    let at = any(rng)?;
+                    let (held, quality) = (self.held.as_flattened()[at], self.quality.as_flattened()[at]);
+                    if (rng.unit() as f32) < share(held, quality) {
+                        return Some(at);
+                    }
+                }
+                for (costs, (held, quality)) in costs.iter_mut().zip(self.held.iter().zip(&self.quality)) {
+                    for at in 0..SCAN_CHUNK {
+                        costs[at] = share(held[at], quality[at]);
+                    }
+                }
+                return draw(&mut costs[..chunks], weights, |share| share, rng);
             }
         }
-        self.len = kept;
+        draw(&mut costs[..chunks], weights, |cost| if cost <= least { 1.0 } else { 0.0 }, rng)
     }
 
-    fn draw(&self, view: &View, pick: &mut Pick<'_>) -> Option<u32> {
-        if self.len <= 1 {
-            return self.first();
+    /// The best quality and the least cost of the idle candidates.
+    fn idle(&self, costs: &[Chunk]) -> (f32, f32) {
+        let [mut best, mut least] = [[f32::INFINITY; SCAN_CHUNK]; 2];
+        for (chunk, costs) in costs.iter().enumerate() {
+            for at in 0..SCAN_CHUNK {
+                let busy = if self.held[chunk][at] <= 0.0 { 0.0 } else { f32::INFINITY };
+                best[at] = smaller(best[at], self.quality[chunk][at] + busy);
+                least[at] = smaller(least[at], costs[at] + busy);
+            }
         }
-        let weight = |i: u32| if self.sampled { 1 } else { view.members()[i as usize].weight };
-        weighted(self.iter(), weight, pick.rng)
+        (across(best, smaller), across(least, smaller))
+    }
+}
+
+/// The share an idle candidate keeps of its weight: all of it within the band, then falling to nothing without a step. A
+/// cut-off at the band would lock a backend out for seconds over one unlucky sample.
+fn fall(x: f32) -> f32 {
+    let x = if x < 1.0 { x } else { 1.0 };
+    let x = if x > 0.0 { x } else { 0.0 };
+    x * x
+}
+
+fn smaller(a: f32, b: f32) -> f32 {
+    if b < a { b } else { a }
+}
+
+/// Combines the lanes pairwise: four steps instead of fifteen that wait for each other.
+fn across(mut lanes: Chunk, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut width = SCAN_CHUNK / 2;
+    while width > 0 {
+        for at in 0..width {
+            lanes[at] = combine(lanes[at], lanes[at + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// A position drawn in proportion to weight × `share` of its number: first the chunk, then the place in it.
+fn draw(row: &mut [Chunk], weights: &[Weights], share: impl Fn(f32) -> f32, rng: &mut Rng) -> Option<usize> {
+    let mut total = 0.0;
+    let mut sums = [0.0; FULL_SCAN / SCAN_CHUNK];
+    for (sum, (row, weights)) in sums.iter_mut().zip(row.iter_mut().zip(weights)) {
+        for (x, weight) in row.iter_mut().zip(&weights.weight) {
+            *x = weight * share(*x);
+        }
+        *sum = across(*row, |a, b| a + b);
+        total += *sum;
+    }
+    let (chunk, left) = walk(sums.get(..row.len())?, total * rng.unit() as f32)?;
+    walk(&row[chunk], left).map(|(place, _)| chunk * SCAN_CHUNK + place)
+}
+
+/// Where `left` is used up, and what remains of it there. Rounding may leave a little too much: then the last one that
+/// has any share.
+fn walk(shares: &[f32], mut left: f32) -> Option<(usize, f32)> {
+    for (at, &share) in shares.iter().enumerate() {
+        if left < share {
+            return Some((at, left));
+        }
+        left -= share;
+    }
+    shares.iter().rposition(|&share| share > 0.0).map(|at| (at, 0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_shares() {
+        let mut rng = Rng::seeded(9);
+        let mut row = [[0.0; SCAN_CHUNK]; 2];
+        let mut weights = [Weights { weight: [2.0; SCAN_CHUNK], inverse: [0.5; SCAN_CHUNK] }; 2];
+        (row[0][3], row[1][0], row[1][7], weights[1].weight[7]) = (1.0, 1.0, 1.0, 4.0);
+        let mut seen = [0u32; 2 * SCAN_CHUNK];
+        for _ in 0..8_000 {
+            seen[draw(&mut row.clone(), &weights, |share| share, &mut rng).unwrap()] += 1;
+        }
+        let expected = [(3, 2_000), (SCAN_CHUNK, 2_000), (SCAN_CHUNK + 7, 4_000)];
+        assert!(expected.iter().all(|&(at, n): &(usize, u32)| seen[at].abs_diff(n) < 200), "{seen:?}");
+        assert_eq!(seen.iter().sum::<u32>(), expected.iter().map(|&(at, _)| seen[at]).sum());
+    }
+
+    #[test]
+    fn rounding_never_loses_the_draw() {
+        assert_eq!(walk(&[0.0, 1.0, 2.0, 0.0], 2.5), Some((2, 1.5)));
+        assert_eq!(walk(&[0.0, 1.0, 2.0, 0.0], 0.0), Some((1, 0.0)));
+        assert_eq!(walk(&[0.0, 1.0, 2.0, 0.0], 3.5), Some((2, 0.0)));
+        assert_eq!(walk(&[0.0, 0.0], 0.0), None);
+    }
+
+    /// Idle ones of like quality share, a bad one gets nothing, and a busy one wins only where it is cheaper.
+    #[test]
+    fn idle_candidates_share() {
+        let mut rng = Rng::seeded(4);
+        let weights = [Weights { weight: EVEN, inverse: EVEN }];
+        let mut tally = |candidates: [(f32, f32); 4]| {
+            let mut table = Table::<1>::EMPTY;
+            let terms = |(extra, quality)| Terms { count: 0, extra, quality };
+            table.gather(0, candidates.into_iter().map(terms));
+            let mut seen = [0; SCAN_CHUNK];
+            let any = |rng: &mut Rng| Some(rng.below(4) as usize);
+            (0..3_000).for_each(|_| seen[table.winner::<true>(&weights, any, &mut rng).unwrap()] += 1);
+            seen
+        };
+        let seen = tally([(0.0, 1.0), (0.0, 1.2), (0.0, 9.0), (1.0, 1.0)]);
+        assert!(seen[0] > 1_300 && seen[1] > 1_300 && seen[0] + seen[1] == 3_000, "{seen:?}");
+        assert_eq!(tally([(0.0, 5.0), (0.0, 5.0), (1.0, 1.0), (2.0, 1.0)])[2], 3_000);
     }
 }

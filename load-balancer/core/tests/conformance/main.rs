@@ -36,13 +36,10 @@ const SUITE: [(&str, Property); 14] = [
     ("sees fractions of a millisecond", trouble::sees_fractions_of_a_millisecond),
 ];
 
-/// Every property the subject fails, with the reason.
-fn failures(subject: &dyn Subject, promises: Promises) -> Vec<(&'static str, String)> {
-    SUITE.iter().filter_map(|(name, property)| Some((*name, property(subject, promises).err()?))).collect()
-}
-
 fn conforms(algorithm: Algorithm) {
-    let failures = failures(&algorithm, promises::of(algorithm));
+    let promises = promises::of(algorithm);
+    let failure = |(name, property): &(_, Property)| Some((*name, property(&algorithm, promises).err()?));
+    let failures: Vec<(&str, String)> = SUITE.iter().filter_map(failure).collect();
     assert!(failures.is_empty(), "{algorithm}: {failures:#?}");
 }
 

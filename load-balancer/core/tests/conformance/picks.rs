@@ -60,7 +60,9 @@ pub(crate) fn excludes(subject: &dyn Subject, _: Promises) -> Result<(), String>
                 Ok(i) if !view.usable(i, &tried) => {
                     return Err(format!("round {round}: picked {i}, tried or not eligible"));
                 }
-                Err(why) if usable > 0 => return Err(format!("round {round}: {why}, but {usable} were usable")),
+                Err(why) if usable > 0 => {
+                    return Err(format!("round {round}: {why}, but {usable} were usable"));
+                }
                 _ => {}
             }
         }
@@ -101,7 +103,9 @@ pub(crate) fn moves_few_keys(subject: &dyn Subject, promises: Promises) -> Resul
     };
     let owners = |servers: &[usize], down| -> Vec<usize> {
         let (view, mut rng) = (with(servers, down), Rng::seeded(3));
-        let owner = |n| ask(subject, &view, n, &Tried::default(), &mut rng).map_or(usize::MAX, |i| servers[i as usize]);
+        let owner = |n| {
+            ask(subject, &view, n, &Tried::default(), &mut rng).map_or(usize::MAX, |i| servers[i as usize])
+        };
         (0..KEYS).map(owner).collect()
     };
     let (six, five) = (owners(&[0, 1, 2, 3, 4, 5], None), owners(&[0, 1, 3, 4, 5], None));

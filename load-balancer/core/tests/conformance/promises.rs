@@ -31,12 +31,8 @@ pub(crate) struct Promises {
 
 pub(crate) fn of(algorithm: Algorithm) -> Promises {
     use {Affinity as A, Algorithm::*, Share as S};
-    let promises = |share, affinity, load_aware, latency_aware| Promises {
-        share,
-        affinity,
-        load_aware,
-        latency_aware,
-    };
+    let promises =
+        |share, affinity, load_aware, latency_aware| Promises { share, affinity, load_aware, latency_aware };
     match algorithm {
         RoundRobin => promises(S::Equal, A::None, false, false),
         WeightedRoundRobin => promises(S::ByWeight, A::None, false, false),

@@ -41,7 +41,9 @@ pub(crate) fn failing_fast_does_not_pay(subject: &dyn Subject, promises: Promise
         let most = if promises.load_aware { 0.05 } else { 1.15 / count as f64 };
         if share > most {
             let (share, most) = (share * 100.0, most * 100.0);
-            return Err(format!("one of {count} at {rate}/s got {share:.1} % of the picks, allowed {most:.1} %"));
+            return Err(format!(
+                "one of {count} at {rate}/s got {share:.1} % of the picks, allowed {most:.1} %"
+            ));
         }
     }
     Ok(())
@@ -78,7 +80,10 @@ pub(crate) fn forgives_a_stall(subject: &dyn Subject, promises: Promises) -> Res
 }
 
 /// 0.2 ms and 0.9 ms are different latencies.
-pub(crate) fn sees_fractions_of_a_millisecond(subject: &dyn Subject, promises: Promises) -> Result<(), String> {
+pub(crate) fn sees_fractions_of_a_millisecond(
+    subject: &dyn Subject,
+    promises: Promises,
+) -> Result<(), String> {
     if !promises.latency_aware || promises.share == Share::Equal {
         return Ok(());
     }

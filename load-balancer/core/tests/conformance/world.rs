@@ -192,7 +192,7 @@ enum Event {
     Last(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Flight {
     server: usize,
     ticket: Ticket,
@@ -266,7 +266,9 @@ impl World<'_> {
                         record.picks.push((now, server));
                     }
                     let gap = match self.scenario.arrivals {
-                        Arrivals::PerSecond(rate) => Duration::from_secs_f64(exponential(&mut self.arrivals) / rate),
+                        Arrivals::PerSecond(rate) => {
+                            Duration::from_secs_f64(exponential(&mut self.arrivals) / rate)
+                        }
                         Arrivals::Every(gap) => gap,
                     };
                     self.push(now.after(gap), Event::Arrival);
@@ -277,6 +279,10 @@ impl World<'_> {
                     let micros = now.since(ticket.at()).as_secs_f64() * 1e6;
                     subject.sampled(now, name(server), micros);
                     if outcome == Outcome::Failure {
+                        // A quick 500 is an answer too, and the proxy sees its last byte; a timeout has none.
+                        if self.scenario.servers[server].fails_in.is_some() {
+                            self.loads[server].complete(now, &ticket);
+                        }
                         self.loads[server].end(ticket, &self.pool);
                     }
                 }
@@ -356,13 +362,6 @@ impl World<'_> {
         self.flights.push(flight);
     }
 }
-
-impl Clone for Flight {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl Copy for Flight {}
 
 fn exponential(rng: &mut Rng) -> f64 {
     -(1.0 - rng.unit()).ln()
