@@ -1,0 +1,100 @@
+"""`load-balancer demo`: what a newcomer runs first. It works, stops cleanly, and never leaves anything behind.
+
+Its ports are fixed (5000 to 5006 and 9901), so a machine where one is in use fails these tests, and they say which.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import unittest
+from pathlib import Path
+
+import rig
+from clients import curl
+
+TRAFFIC = "http://127.0.0.1:5000"
+ADMIN = "http://127.0.0.1:9901"
+PORTS = (*range(5000, 5007), 9901)
+
+
+def listening():
+    """Those of the demo's ports that somebody listens on, by the kernel's own table."""
+    states = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    open_ports = {int(local.rpartition(":")[2], 16) for local, state in states if state == "0A"}
+    return sorted(open_ports.intersection(PORTS))
+
+
+def children(pid):
+    """The processes that `pid` started and that still run."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
+
+
+class Demo(unittest.TestCase):
+    def setUp(self):
+        self.assertEqual(listening(), [], "ports of the demo are in use by something else")
+        self.directory = rig.WORK / self.id()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+
+    def start(self):
+        demo = rig.Process(self.directory / "demo", rig.PROGRAMS / "load-balancer", "demo")
+        self.addCleanup(self.end, demo)
+        return demo
+
+    def end(self, demo):
+        """Stops it, and its backends should it leave them behind: that failed a test, but must not fail the next."""
+        left = children(demo.popen.pid)
+        demo.stop()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def started(self):
+        demo = self.start()
+        demo.said(r"Ctrl-C stops everything", demo.out)
+        return demo
+
+    def test_it_balances_over_six_backends_and_says_where(self):
+        demo = self.started()
+        said = demo.out.read_text()
+        for port in PORTS:
+            self.assertIn(f"http://127.0.0.1:{port}", said)
+        names = set(re.findall(r"Hello from (\w+),", curl("--fail", *[f"{TRAFFIC}/?algo=round_robin"] * 24)))
+        self.assertEqual(len(names), 6, names)
+        self.assertEqual(rig.get(f"{ADMIN}/ready"), (200, "ready: 6 eligible backends\n"))
+
+    def test_every_command_it_suggests_works(self):
+        demo = self.started()
+        commands = re.findall(r"^ +curl (?:-s )?(.*?)(?: +[|#].*)?$", demo.out.read_text(), re.MULTILINE)
+        self.assertGreaterEqual(len(commands), 4)
+        for command in commands:
+            curl("--fail", *command.replace("'", "").split())
+
+    def test_ctrl_c_and_sigterm_stop_everything(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            demo = self.started()
+            self.assertEqual(listening(), list(PORTS))
+            demo.signal(number)
+            self.assertEqual(demo.wait(), 0)
+            self.assertEqual(listening(), [])
+            demo.out.unlink()
+
+    def test_a_stop_while_it_starts_leaves_nothing(self):
+        demo = self.start()
+        rig.until(listening, "the first backend started")
+        demo.signal(signal.SIGTERM)
+        self.assertEqual(demo.wait(), 0)
+        self.assertEqual(listening(), [])
+
+    def test_a_taken_port_is_named_and_nothing_is_left(self):
+        for port in (5003, 5000, 9901):
+            with contextlib.closing(socket.create_server(("127.0.0.1", port))):
+                demo = self.start()
+                self.assertEqual(demo.wait(), 1)
+                self.assertIn(f"127.0.0.1:{port}", demo.err.read_text())
+                self.assertEqual(listening(), [port])
+                demo.err.unlink()
