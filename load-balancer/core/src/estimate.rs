@@ -6,7 +6,7 @@
 //! gets no traffic drifts back to the pool's median, neither to zero nor staying at its last bad value for ever.
 
 use crate::tick::Tick;
-use crate::word::AtomicPair;
+use crate::word::{AtomicF32, AtomicPair};
 
 /// Seconds: how fast old samples lose weight against new ones.
 const TAU_SAMPLE: f32 = 1.0;
@@ -34,11 +34,18 @@ pub struct Estimate {
     latency: AtomicPair,
     /// Evidence in samples, and success mean, both as `f32` bits.
     evidence: AtomicPair,
+    /// Mean latency of the successes alone, in µs; 0 while there was none. What the pool's latency is made of: priced
+    /// failures in it would raise the price of the next failure, and a pool that fails as a whole would spiral.
+    answered: AtomicF32,
 }
 
 impl Default for Estimate {
     fn default() -> Self {
-        Estimate { latency: AtomicPair::new(0, 0), evidence: AtomicPair::new(0, 1f32.to_bits()) }
+        Estimate {
+            latency: AtomicPair::new(0, 0),
+            evidence: AtomicPair::new(0, 1f32.to_bits()),
+            answered: AtomicF32::default(),
+        }
     }
 }
 
@@ -66,6 +73,11 @@ impl Estimate {
             let old = if known > 0.0 { f32::from_bits(old) } else { sample };
             (((old * (evidence - 1.0) + sample) / evidence).to_bits(), stamp)
         });
+        if success {
+            let old = self.answered.get();
+            let capped = micros.min(WINSOR * old);
+            self.answered.set(if old > 0.0 { old + (capped - old) / evidence } else { micros });
+        }
     }
 
     /// The estimate in µs, shrunk towards `pool` by how little is known; `pool` itself where nothing is. `busy` holds the
@@ -90,6 +102,12 @@ impl Estimate {
     pub fn measured(&self) -> Option<f32> {
         let (evidence, _) = self.parts();
         (evidence > 0.0).then(|| f32::from_bits(self.latency.get().0))
+    }
+
+    /// The mean latency of successes in µs, or `None` where there was none.
+    #[must_use]
+    pub fn answered(&self) -> Option<f32> {
+        Some(self.answered.get()).filter(|&mean| mean > 0.0)
     }
 
     /// Share of attempts that succeed, in 0.02..=1; an idle backend's drifts back to 1.

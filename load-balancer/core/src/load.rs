@@ -289,7 +289,7 @@ impl PoolLoad {
 
     /// Publishes the medians of what `loads` have measured; `scratch` is reused between calls. One caller only.
     pub fn settle<'a>(&self, loads: impl Iterator<Item = &'a Load> + Clone, scratch: &mut Vec<f32>) {
-        let latencies = loads.clone().filter_map(|l| l.estimate.measured());
+        let latencies = loads.clone().filter_map(|l| l.estimate.answered());
         median(latencies, scratch).inspect(|&m| self.latency.set(m));
         let durations = loads.map(|l| l.mean_duration.get()).filter(|&d| d > 0.0);
         median(durations, scratch).inspect(|&m| self.duration.set(m));
@@ -354,6 +354,27 @@ mod tests {
         for t in stuck {
             load.end(t, &pool);
         }
+    }
+
+    /// Failures are priced by the pool's latency; it must not be priced by them in turn.
+    #[test]
+    fn an_outage_does_not_spiral() {
+        let (load, pool) = (Load::new(), PoolLoad::default());
+        let run = |from: std::ops::Range<u64>, outcome| {
+            for ms in from {
+                let t = load.begin(at(ms), &pool);
+                load.observe(at(ms + 2), &t, outcome, &pool);
+                load.end(t, &pool);
+                pool.settle(std::iter::once(&load), &mut Vec::new());
+                load.refresh(at(ms + 2), &pool);
+            }
+        };
+        run(0..1_000, Outcome::Success);
+        run(1_000..60_000, Outcome::Failure);
+        assert_eq!(pool.latency(), 2_000.0);
+        assert!((9_000.0..11_000.0).contains(&load.latency()), "{}", load.latency());
+        run(60_000..65_000, Outcome::Success);
+        assert!((1_900.0..2_200.0).contains(&load.latency()), "{}", load.latency());
     }
 
     #[test]
