@@ -10,7 +10,6 @@ use backend::Config;
 use common::Lab;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tokio::time::Instant;
 
 #[tokio::test]
 async fn off_says_how_to_turn_it_on() {
@@ -60,7 +59,7 @@ async fn latency_and_burn_are_felt_even_by_the_fast_path() {
     let lab = Lab::start().await;
     lab.post("/fault", r#"{"latency_ms":20,"cpu_burn_ms":5}"#).await;
     for path in ["/heartbeat", "/home", "/health"] {
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         assert_eq!(lab.get(path).await.status, StatusCode::OK);
         assert!(begun.elapsed() >= Duration::from_millis(25), "{path}");
     }
@@ -105,7 +104,7 @@ async fn a_stall_answers_nobody_until_it_ends() {
 async fn the_excess_over_the_capacity_waits() {
     let lab = Lab::start().await;
     lab.post("/fault", r#"{"capacity":1,"latency_ms":20}"#).await;
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let requests: Vec<_> =
         (0..4).map(|_| tokio::spawn(lab.client.get(lab.url("/heartbeat")).send())).collect();
     for request in requests {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use common::Lab;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use tokio::time::Instant;
 
 #[tokio::test]
 async fn row_a_home_and_heartbeat() {
@@ -126,7 +125,7 @@ async fn row_f_bench() {
 async fn row_f_fixed_delays_are_kept() {
     let lab = Lab::start().await;
     for (path, ms) in [("/bench10", 10), ("/bench50", 50), ("/bench500", 500)] {
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
         let reply = lab.get(path).await;
         assert!(begun.elapsed() >= Duration::from_millis(ms), "{path}");
         assert_eq!(reply.json()["instance"], "S1");

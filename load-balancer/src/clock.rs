@@ -33,6 +33,13 @@ impl Clock {
     }
 }
 
+/// The wall-clock time for a `Date` header (RFC 9110, 6.6.1).
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
+pub fn http_date() -> String {
+    httpdate::fmt_http_date(std::time::SystemTime::now())
+}
+
 /// A generator seeded by the operating system.
 #[must_use]
 pub fn entropy() -> Rng {

@@ -13,14 +13,13 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::{Address, Config};
+use crate::event::{Event, Verdict};
 use crate::observe::{Metrics, local};
 use crate::registry::{Backend, Registry, Snapshot};
 
-mod event;
 mod prober;
 mod publish;
 
-pub use event::{Event, Verdict};
 pub use prober::Prober;
 
 /// Between refreshes of the loads.

@@ -11,8 +11,8 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Uri};
 use lb_core::{Algorithm, Outcome, Pick, Tick, Tried};
 
-use crate::control::Event;
 use crate::error::{Kind, ProxyError};
+use crate::event::Event;
 use crate::http::headers;
 use crate::listener::{Client, Phase};
 use crate::worker::{Lane, Scene, Worker};

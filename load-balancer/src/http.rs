@@ -24,7 +24,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     client.begin(worker.config().timeouts.total.map(|t| now.after(t)));
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
     if worker.config().control_on_traffic_port && crate::admin::owns(request.uri().path()) {
-        return control(worker, request, exchange).await;
+        return answer_as_admin(worker, request, exchange).await;
     }
     let (head, body) = request.into_parts();
     let id = headers::request_id(&head.headers, &mut worker.rng.borrow_mut());
@@ -103,8 +103,12 @@ fn admit(
     Ok(())
 }
 
-/// Hands a control path to the admin router.
-async fn control(worker: &Rc<Worker>, request: Request<Incoming>, mut exchange: Exchange) -> Response<Body> {
+/// Hands a path of the admin router's to it.
+async fn answer_as_admin(
+    worker: &Rc<Worker>,
+    request: Request<Incoming>,
+    mut exchange: Exchange,
+) -> Response<Body> {
     let response = match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
         Ok(response) => response.map(Body::Control),
         Err(never) => match never {},

@@ -2,7 +2,7 @@
 //!
 //! [`start`] wires everything and is the page to read first. One control thread holds the single writer, the health checks
 //! and the admin listener; each worker thread serves clients on its own. They meet in the [`registry`] (snapshots one way)
-//! and in a channel of [`control::Event`]s (news the other way). A request's way: [`listener`] → [`http`] → [`forward`] →
+//! and in a channel of [`event::Event`]s (news the other way). A request's way: [`listener`] → [`http`] → [`forward`] →
 //! `lb_core` → [`forward`] → [`observe`].
 
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ pub mod config;
 pub mod control;
 mod demo;
 pub mod error;
+pub mod event;
 pub mod forward;
 pub mod hashing;
 pub mod http;
@@ -26,6 +27,7 @@ pub mod listener;
 pub mod observe;
 pub mod registry;
 mod signals;
+mod socket;
 pub mod worker;
 
 use admin::Admin;
@@ -151,8 +153,8 @@ impl Running {
 /// What the control thread runs.
 struct ControlSide {
     control: Control,
-    inbox: mpsc::UnboundedReceiver<control::Event>,
-    events: mpsc::UnboundedSender<control::Event>,
+    inbox: mpsc::UnboundedReceiver<event::Event>,
+    events: mpsc::UnboundedSender<event::Event>,
     settled: watch::Sender<bool>,
     admin: axum::Router,
     ended: oneshot::Receiver<()>,

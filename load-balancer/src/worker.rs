@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::control::Event;
+use crate::event::Event;
 use crate::forward::Live;
 use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, WorkerMeters};

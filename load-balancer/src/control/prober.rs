@@ -7,9 +7,9 @@ use lb_core::Rng;
 use lb_core::health::Pace;
 use tokio::sync::{mpsc, oneshot};
 
-use super::event::{Event, Verdict};
 use crate::clock::{self, Clock};
 use crate::config::HealthChecks;
+use crate::event::{Event, Verdict};
 use crate::registry::Backend;
 
 /// Checks of many backends must not beat in time: each interval is stretched or shortened by up to this share.

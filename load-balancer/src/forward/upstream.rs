@@ -12,7 +12,6 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use lb_core::Tick;
 use std::future::Future;
 use tokio::net::TcpStream;
@@ -20,11 +19,14 @@ use tokio::net::TcpStream;
 use super::body::RequestBody;
 use crate::config::Address;
 use crate::error::Kind;
+use crate::socket::Socket as UpstreamIo;
 
-/// A connection to a backend.
-pub struct Live {
+/// A connection to a backend. Boxed: it is handed around a dozen times a request, and is over a kilobyte.
+pub struct Live(Box<Inner>);
+
+struct Inner {
     sender: SendRequest<RequestBody>,
-    connection: http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    connection: http1::Connection<UpstreamIo, RequestBody>,
     /// hyper has finished with the connection: closed, or upgraded.
     finished: bool,
     idle_since: Tick,
@@ -32,7 +34,7 @@ pub struct Live {
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("finished", &self.finished).finish_non_exhaustive()
+        f.debug_struct("Live").field("finished", &self.0.finished).finish_non_exhaustive()
     }
 }
 
@@ -60,8 +62,8 @@ impl Live {
         };
         stream.set_nodelay(true)?;
         let (sender, connection) =
-            http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Live { sender, connection, finished: false, idle_since: Tick::ZERO })
+            http1::Builder::new().handshake(UpstreamIo::new(stream)).await.map_err(std::io::Error::other)?;
+        Ok(Live(Box::new(Inner { sender, connection, finished: false, idle_since: Tick::ZERO })))
     }
 
     /// Sends a request and waits for the response head.
@@ -69,9 +71,10 @@ impl Live {
     /// # Errors
     /// [`Refused`], telling whether anything was sent.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
-        let mut answer = pin!(self.sender.try_send_request(request));
+        let inner = &mut *self.0;
+        let mut answer = pin!(inner.sender.try_send_request(request));
         let result = std::future::poll_fn(|cx| {
-            drive(&mut self.connection, &mut self.finished, cx);
+            drive(&mut inner.connection, &mut inner.finished, cx);
             answer.as_mut().poll(cx)
         })
         .await;
@@ -85,40 +88,40 @@ impl Live {
 
     /// Moves bytes while a body is on its way.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.finished, cx);
+        drive(&mut self.0.connection, &mut self.0.finished, cx);
     }
 
     /// After a complete response: the connection itself, if it can carry another request.
     pub fn rest(mut self, now: Tick) -> Option<Live> {
-        self.idle_since = now;
+        self.0.idle_since = now;
         self.look().then_some(self)
     }
 
     /// The connection, if it is not too old and the backend has not closed it.
     pub fn still_idle(mut self, now: Tick, limit: Duration) -> Option<Live> {
-        (now.since(self.idle_since) < limit && self.look()).then_some(self)
+        (now.since(self.0.idle_since) < limit && self.look()).then_some(self)
     }
 
     /// Whether another request may be sent. Polled without a waker: nobody waits for an idle connection.
     fn look(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.finished && self.sender.is_ready()
+        !self.0.finished && self.0.sender.is_ready()
     }
 
     /// After a 101: the bare stream and what was read ahead, once hyper has let go of it.
     pub async fn upgraded(mut self) -> Option<(TcpStream, Bytes)> {
         std::future::poll_fn(|cx| {
             self.drive(cx);
-            if self.finished { Poll::Ready(()) } else { Poll::Pending }
+            if self.0.finished { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.connection.into_parts();
-        Some((parts.io.into_inner(), parts.read_buf))
+        let parts = self.0.connection.into_parts();
+        Some((parts.io.into_stream(), parts.read_buf))
     }
 }
 
 fn drive(
-    connection: &mut http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    connection: &mut http1::Connection<UpstreamIo, RequestBody>,
     finished: &mut bool,
     cx: &mut Context<'_>,
 ) {

@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::headers;
+use crate::clock;
 use crate::error::{Kind, ProxyError};
 use crate::forward::{Body, Exchange};
 use crate::worker::Worker;
@@ -34,6 +35,9 @@ pub fn response(error: &ProxyError, id: &HeaderValue, explain: Option<&Exchange>
     let head = response.headers_mut();
     head.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     head.insert(headers::REQUEST_ID, id.clone());
+    if let Ok(date) = HeaderValue::from_str(&clock::http_date()) {
+        head.insert(header::DATE, date);
+    }
     if error.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
         head.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     }
@@ -62,10 +66,11 @@ pub fn on_the_wire(worker: &Worker, error: &ProxyError) -> Bytes {
     let reason = status.canonical_reason().unwrap_or("Error");
     let id = id.to_str().unwrap_or_default();
     Bytes::from(format!(
-        "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {id}\r\n\
-         connection: close\r\n\r\n{body}",
+        "HTTP/1.1 {} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\ndate: {}\r\n\
+         x-request-id: {id}\r\nconnection: close\r\n\r\n{body}",
         status.as_u16(),
         body.len(),
+        clock::http_date(),
     ))
 }
 

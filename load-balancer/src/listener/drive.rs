@@ -93,7 +93,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
 fn builder(worker: &Worker) -> http1::Builder {
     let limits = &worker.config().limits;
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_header_size(limits.header_bytes);
+    builder.header_read_timeout(None).auto_date_header(false).max_header_size(limits.header_bytes);
     // hyper keeps up to 100 header fields on the stack; asking for another number allocates per request.
     if limits.headers != 100 {
         builder.max_headers(limits.headers);

@@ -7,17 +7,17 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::client::{Client, Phase};
 use crate::error::{Kind, ProxyError};
 use crate::http::refusal;
+use crate::socket::Socket;
 use crate::worker::Worker;
 
 /// The socket of one client.
 pub(super) struct ClientIo {
-    io: TokioIo<TcpStream>,
+    io: Socket,
     client: Rc<Client>,
     worker: Rc<Worker>,
     /// What is written in place of hyper's own words.
@@ -27,11 +27,11 @@ pub(super) struct ClientIo {
 impl ClientIo {
     pub(super) fn new(stream: TcpStream, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
         let (client, worker) = (Rc::clone(client), Rc::clone(worker));
-        ClientIo { io: TokioIo::new(stream), client, worker, instead: Bytes::new() }
+        ClientIo { io: Socket::new(stream), client, worker, instead: Bytes::new() }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
-        self.io.into_inner()
+        self.io.into_stream()
     }
 
     /// Whether hyper itself is speaking: no request came to be that this could answer.

@@ -1,4 +1,4 @@
-//! Everything that can happen to the pool, as data.
+//! Everything that can happen to the pool, as data: sent by whoever sees it, handled by the control task alone.
 
 use std::time::Duration;
 
