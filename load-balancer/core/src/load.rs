@@ -390,6 +390,8 @@ mod tests {
         assert!((49_000.0..51_000.0).contains(&load.mean_duration.get()));
         (100..300).for_each(|i| run(i * 100, 5));
         assert!((4_000.0..6_000.0).contains(&load.mean_duration.get()), "{}", load.mean_duration.get());
+        (30_000..41_000).step_by(20).for_each(|ms| load.refresh(at(ms), &pool));
+        assert_eq!(load.mean_duration.get(), 0.0, "without traffic too");
     }
 
     #[test]

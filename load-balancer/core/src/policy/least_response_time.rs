@@ -6,8 +6,8 @@ use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
     scan::cheapest(view, pick, |l| {
-        // Zero while the whole pool is unknown: then the count alone decides.
-        let quality = l.latency().max(1.0);
+        // A microsecond more, because it is zero while the whole pool is unknown: then the count alone decides.
+        let quality = l.latency() + 1.0;
         Terms { count: l.in_flight(), extra: l.failure_debt(), quality }
     })
 }

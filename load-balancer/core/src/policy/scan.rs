@@ -16,7 +16,7 @@ const IDLE_BAND: f32 = 1.3;
 /// An idle backend this many times worse than the best idle one gets nothing; between the two its share falls smoothly.
 const IDLE_END: f32 = 2.6;
 /// Draws among the idle before all shares are computed.
-const IDLE_DRAWS: usize = 2;
+const IDLE_DRAWS: usize = 8;
 /// Weights where weight must not count (again): the members of a sample were drawn by it.
 const EVEN: Chunk = [1.0; SCAN_CHUNK];
 
