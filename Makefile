@@ -1,0 +1,71 @@
+# The commands of this repository. `make` alone lists them.
+#
+# Long work is done by scripts in .ci/, so that a person and a build machine run the same thing.
+
+SHELL := /bin/sh
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV := $(TARGET)/tests-real/venv
+# What may run from lb-core's, the workspace's, or the real clients' tests: `make test-real ONLY=Crash`.
+ONLY ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build check test test-core test-workspace test-real doc deny bench tools venv
+
+help:
+	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
+	@echo
+	@echo '  make demo       a balancer on 127.0.0.1:5000 over six backends; Ctrl-C stops everything'
+	@echo '  make tools      install the programs that tests and benchmarks use (Debian, needs root or sudo)'
+	@echo '  make test       every check and test; the last line says how many passed and failed'
+	@echo
+	@echo 'Parts of it:'
+	@echo
+	@echo '  make build      the two programs, $(TARGET)/debug/load-balancer and backend'
+	@echo '  make check      what is quick: formatting, the rules of this repository, shell, clippy'
+	@echo '  make test-core  the deciding core: policies, loads, rings, health'
+	@echo '  make test-workspace   every other Rust test'
+	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
+	@echo '  make doc        the documentation, warnings are errors'
+	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
+	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
+
+# The dev profile is optimized enough for a demo, and links in seconds.
+demo: build
+	@exec $(TARGET)/debug/load-balancer demo
+
+build:
+	@cargo build --package load-balancer --package backend
+
+check:
+	@.ci/test check
+
+test:
+	@.ci/test
+
+test-core:
+	@.ci/test core
+
+test-workspace:
+	@.ci/test workspace
+
+test-real:
+	@ONLY='$(ONLY)' .ci/test real
+
+doc:
+	@.ci/test doc
+
+deny:
+	@.ci/test deny
+
+bench:
+	@cargo xtask bench
+
+tools:
+	@.ci/tools install
+
+venv: $(VENV)/ready
+
+$(VENV)/ready: tests-real/requirements.txt
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
