@@ -54,12 +54,13 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
 fn plan(
     worker: &Worker,
     client: &Client,
-    head: hyper::http::request::Parts,
+    mut head: hyper::http::request::Parts,
     body: &Incoming,
     id: header::HeaderValue,
 ) -> Result<Plan, ProxyError> {
     let config = worker.config();
     admit(config, &head, body)?;
+    headers::host_of_target(&mut head);
     let (algorithm, target) = algo::choose(config, client, &head)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
     let key = match algorithm {

@@ -30,6 +30,7 @@ const MAX_ADDED: usize = 8;
 
 /// What the balancer adds to a request, made once for all its attempts.
 pub struct Added {
+    trusted: bool,
     algorithm: &'static str,
     request_id: HeaderValue,
     forwarded_for: HeaderValue,
@@ -51,6 +52,7 @@ impl Added {
         let believed = |name: HeaderName| headers.get(name).filter(|_| client.trusted).cloned();
         let host = headers.get(header::HOST);
         Added {
+            trusted: client.trusted,
             algorithm: algorithm.name(),
             request_id,
             forwarded_for: extended(headers, &X_FORWARDED_FOR, client, &client.peer_ip),
@@ -90,13 +92,25 @@ fn forwarded_element(client: &Client, host: Option<&HeaderValue>) -> HeaderValue
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
+/// A target in absolute form overrules the `Host` field (RFC 9112, 3.2.2).
+pub fn host_of_target(head: &mut Parts) {
+    if let Some(authority) = head.uri.authority() {
+        let text = authority.as_str();
+        let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+        if let Ok(value) = HeaderValue::from_str(host) {
+            head.headers.insert(header::HOST, value);
+        }
+    }
+}
+
 /// The head to send to a backend. `default_host` serves clients that sent no `Host`.
 #[must_use]
 pub fn outgoing(head: &Parts, added: &Added, default_host: &HeaderValue) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + MAX_ADDED);
     let nominated = nominated(&head.headers);
     for (name, value) in &head.headers {
-        let dropped = is_hop_by_hop(name) || is_ours(name) || nominated.iter().any(|n| n == name);
+        let forged = !added.trusted && name.as_str().starts_with("x-forwarded-");
+        let dropped = forged || is_hop_by_hop(name) || is_ours(name) || nominated.iter().any(|n| n == name);
         if !dropped {
             out.append(name, value.clone());
         }
@@ -182,12 +196,15 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     lines.flat_map(|line| line.split(',')).any(|t| t.trim().eq_ignore_ascii_case("trailers"))
 }
 
-/// The protocol a client asks to switch to, if it may: h2c is the balancer's own business.
+/// The protocol a client asks to switch to, if it may: h2c, even as one of several, is the balancer's own business.
 #[must_use]
 pub fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
-    let asked = headers.get(header::CONNECTION)?.to_str().ok()?;
-    let upgrade = asked.split(',').any(|t| t.trim().eq_ignore_ascii_case("upgrade"));
-    headers.get(header::UPGRADE).filter(|p| upgrade && !p.as_bytes().eq_ignore_ascii_case(b"h2c"))
+    let protocol = headers.get(header::UPGRADE)?;
+    let says = |name, token| {
+        let lines = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
+    };
+    (says(header::CONNECTION, "upgrade") && !says(header::UPGRADE, "h2c")).then_some(protocol)
 }
 
 /// Takes a response's hop-by-hop fields out, in place: mostly there is nothing to do.
@@ -271,6 +288,7 @@ mod tests {
         assert!(asked("keep-alive, Upgrade", "websocket"));
         assert!(!asked("keep-alive", "websocket"));
         assert!(!asked("Upgrade, HTTP2-Settings", "h2c"));
+        assert!(!asked("Upgrade", "websocket, h2c"));
     }
 
     #[test]
