@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use lb_core::{Algorithm, Outcome, Pick, Tick, Tried};
 
 use crate::error::{Kind, ProxyError};
@@ -88,6 +88,9 @@ pub async fn forward(
         exchange = back;
         let reason = failed.error.kind.reason();
         let again = tried.len() < worker.config().retry.attempts && repeatable(&plan.head.method, &failed);
+        tried.insert(member);
+        // With nobody left to ask, this failure is the answer: it says more than that every backend was tried.
+        let again = again && scene.snapshot.view.eligible().iter().any(|&m| !tried.contains(m));
         let Some(next_body) = failed.body.filter(|_| again) else {
             return Err(Box::new((failed.error, exchange)));
         };
@@ -96,7 +99,6 @@ pub async fn forward(
             return Err(Box::new((failed.error, exchange)));
         }
         worker.meters.retry(reason, "retried");
-        tried.insert(member);
         body = next_body;
     }
 }
@@ -130,15 +132,20 @@ async fn attempt(
         }
     };
     let bodiless = body.is_end_stream();
-    if let Some(limit) =
-        if bodiless { worker.config().timeouts.first_byte } else { worker.config().timeouts.body_idle }
-    {
-        client.arm(Some(flight.started().after(limit)));
-    }
+    let timeouts = &worker.config().timeouts;
+    let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };
+    client.arm(limit.map(|t| worker.now().after(t)));
     let request = request(plan, lane, body);
     let sent = client.within(live.send(request)).await;
     let now = worker.now();
     let response = match sent {
+        Ok(Ok(response)) if unasked(&response, plan) => {
+            flight.fail(now);
+            lane.meters.responded(Some(response.status().as_u16()));
+            let error = ProxyError::new(Kind::UpstreamProtocol, "the backend switched protocols unasked");
+            let body = bodiless.then_some(RequestBody::empty());
+            return Err(Box::new((Failed { error, body, unsent: false }, exchange)));
+        }
         Ok(Ok(response)) => response,
         Ok(Err(refused)) => {
             let kind = client.fault.take().unwrap_or(refused.kind);
@@ -178,6 +185,11 @@ async fn attempt(
     Ok(body::respond(worker, client, lane, live, response, exchange, now))
 }
 
+/// A 101 that no upgrade asked for: passed on, it would let a backend's bytes pose as answers.
+fn unasked(response: &Response<Incoming>, plan: &Plan) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS && headers::upgrade_of(&plan.head.headers).is_none()
+}
+
 /// What an expired deadline means here: whose slowness it was.
 fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
     if client.out_of_time(now) {
@@ -186,7 +198,8 @@ fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
         ProxyError::new(Kind::FirstByteTimeout, "no response head within timeouts.first_byte")
     } else {
         let limit = worker.config().timeouts.body_idle.unwrap_or_default();
-        ProxyError::new(Kind::RequestTimeout, format!("the request body made no progress for {limit:?}"))
+        let kind = if client.starving.get() { Kind::RequestTimeout } else { Kind::FirstByteTimeout };
+        ProxyError::new(kind, format!("the request body made no progress for {limit:?}"))
     }
 }
 
@@ -225,7 +238,9 @@ async fn connection(worker: &Worker, client: &Client, lane: &Lane, now: Tick) ->
             lane.meters.connected("timeout");
             suspect(worker, lane);
             let detail = format!("{} did not accept a connection in time", lane.backend.address);
-            Err(ProxyError::new(Kind::UpstreamConnectTimeout, detail))
+            let late = client.out_of_time(worker.now());
+            let kind = if late { Kind::TotalTimeout } else { Kind::UpstreamConnectTimeout };
+            Err(ProxyError::new(kind, detail))
         }
     }
 }

@@ -44,7 +44,10 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
         }
         Err(failed) => {
             let (error, mut exchange) = *failed;
-            exchange.refused(error.kind);
+            // Who left in the middle of the body reads no refusal: the exchange is counted as closed by the client.
+            if !client.gone.get() {
+                exchange.refused(error.kind);
+            }
             refusal::response(&error, &id, explain.then_some(&exchange))
         }
     }

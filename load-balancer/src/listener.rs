@@ -1,7 +1,7 @@
 //! Client connections: accepted under a permit, driven to their end, drained when told.
 //!
-//! Fails by refusing service, never by growing: without a permit nothing is accepted and clients wait in the kernel's
-//! queue; when descriptors run out accepting pauses instead of spinning.
+//! Fails by refusing service, never by growing: without a permit a worker accepts one more connection at most and the rest
+//! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -92,9 +92,12 @@ async fn accept(
     worker: &Worker,
     listener: &TcpListener,
 ) -> Option<(tokio::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = std::sync::Arc::clone(&worker.shared.connections).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, peer)) => Some((stream, peer, permit)),
+        // The permit comes second: workers that wait for clients must not hold what another worker's client needs.
+        Ok((stream, peer)) => {
+            let permit = std::sync::Arc::clone(&worker.shared.connections).acquire_owned().await.ok()?;
+            Some((stream, peer, permit))
+        }
         Err(error) => {
             tracing::warn!(%error, "accepting a connection failed");
             tokio::time::sleep(ACCEPT_PAUSE).await;

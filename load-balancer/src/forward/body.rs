@@ -94,9 +94,12 @@ impl HttpBody for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Some(upload) = &mut self.0 else { return Poll::Ready(None) };
-        let frame = match ready!(Pin::new(&mut upload.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut upload.incoming).poll_frame(cx);
+        upload.client.starving.set(polled.is_pending());
+        let frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
-            Some(Err(_)) => {
+            Some(Err(error)) => {
+                upload.client.gone.set(broken_off(&error));
                 upload.client.fault.set(Some(Kind::BadRequest));
                 return Poll::Ready(Some(Err(Broken("the client's body is malformed or was broken off"))));
             }
@@ -120,6 +123,13 @@ impl HttpBody for RequestBody {
     fn size_hint(&self) -> SizeHint {
         self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |upload| upload.incoming.size_hint())
     }
+}
+
+/// Whether the client's connection ended, rather than its body being malformed.
+fn broken_off(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
+    io.is_some_and(|e| matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
 
 /// A response's body on its way to a client.

@@ -59,6 +59,10 @@ pub struct Client {
     pub owed: Cell<bool>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
+    /// The backend waits for a piece of the request's body that the client has not sent.
+    pub starving: Cell<bool>,
+    /// The client left in the middle of its request's body.
+    pub gone: Cell<bool>,
     /// Why the driver cut the connection, for the exchange's record.
     pub cut: Cell<Option<&'static str>>,
     /// Set when a response upgrades the connection.
@@ -88,6 +92,8 @@ impl Client {
             fault: Cell::new(None),
             owed: Cell::new(false),
             body_done: Cell::new(true),
+            starving: Cell::new(false),
+            gone: Cell::new(false),
             cut: Cell::new(None),
             tunnel: RefCell::new(None),
             phase: Cell::new(Phase::Head),
@@ -118,6 +124,8 @@ impl Client {
         self.owed.set(true);
         self.cut.set(None);
         self.body_done.set(true);
+        self.starving.set(false);
+        self.gone.set(false);
         self.enter(Phase::Waiting, total);
     }
 
