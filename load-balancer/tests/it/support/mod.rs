@@ -1,0 +1,38 @@
+//! What the tests stand on: a balancer, backends of both kinds, and the wire between.
+
+use std::future::Future;
+use std::time::Duration;
+
+mod lab;
+mod scrape;
+mod script;
+mod wire;
+
+pub(crate) use lab::{Lb, config, keep, post, request};
+pub(crate) use scrape::Scrape;
+pub(crate) use script::{Conn, Deaf, Script, ok, refusing};
+pub(crate) use wire::{Message, Wire};
+
+/// Longest that anything is waited for before the test fails. Nothing is measured by it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `future`, or a failure that says what did not happen.
+pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    let Ok(out) = tokio::time::timeout(PATIENCE, future).await else { panic!("never happened: {what}") };
+    out
+}
+
+/// Replicas of the real service, named like the balancer's backends: `b1`, `b2` …
+pub(crate) async fn replicas(n: usize) -> Vec<backend::Running> {
+    let mut all = Vec::new();
+    for i in 1..=n {
+        let config = backend::Config { name: format!("b{i}"), fault: true, ..backend::Config::default() };
+        all.push(backend::start(config).await.unwrap());
+    }
+    all
+}
+
+/// Where they listen.
+pub(crate) fn addresses(replicas: &[backend::Running]) -> Vec<std::net::SocketAddr> {
+    replicas.iter().map(backend::Running::address).collect()
+}
