@@ -41,6 +41,8 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Print every metric with type, labels and meaning, as docs/METRICS.md has it.
+    Metrics,
     /// Start a balancer on 127.0.0.1:5000 with six backends on 5001–5006, all on this machine.
     Demo {
         /// The backend program.
@@ -63,6 +65,10 @@ pub fn run() -> ExitCode {
             ));
             ExitCode::SUCCESS
         }),
+        Command::Metrics => {
+            say(crate::observe::catalog::markdown().trim_end());
+            ExitCode::SUCCESS
+        }
         Command::Demo { backend } => {
             logs("warn");
             demo::run(backend)

@@ -97,3 +97,45 @@ fn addresses_as_people_paste_them() {
         assert!(with(bad).is_err(), "{bad}");
     }
 }
+
+/// The commented example shows every key with its default: it says the same as a file with nothing but its backends.
+#[test]
+fn the_commented_example_is_the_defaults() {
+    let example = include_str!("../../examples/ballast.toml");
+    let backends = "[[pool.backend]]\nname = \"web-1\"\naddress = \"127.0.0.1:8001\"\n\
+                    [[pool.backend]]\nname = \"web-2\"\naddress = \"127.0.0.1:8002\"\n";
+    assert_eq!(parse(example).unwrap(), parse(backends).unwrap());
+    let sections = [
+        ("", raw::Raw::KEYS),
+        ("listen", raw::Listen::KEYS),
+        ("pool", raw::Pool::KEYS),
+        ("algo", raw::Algo::KEYS),
+        ("client", raw::Client::KEYS),
+        ("hash", raw::Hash::KEYS),
+        ("timeouts", raw::Timeouts::KEYS),
+        ("limits", raw::Limits::KEYS),
+        ("retry", raw::Retry::KEYS),
+        ("health", raw::Health::KEYS),
+        ("control", raw::Control::KEYS),
+    ];
+    let table: toml::Table = example.parse().unwrap();
+    for (section, keys) in sections {
+        let at = if section.is_empty() { &table } else { table[section].as_table().unwrap() };
+        let missing: Vec<_> = keys.iter().filter(|k| !at.contains_key(**k)).collect();
+        assert!(missing.is_empty(), "[{section}] lacks {missing:?}");
+    }
+    let backend = table["pool"]["backend"][0].as_table().unwrap();
+    assert!(raw::Backend::KEYS.iter().all(|k| backend.contains_key(*k)));
+}
+
+#[test]
+fn every_example_is_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        Config::load(&path, std::iter::empty()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}

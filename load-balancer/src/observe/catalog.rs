@@ -193,10 +193,19 @@ pub const ALL: &[Family] = &[
     BUILD,
 ];
 
-/// The catalogue as the table of `docs/METRICS.md`.
+/// The catalogue as `docs/METRICS.md`.
 #[must_use]
 pub fn markdown() -> String {
-    let mut text = String::from("| Name | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n");
+    let buckets: Vec<String> = REQUEST_BUCKETS.iter().map(f64::to_string).collect();
+    let mut text = String::from(
+        "# Metrics\n\nWritten by `load-balancer metrics` from the catalogue in the code; a test holds both together. Label \
+         values come from the\nconfiguration or a closed set, never from a request. Histograms of requests, in seconds: ",
+    );
+    text.push_str(&buckets.join(", "));
+    text.push_str(
+        ".\nThe standard `process_*` metrics (CPU, memory, descriptors, start time) come on top.\n\n",
+    );
+    text.push_str("| Name | Type | Labels | Meaning |\n| --- | --- | --- | --- |\n");
     for f in ALL {
         let kind = match f.kind {
             Type::Counter => "counter",
@@ -212,6 +221,12 @@ pub fn markdown() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_document_is_the_catalogue() {
+        let document = include_str!("../../../docs/METRICS.md");
+        assert_eq!(document, markdown(), "run: cargo run -p load-balancer -- metrics > docs/METRICS.md");
+    }
 
     #[test]
     fn names_follow_the_conventions() {
