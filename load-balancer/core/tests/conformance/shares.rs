@@ -41,8 +41,8 @@ pub(crate) fn idle_shares_with_scatter(subject: &dyn Subject, promises: Promises
 /// At 70 % of a capacity that matches the weights, picks match them too: roughly, since a request more or less is a
 /// larger step for a small backend, and a policy that minds the queue rightly favours the larger ones.
 pub(crate) fn busy_shares(subject: &dyn Subject, promises: Promises) -> Result<(), String> {
-    let servers = weighted(10_000, Law::Exponential, 2);
-    let scenario = Scenario::new(servers, Arrivals::PerSecond(2_100.0), Tick::from_millis(10_000));
+    let servers = weighted(10_000, Law::Exponential, 6);
+    let scenario = Scenario::new(servers, Arrivals::PerSecond(6_300.0), Tick::from_millis(6_000));
     let shares = run(subject, &scenario).shares_from(Tick::from_millis(1_000));
     near(&shares, &expected(promises.share, &scenario.servers), 0.3)
 }
