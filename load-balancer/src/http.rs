@@ -83,6 +83,9 @@ fn admit(
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::new(Kind::MethodNotAllowed, format!("{} is not proxied", head.method)));
     }
+    if head.uri.scheme().is_none() && head.uri.authority().is_some() {
+        return Err(ProxyError::new(Kind::BadRequest, "the request target must begin with / or http://"));
+    }
     let target = head.uri.path_and_query().map_or(0, |pq| pq.as_str().len());
     if target > config.limits.target_bytes {
         return Err(ProxyError::new(
