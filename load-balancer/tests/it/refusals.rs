@@ -44,10 +44,18 @@ async fn malformed_heads_are_400() {
         "GE(T / HTTP/1.1\r\nHost: h\r\n\r\n",
         "GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n",
-        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ] {
         refused(bad, &[], 400, "bad_request").await;
     }
+}
+
+#[tokio::test]
+async fn http_2_by_prior_knowledge_is_closed_before_it_is_a_request() {
+    let (lb, backend) = strict(&[]).await;
+    let mut wire = lb.connect().await;
+    wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(wire.end().await.is_empty());
+    assert_eq!((lb.settled().await.requests(), backend.requests().len()), (0.0, 0));
 }
 
 #[tokio::test]
