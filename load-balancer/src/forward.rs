@@ -122,9 +122,9 @@ async fn attempt(
     mut exchange: Exchange,
 ) -> Result<Response<Body>, Box<(Failed, Exchange)>> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
-    let flight = Flight::begin(lane, scene.snapshot.view.pool(), started);
-    let mut live = match connection(worker, client, lane, started).await {
-        Ok(live) => live,
+    let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started);
+    let (mut live, sent_at) = match connection(worker, client, lane, started).await {
+        Ok(connected) => connected,
         Err(error) => {
             flight.fail(worker.now());
             lane.meters.responded(None);
@@ -134,7 +134,8 @@ async fn attempt(
     let bodiless = body.is_end_stream();
     let timeouts = &worker.config().timeouts;
     let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };
-    client.arm(limit.map(|t| worker.now().after(t)));
+    client.arm(limit.map(|t| sent_at.after(t)));
+    flight.send(sent_at);
     let request = request(plan, lane, body);
     let sent = client.within(live.send(request)).await;
     let now = worker.now();
@@ -211,14 +212,19 @@ fn request(plan: &Plan, lane: &Lane, body: RequestBody) -> Request<RequestBody> 
     request
 }
 
-/// An idle connection that still works, or a new one.
-async fn connection(worker: &Worker, client: &Client, lane: &Lane, now: Tick) -> Result<Live, ProxyError> {
+/// An idle connection that still works, or a new one; and when it was there.
+async fn connection(
+    worker: &Worker,
+    client: &Client,
+    lane: &Lane,
+    now: Tick,
+) -> Result<(Live, Tick), ProxyError> {
     let max_idle = worker.config().timeouts.upstream_idle;
     loop {
         let Some(live) = lane.idle.borrow_mut().pop() else { break };
         lane.meters.idle.add(-1);
         if let Some(live) = live.still_idle(now, max_idle) {
-            return Ok(live);
+            return Ok((live, now));
         }
     }
     client.enter(Phase::Waiting, None);
@@ -227,7 +233,7 @@ async fn connection(worker: &Worker, client: &Client, lane: &Lane, now: Tick) ->
         Ok(Ok(live)) => {
             lane.meters.connected("ok");
             lane.refused.set(0);
-            Ok(live)
+            Ok((live, worker.now()))
         }
         Ok(Err(error)) => {
             lane.meters.connected("refused");

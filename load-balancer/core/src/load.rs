@@ -38,14 +38,21 @@ pub enum Outcome {
 #[must_use = "an attempt that begins must end, or the backend looks busy for ever"]
 pub struct Ticket {
     at: Tick,
+    sent: Tick,
     expected: u32,
 }
 
 impl Ticket {
-    /// When the attempt was sent.
+    /// When the attempt began.
     #[must_use]
     pub fn at(&self) -> Tick {
         self.at
+    }
+
+    /// The request goes out at `now`, after a connection had to be made: making it says nothing about the backend's
+    /// latency, so samples count from here.
+    pub fn send(&mut self, now: Tick) {
+        self.sent = now;
     }
 }
 
@@ -130,12 +137,12 @@ impl Load {
         self.start_sum.fetch_add(now.micros(), Relaxed);
         pool.in_flight.0.fetch_add(1, Relaxed);
         self.price(now, pool);
-        Ticket { at: now, expected }
+        Ticket { at: now, sent: now, expected }
     }
 
     /// Takes what the first byte (or the failure) tells: once per ticket.
     pub fn observe(&self, now: Tick, ticket: &Ticket, outcome: Outcome, pool: &PoolLoad) {
-        let micros = now.since(ticket.at).as_nanos() as f32 / 1_000.0;
+        let micros = now.since(ticket.sent).as_nanos() as f32 / 1_000.0;
         self.estimate.record(now, micros, outcome == Outcome::Success, pool.latency());
         self.last_done.store(now.millis_u32(), Relaxed);
         if outcome == Outcome::Failure {
@@ -148,9 +155,10 @@ impl Load {
         self.price(now, pool);
     }
 
-    /// Takes the whole duration of an answered request, at its last byte.
+    /// Takes the whole duration of a request that was answered well, at its last byte. Failures have been priced by
+    /// [`Load::observe`] already.
     pub fn complete(&self, now: Tick, ticket: &Ticket) {
-        self.window.add(now.since(ticket.at).as_nanos() as f32 / 1_000.0);
+        self.window.add(now.since(ticket.sent).as_nanos() as f32 / 1_000.0);
     }
 
     /// Counts a request out, however it ended.

@@ -1,5 +1,6 @@
 //! What is counted about one request, and when: by guards that run however the request ends.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub struct Flight {
     lane: Rc<Lane>,
     pool: Arc<PoolLoad>,
     ticket: Option<Ticket>,
+    failed: Cell<bool>,
 }
 
 impl Flight {
@@ -22,7 +24,12 @@ impl Flight {
     pub fn begin(lane: &Rc<Lane>, pool: &Arc<PoolLoad>, now: Tick) -> Self {
         lane.meters.active.add(1);
         let ticket = lane.backend.load.begin(now, pool);
-        Flight { lane: Rc::clone(lane), pool: Arc::clone(pool), ticket: Some(ticket) }
+        Flight {
+            lane: Rc::clone(lane),
+            pool: Arc::clone(pool),
+            ticket: Some(ticket),
+            failed: Cell::new(false),
+        }
     }
 
     /// When it began.
@@ -31,8 +38,16 @@ impl Flight {
         self.ticket.map_or(Tick::ZERO, |t| t.at())
     }
 
+    /// The request goes out at `now`, later than the attempt began.
+    pub fn send(&mut self, now: Tick) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.send(now);
+        }
+    }
+
     /// The response head came: what it says about the backend.
     pub fn judge(&self, now: Tick, outcome: Outcome) {
+        self.failed.set(outcome == Outcome::Failure);
         if let Some(ticket) = &self.ticket {
             self.lane.backend.load.observe(now, ticket, outcome, &self.pool);
         }
@@ -46,7 +61,7 @@ impl Flight {
 
     /// The last byte of the response came.
     pub fn complete(self, now: Tick) {
-        if let Some(ticket) = &self.ticket {
+        if let Some(ticket) = self.ticket.as_ref().filter(|_| !self.failed.get()) {
             self.lane.backend.load.complete(now, ticket);
         }
         self.measure(now);
