@@ -52,6 +52,8 @@ def environment():
 class Process:
     """One program, its output in `<log>.out` and `<log>.err`; killed with us should we be killed."""
 
+    started = []
+
     def __init__(self, log, *argv):
         self.out, self.err = log.with_suffix(".out"), log.with_suffix(".err")
         argv = ["setpriv", "--pdeathsig", "KILL", *map(str, argv)]
@@ -59,6 +61,7 @@ class Process:
             self.popen = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment()
             )
+        Process.started.append(self)
 
     def said(self, pattern, file):
         """The match of `pattern` in `file`, once it is there; an early end of the program is a failure."""
@@ -180,8 +183,12 @@ def fetch(request):
             return refusal.code, refusal.read().decode()
 
 
-def raise_on_termination():
-    """Makes SIGTERM an exception, so that the clean-up of a running test still happens."""
-    def stop(number, _frame):
-        raise SystemExit(128 + number)
-    signal.signal(signal.SIGTERM, stop)
+def interrupt_on_termination():
+    """Makes SIGTERM what Ctrl-C is, so that `stop_all` is still reached."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def stop_all():
+    """Ends whatever an interrupted test left running, politely, since a demo has children of its own."""
+    for process in reversed(Process.started):
+        process.stop()

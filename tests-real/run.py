@@ -75,11 +75,17 @@ def main():
         print(f"error: {lack}", file=sys.stderr)
     if lacks:
         return 2
-    rig.raise_on_termination()
+    rig.interrupt_on_termination()
     loader = unittest.TestLoader()
     loader.testNamePatterns = [f"*{pattern}*" for pattern in wanted] if wanted else None
     begun, result = time.monotonic(), Result()
-    loader.discover(str(Path(__file__).parent)).run(result)
+    try:
+        loader.discover(str(Path(__file__).parent)).run(result)
+    except KeyboardInterrupt:
+        print("\nerror: interrupted", file=sys.stderr)
+        return 130
+    finally:
+        rig.stop_all()
     word = "FAILED" if result.bad or not result.good else "ok"
     print(f"\ntest result: {word}. {result.good} passed; {len(result.bad)} failed; finished in {time.monotonic() - begun:.1f}s")
     return 0 if word == "ok" else 1

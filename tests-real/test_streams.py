@@ -22,9 +22,9 @@ class Events(Case):
         arrivals = [time.monotonic() for line in client.stdout if line.startswith("id: ")]
         self.assertEqual(client.wait(10), 0)
         self.assertEqual(len(arrivals), count)
-        # Held back and sent together, all would come at once.
-        gaps = [later - earlier for earlier, later in zip(arrivals, arrivals[1:])]
-        self.assertGreater(min(gaps), pause / 3, gaps)
+        # Held back and sent together, they would come at once. One gap may be short: this process may have had to wait.
+        gaps = sorted(later - earlier for earlier, later in zip(arrivals, arrivals[1:]))
+        self.assertGreater(gaps[1], pause / 3, gaps)
 
     def test_a_client_that_leaves_is_noticed(self):
         client = start(curl_line("-N", self.url("/sse?n=1000&every_ms=50")))

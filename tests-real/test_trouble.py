@@ -89,9 +89,9 @@ class Stop(Case):
     backend_flags = ("--fault",)
 
     def slow_request(self):
-        """A request that takes two seconds, under way."""
+        """A request that takes three seconds, under way."""
         for backend in self.backends.values():
-            backend.fault(latency_ms=2_000)
+            backend.fault(latency_ms=3_000)
         client = start(curl_line("-w", " %{http_code}", self.url()))
         self.addCleanup(client.kill)
         rig.until(lambda: self.balancer.metrics().sum("lb_upstream_requests_in_flight") == 1, "the slow request under way")
@@ -100,7 +100,7 @@ class Stop(Case):
     def stop_during_a_slow_request(self, number):
         client = self.slow_request()
         self.balancer.signal(number)
-        rig.until(self.refuses, "new connections refused while draining", within=1.5)
+        rig.until(self.refuses, "new connections refused while draining", within=2)
         self.assertIsNone(client.poll(), "the request under way ended too soon")
         self.assertRegex(report(client), r"Hello from Server: backend\d.* 200$")
         self.assertEqual(self.balancer.wait(), 0)
