@@ -1,6 +1,6 @@
 //! What the balancer was told: one TOML file, overlaid by the environment, refused with every fault at once.
 //!
-//! Two steps: [`raw`] is the shape of the file (any value, unknown keys kept), [`check`] turns it into a [`Config`] whose
+//! Two steps: `raw` is the shape of the file (any value, unknown keys kept), `check` turns it into a [`Config`] whose
 //! values need no further doubt. A fault names the field, the value and the remedy.
 
 use std::fmt;

@@ -88,11 +88,9 @@ pub struct Worker {
     pub draining: Cell<bool>,
     /// Open client connections, to be woken when draining begins.
     pub clients: RefCell<HashMap<u64, Rc<Client>>>,
-    cache: RefCell<arc_swap::Cache<CacheSource, Arc<Snapshot>>>,
+    cache: RefCell<arc_swap::Cache<RegistryHandle, Arc<Snapshot>>>,
     scene: RefCell<Rc<Scene>>,
 }
-
-type CacheSource = RegistryHandle;
 
 /// Lets the cache own its way to the registry.
 #[derive(Clone)]

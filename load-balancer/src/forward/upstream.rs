@@ -69,7 +69,7 @@ impl Live {
     /// Sends a request and waits for the response head.
     ///
     /// # Errors
-    /// [`Refused`], telling whether anything was sent.
+    /// `Refused`, telling whether anything was sent.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
         let inner = &mut *self.0;
         let mut answer = pin!(inner.sender.try_send_request(request));

@@ -37,7 +37,7 @@ pub(crate) struct Options {
     /// Short windows: shows that the bench works, not what a proxy costs
     #[arg(long)]
     quick: bool,
-    /// Name of the results in benches/runs/<date>-<cpu>/ [default: side-by-side, quick: quick-side-by-side]
+    /// Name of the results in `benches/runs/<date>-<cpu>/` [default: side-by-side, quick: quick-side-by-side]
     #[arg(long)]
     name: Option<String>,
     /// The core of the proxies
