@@ -61,9 +61,10 @@ async fn an_unknown_name_is_told_all_valid_ones() {
 #[tokio::test]
 async fn who_may_not_choose_is_told_so() {
     let backends = named(1).await;
-    for settings in
-        [vec![("algo.choosers", "off")], vec![("algo.choosers", "trusted"), ("algo.trusted", "[\"10.0.0.0/8\"]")]]
-    {
+    for settings in [
+        vec![("algo.choosers", "off")],
+        vec![("algo.choosers", "trusted"), ("algo.trusted", "[\"10.0.0.0/8\"]")],
+    ] {
         for (target, header) in [("/?algo=random", "X-A: 1"), ("/", "X-Lb-Algo: random")] {
             let lb = Lb::over(&listening(&backends), &settings).await;
             let reply = lb.get_with(target, &[header]).await;

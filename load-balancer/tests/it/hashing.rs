@@ -119,12 +119,16 @@ async fn without_a_key_the_client_s_address_is_it() {
 #[tokio::test]
 async fn a_client_keeps_its_backend_by_ip_hash() {
     let pool = Pool::of(4).await;
-    let settings = [("pool.algorithm", "ip_hash"), ("workers", "2"), ("client.trusted_proxies", "[\"127.0.0.1\"]")];
+    let settings =
+        [("pool.algorithm", "ip_hash"), ("workers", "2"), ("client.trusted_proxies", "[\"127.0.0.1\"]")];
     let lb = pool.lb(&settings).await;
     let mut homes = BTreeMap::new();
     for round in 0..3 {
         for i in 0..40 {
-            let by = lb.get_with(&format!("/{round}"), &[&format!("X-Forwarded-For: 198.51.100.{i}")]).await.text();
+            let by = lb
+                .get_with(&format!("/{round}"), &[&format!("X-Forwarded-For: 198.51.100.{i}")])
+                .await
+                .text();
             assert_eq!(homes.entry(i).or_insert_with(|| by.clone()), &by, "client {i}");
         }
     }

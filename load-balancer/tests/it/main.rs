@@ -2,12 +2,20 @@
 //! link the whole balancer; a module is a topic.
 
 mod algo;
+mod drain;
 mod failures;
 mod framing;
 mod hashing;
+mod health;
 mod hop;
+mod kill;
+mod limits;
+mod metrics;
+mod process;
 mod proxying;
 mod refusals;
+mod retries;
 mod streaming;
 mod support;
 mod upgrades;
+mod violence;

@@ -1,0 +1,132 @@
+//! The order to stop: what is under way ends well, what is idle ends now, what comes late is refused, and time is bounded.
+
+use super::support::{Conn, Lb, Script, Wire, keep, within};
+
+/// Answers when the gate opens.
+async fn gated() -> (Script, tokio::sync::watch::Sender<bool>) {
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let backend = Script::start(move |mut conn| {
+        let mut gate = gate.clone();
+        async move {
+            while conn.request().await.is_some() {
+                if gate.wait_for(|&open| open).await.is_err() {
+                    return;
+                }
+                conn.send(super::support::ok("finished")).await;
+            }
+        }
+    })
+    .await;
+    (backend, open)
+}
+
+async fn one_in_flight(lb: &Lb) {
+    lb.until("one in flight", |s| s.sum("lb_upstream_requests_in_flight", &[]) == 1.0).await;
+}
+
+#[tokio::test]
+async fn requests_in_flight_finish_and_nobody_new_comes_in() {
+    for workers in ["1", "2"] {
+        let (backend, open) = gated().await;
+        let mut lb = Lb::over(&[backend.address], &[("workers", workers)]).await;
+        assert_eq!(lb.admin("/ready").await.status(), 200);
+        let mut wire = lb.connect().await;
+        wire.send(keep("/")).await;
+        one_in_flight(&lb).await;
+        let stopping = tokio::spawn(lb.stopping());
+        let scrape = lb.until("draining", |s| s.sum("lb_draining", &[]) == 1.0).await;
+        assert_eq!(scrape.sum("lb_requests_in_flight", &[]), 1.0);
+        let refused = async { while tokio::net::TcpStream::connect(lb.traffic).await.is_ok() {} };
+        within("new connections are refused", refused).await;
+        let ready = lb.admin("/ready").await;
+        assert_eq!((ready.status(), ready.text().trim()), (503, "draining"));
+        assert!(!stopping.is_finished());
+        open.send_replace(true);
+        let reply = wire.reply().await;
+        assert_eq!((reply.text().as_str(), reply.header("connection")), ("finished", Some("close")));
+        assert!(wire.end().await.is_empty());
+        within("the end", stopping).await.unwrap();
+        assert!(tokio::net::TcpStream::connect(lb.admin).await.is_err(), "the admin listener is gone last");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed_at_once() {
+    let backend = Script::named("ok").await;
+    let mut lb = Lb::over(&[backend.address], &[("timeouts.drain", "1h")]).await;
+    let mut used = lb.connect().await;
+    used.send(keep("/")).await;
+    assert_eq!(used.reply().await.text(), "ok");
+    let mut fresh = lb.connect().await;
+    lb.until("both in", |s| s.sum("lb_downstream_connections", &[]) == 2.0).await;
+    // A drain of an hour: the end comes because nobody is left.
+    lb.stopping().await;
+    assert!(used.end().await.is_empty() && fresh.end().await.is_empty());
+}
+
+#[tokio::test]
+async fn the_deadline_cuts_what_is_left() {
+    let silent = Script::start(async |mut conn: Conn| drop((conn.request().await, conn.end().await))).await;
+    let mut lb = Lb::over(&[silent.address], &[("timeouts.drain", "100ms")]).await;
+    let mut waiting = lb.connect().await;
+    waiting.send(keep("/")).await;
+    one_in_flight(&lb).await;
+    let mut slow = lb.connect().await;
+    slow.send("GET / HTTP/1.1\r\nHo").await;
+    lb.until("both in", |s| s.sum("lb_downstream_connections", &[]) == 2.0).await;
+    lb.stopping().await;
+    assert!(waiting.end().await.is_empty() && slow.end().await.is_empty());
+}
+
+#[tokio::test]
+async fn tunnels_and_event_streams_end_with_the_deadline() {
+    let backend = Script::start(async |mut conn: Conn| {
+        let events = conn.request().await.is_some_and(|r| r.target() == "/events");
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
+        let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        conn.send(if events { stream } else { switch }).await;
+        conn.end().await;
+    })
+    .await;
+    let mut lb = Lb::over(&[backend.address], &[("timeouts.drain", "100ms")]).await;
+    let mut wires: Vec<Wire> = Vec::new();
+    for target in ["/events", "/tunnel"] {
+        let mut wire = lb.connect().await;
+        wire.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")).await;
+        assert!(wire.head().await.is_some());
+        wires.push(wire);
+    }
+    lb.stopping().await;
+    for mut wire in wires {
+        assert!(wire.end().await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_keep_alive_client_gets_its_last_answer_and_is_told() {
+    let (backend, open) = gated().await;
+    let mut lb = Lb::over(&[backend.address], &[]).await;
+    let mut wire = lb.connect().await;
+    wire.send([keep("/1"), keep("/2")].concat()).await;
+    one_in_flight(&lb).await;
+    let stopping = tokio::spawn(lb.stopping());
+    lb.until("draining", |s| s.sum("lb_draining", &[]) == 1.0).await;
+    within("no new connections", async { while tokio::net::TcpStream::connect(lb.traffic).await.is_ok() {} }).await;
+    open.send_replace(true);
+    assert_eq!(wire.reply().await.header("connection"), Some("close"));
+    assert!(wire.end().await.is_empty(), "the pipelined second request is not begun");
+    within("the end", stopping).await.unwrap();
+    assert_eq!(backend.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn the_addresses_are_free_again() {
+    let backend = Script::named("ok").await;
+    let mut lb = Lb::over(&[backend.address], &[]).await;
+    assert_eq!(lb.get("/").await.text(), "ok");
+    lb.stopping().await;
+    let (traffic, admin) = (lb.traffic.to_string(), lb.admin.to_string());
+    let again = [("listen.traffic", traffic.as_str()), ("listen.admin", admin.as_str())];
+    let next = Lb::over(&[backend.address], &again).await;
+    assert_eq!((next.traffic, next.get("/").await.text().as_str()), (lb.traffic, "ok"));
+}
