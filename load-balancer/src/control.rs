@@ -20,7 +20,7 @@ use crate::registry::{Backend, Registry, Snapshot};
 mod prober;
 mod publish;
 
-pub use prober::Prober;
+pub use prober::{Asker, Prober};
 
 /// Between refreshes of the loads.
 const TICK: Duration = Duration::from_millis(20);
@@ -113,7 +113,9 @@ impl Control {
         sender: mpsc::UnboundedSender<Event>,
         settled: tokio::sync::watch::Sender<bool>,
     ) {
-        self.start_checks(&sender);
+        if let Err(error) = self.start_checks(&sender) {
+            return tracing::error!(%error, "health checks cannot start");
+        }
         drop(sender);
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
@@ -124,7 +126,14 @@ impl Control {
             tokio::select! {
                 event = events.recv() => match event {
                     Some(event) => {
-                        self.handle(event);
+                        let mut changed = self.handle(event);
+                        // One snapshot for all that has come meanwhile: a large pool's first checks end together.
+                        while let Ok(event) = events.try_recv() {
+                            changed |= self.handle(event);
+                        }
+                        if changed {
+                            self.publish();
+                        }
                         self.announce(&settled);
                     }
                     None => return,
@@ -134,14 +143,16 @@ impl Control {
         }
     }
 
-    fn start_checks(&mut self, sender: &mpsc::UnboundedSender<Event>) {
-        let Some(health) = &self.config.health else { return };
+    fn start_checks(&mut self, sender: &mpsc::UnboundedSender<Event>) -> reqwest::Result<()> {
+        let Some(health) = &self.config.health else { return Ok(()) };
+        let asker = Asker::new(health.timeout)?;
         for entry in &self.entries {
             let (nudge, nudged) = mpsc::channel(1);
             self.nudges.insert(entry.backend.id, nudge);
-            let prober = Prober::new(&entry.backend, health, sender.clone(), self.clock);
+            let prober = Prober::new(&asker, &entry.backend, health, sender.clone(), self.clock);
             tokio::task::spawn_local(prober.run(nudged));
         }
+        Ok(())
     }
 
     fn announce(&self, settled: &tokio::sync::watch::Sender<bool>) {
@@ -151,43 +162,42 @@ impl Control {
         }
     }
 
-    fn handle(&mut self, event: Event) {
+    /// Takes an event in; true where others must see the change.
+    fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::Checked(verdict) => self.checked(verdict),
             Event::Suspect(id) => {
-                let Some(entry) = self.entries.iter_mut().find(|e| e.backend.id == id) else { return };
+                let Some(entry) = self.entries.iter_mut().find(|e| e.backend.id == id) else { return false };
                 entry.checks.suspect();
                 tracing::warn!(backend = entry.backend.name, "connections keep failing: checking at once");
                 if let Some(nudge) = self.nudges.get(&id) {
                     // A full channel means that a check is due anyway.
                     let _ = nudge.try_send(());
                 }
+                false
             }
         }
     }
 
-    fn checked(&mut self, verdict: Verdict) {
-        let Some(entry) = self.entries.iter_mut().find(|e| e.backend.id == verdict.backend) else { return };
-        let backend = Arc::clone(&entry.backend);
-        let labels = [self.metrics.pool.as_str(), backend.name.as_str()];
+    fn checked(&mut self, verdict: Verdict) -> bool {
+        let Some(entry) = self.entries.iter_mut().find(|e| e.backend.id == verdict.backend) else {
+            return false;
+        };
+        let (pool, name) = (self.metrics.pool.as_str(), entry.backend.name.as_str());
         let result = if verdict.fault.is_none() { "pass" } else { "fail" };
-        self.metrics.health_checks.with_label_values(&[labels[0], labels[1], result]).inc();
-        self.metrics
-            .health_check_duration
-            .with_label_values(&labels[..1])
-            .observe(verdict.took.as_secs_f64());
+        self.metrics.health_checks.with_label_values(&[pool, name, result]).inc();
+        self.metrics.health_check_duration.with_label_values(&[pool]).observe(verdict.took.as_secs_f64());
         let change = entry.checks.record(verdict.fault.is_none());
         // The prober waits to hear how soon to look again.
         let _ = verdict.pace.send(entry.checks.pace());
         match change {
-            Some(Health::Up) => tracing::info!(backend = backend.name, "healthy"),
+            Some(Health::Up) => tracing::info!(backend = name, "healthy"),
             Some(_) => {
-                let reason = verdict.fault.unwrap_or_default();
-                tracing::warn!(backend = backend.name, reason, "unhealthy");
+                tracing::warn!(backend = name, reason = verdict.fault.unwrap_or_default(), "unhealthy")
             }
-            None => return,
+            None => {}
         }
-        self.publish();
+        change.is_some()
     }
 
     /// The only place that publishes.

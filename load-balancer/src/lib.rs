@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -36,6 +37,9 @@ use config::Config;
 use control::Control;
 use observe::Metrics;
 use worker::Shared;
+
+/// Added to a check's timeout when waiting for the first round of them: the time to start and to report.
+const FIRST_ROUND: Duration = Duration::from_secs(1);
 
 /// Why the balancer could not start.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +109,9 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     let (end, ended) = oneshot::channel();
     let side = ControlSide { control, inbox, events: events.clone(), settled, admin: admin.clone(), ended };
     let control_thread = side.spawn(admin_sockets.pop())?;
-    // Traffic that came before the first checks would find no eligible backend. The wait is bounded by the checks' timeout.
-    wait(settling)?;
+    // Traffic that came before the first checks would find no eligible backend. One round of them is worth waiting for.
+    let patience = config.health.as_ref().map_or(Duration::ZERO, |h| h.timeout + FIRST_ROUND);
+    wait(settling, patience)?;
 
     metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
     let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
@@ -196,11 +201,11 @@ fn runtime() -> std::io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
-/// Blocks until the first round of checks is done, or the control thread is gone.
-fn wait(mut settling: watch::Receiver<bool>) -> std::io::Result<()> {
+/// Blocks until the first round of checks is done, the control thread is gone, or patience is at its end.
+fn wait(mut settling: watch::Receiver<bool>, patience: Duration) -> std::io::Result<()> {
     runtime()?.block_on(async {
-        // An error means the control thread ended: the balancer then answers 503, visibly.
-        let _ = settling.wait_for(|&done| done).await;
+        // Whatever else ends the wait: the balancer then answers 503, visibly, until a check passes.
+        let _ = tokio::time::timeout(patience, settling.wait_for(|&done| done)).await;
     });
     Ok(())
 }

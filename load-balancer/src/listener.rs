@@ -118,12 +118,30 @@ fn start<G: 'static>(
     tokio::task::spawn_local(async move {
         // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
-        worker.meters.connections.add(1);
         let client = Rc::new(Client::new(peer, &worker));
-        worker.clients.borrow_mut().insert(id, Rc::clone(&client));
+        let _open = Open::new(&worker, id, &client);
         drive::drive(&worker, &client, stream).await;
-        worker.clients.borrow_mut().remove(&id);
-        worker.meters.connections.add(-1);
         drop(guards);
     });
+}
+
+/// A connection being counted: out again however it ends, a panic included.
+struct Open {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Open {
+    fn new(worker: &Rc<Worker>, id: u64, client: &Rc<Client>) -> Self {
+        worker.meters.connections.add(1);
+        worker.clients.borrow_mut().insert(id, Rc::clone(client));
+        Open { worker: Rc::clone(worker), id }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.worker.clients.borrow_mut().remove(&self.id);
+        self.worker.meters.connections.add(-1);
+    }
 }

@@ -1,11 +1,12 @@
 //! Active health checks of one backend: GET, wait, look at the status, report. Which state follows is not decided here.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::Rng;
 use lb_core::health::Pace;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock::{self, Clock};
 use crate::config::HealthChecks;
@@ -15,8 +16,44 @@ use crate::registry::Backend;
 /// Checks of many backends must not beat in time: each interval is stretched or shortened by up to this share.
 const JITTER: f64 = 0.15;
 
+/// Checks under way at once: a large pool must not open a connection to every backend in the same instant.
+const CONCURRENT: usize = 256;
+
+/// What all probers share: the HTTP client, and permits for checks under way.
+pub struct Asker {
+    client: reqwest::Client,
+    permits: Semaphore,
+}
+
+impl Asker {
+    /// A client that waits `timeout` for a status. Every check opens its own connection: a pooled one would not notice
+    /// that the backend stopped accepting.
+    ///
+    /// # Errors
+    /// Where the client cannot be made.
+    pub fn new(timeout: Duration) -> reqwest::Result<Rc<Self>> {
+        let client = reqwest::Client::builder()
+            .timeout(timeout)
+            .pool_max_idle_per_host(0)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Rc::new(Asker { client, permits: Semaphore::new(CONCURRENT) }))
+    }
+
+    async fn ask(&self, url: &str) -> Result<(), String> {
+        let response = self.client.get(url).send().await.map_err(|e| cause(&e))?;
+        if response.status().is_success() {
+            Ok(())
+        } else {
+            Err(format!("status {}", response.status().as_u16()))
+        }
+    }
+}
+
 /// The checks of one backend.
 pub struct Prober {
+    asker: Rc<Asker>,
     backend: u64,
     url: String,
     checks: HealthChecks,
@@ -29,33 +66,33 @@ impl Prober {
     /// Checks `backend` as `checks` says and reports to `events`.
     #[must_use]
     pub fn new(
+        asker: &Rc<Asker>,
         backend: &Arc<Backend>,
         checks: &HealthChecks,
         events: mpsc::UnboundedSender<Event>,
         clock: Clock,
     ) -> Self {
         let url = format!("http://{}{}", backend.address, checks.path);
-        Prober { backend: backend.id, url, checks: checks.clone(), events, clock, rng: clock::entropy() }
+        Prober {
+            asker: Rc::clone(asker),
+            backend: backend.id,
+            url,
+            checks: checks.clone(),
+            events,
+            clock,
+            rng: clock::entropy(),
+        }
     }
 
     /// Checks until the control task is gone. A nudge brings the next check forward.
     pub async fn run(mut self, mut nudged: mpsc::Receiver<()>) {
-        // Every check opens its own connection: a pooled one would not notice that the backend stopped accepting.
-        let client = reqwest::Client::builder()
-            .timeout(self.checks.timeout)
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build();
-        let client = match client {
-            Ok(client) => client,
-            Err(error) => return tracing::error!(%error, url = self.url, "health checks cannot start"),
-        };
         loop {
+            let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
-            let fault = self.check(&client).await.err();
-            let (pace, answer) = oneshot::channel();
+            let fault = self.asker.ask(&self.url).await.err();
             let took = self.clock.now().since(started);
+            drop(permit);
+            let (pace, answer) = oneshot::channel();
             let verdict = Verdict { backend: self.backend, took, fault, pace };
             if self.events.send(Event::Checked(verdict)).is_err() {
                 return;
@@ -70,15 +107,6 @@ impl Prober {
                 () = tokio::time::sleep(wait) => {}
                 nudge = nudged.recv() => if nudge.is_none() { return },
             }
-        }
-    }
-
-    async fn check(&self, client: &reqwest::Client) -> Result<(), String> {
-        let response = client.get(&self.url).send().await.map_err(|e| cause(&e))?;
-        if response.status().is_success() {
-            Ok(())
-        } else {
-            Err(format!("status {}", response.status().as_u16()))
         }
     }
 }
