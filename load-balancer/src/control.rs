@@ -193,7 +193,7 @@ impl Control {
         match change {
             Some(Health::Up) => tracing::info!(backend = name, "healthy"),
             Some(_) => {
-                tracing::warn!(backend = name, reason = verdict.fault.unwrap_or_default(), "unhealthy")
+                tracing::warn!(backend = name, reason = verdict.fault.unwrap_or_default(), "unhealthy");
             }
             None => {}
         }
