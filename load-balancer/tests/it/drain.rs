@@ -44,7 +44,7 @@ async fn requests_in_flight_finish_and_nobody_new_comes_in() {
         open.send_replace(true);
         let reply = wire.reply().await;
         assert_eq!((reply.text().as_str(), reply.header("connection")), ("finished", Some("close")));
-        assert!(wire.end().await.is_empty());
+        assert!(wire.gone().await.is_empty());
         within("the end", stopping).await.unwrap();
         assert!(tokio::net::TcpStream::connect(lb.admin).await.is_err(), "the admin listener is gone last");
     }
@@ -57,11 +57,11 @@ async fn idle_connections_are_closed_at_once() {
     let mut used = lb.connect().await;
     used.send(keep("/")).await;
     assert_eq!(used.reply().await.text(), "ok");
-    let mut fresh = lb.connect().await;
+    let fresh = lb.connect().await;
     lb.until("both in", |s| s.sum("lb_downstream_connections", &[]) == 2.0).await;
     // A drain of an hour: the end comes because nobody is left.
-    lb.stopping().await;
-    assert!(used.end().await.is_empty() && fresh.end().await.is_empty());
+    let (used, fresh, ()) = tokio::join!(used.gone(), fresh.gone(), lb.stopping());
+    assert!(used.is_empty() && fresh.is_empty());
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn the_deadline_cuts_what_is_left() {
     slow.send("GET / HTTP/1.1\r\nHo").await;
     lb.until("both in", |s| s.sum("lb_downstream_connections", &[]) == 2.0).await;
     lb.stopping().await;
-    assert!(waiting.end().await.is_empty() && slow.end().await.is_empty());
+    assert!(waiting.gone().await.is_empty() && slow.gone().await.is_empty());
 }
 
 #[tokio::test]
@@ -83,7 +83,8 @@ async fn tunnels_and_event_streams_end_with_the_deadline() {
     let backend = Script::start(async |mut conn: Conn| {
         let events = conn.request().await.is_some_and(|r| r.target() == "/events");
         let switch = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n";
-        let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let stream =
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
         conn.send(if events { stream } else { switch }).await;
         conn.end().await;
     })
@@ -92,13 +93,14 @@ async fn tunnels_and_event_streams_end_with_the_deadline() {
     let mut wires: Vec<Wire> = Vec::new();
     for target in ["/events", "/tunnel"] {
         let mut wire = lb.connect().await;
-        wire.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")).await;
+        wire.send(format!("GET {target} HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"))
+            .await;
         assert!(wire.head().await.is_some());
         wires.push(wire);
     }
     lb.stopping().await;
-    for mut wire in wires {
-        assert!(wire.end().await.is_empty());
+    for wire in wires {
+        assert!(wire.gone().await.is_empty());
     }
 }
 
@@ -111,10 +113,11 @@ async fn a_keep_alive_client_gets_its_last_answer_and_is_told() {
     one_in_flight(&lb).await;
     let stopping = tokio::spawn(lb.stopping());
     lb.until("draining", |s| s.sum("lb_draining", &[]) == 1.0).await;
-    within("no new connections", async { while tokio::net::TcpStream::connect(lb.traffic).await.is_ok() {} }).await;
+    within("no new connections", async { while tokio::net::TcpStream::connect(lb.traffic).await.is_ok() {} })
+        .await;
     open.send_replace(true);
     assert_eq!(wire.reply().await.header("connection"), Some("close"));
-    assert!(wire.end().await.is_empty(), "the pipelined second request is not begun");
+    assert!(wire.gone().await.is_empty(), "the pipelined second request is not begun");
     within("the end", stopping).await.unwrap();
     assert_eq!(backend.requests().len(), 1);
 }

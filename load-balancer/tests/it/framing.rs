@@ -119,7 +119,7 @@ async fn clients_of_http_1_0() {
     }
     wire.send("GET / HTTP/1.0\r\nHost: h\r\n\r\n").await;
     assert_eq!(wire.reply().await.text(), "kept");
-    assert!(wire.end().await.is_empty(), "without keep-alive the connection ends");
+    assert!(wire.gone().await.is_empty(), "without keep-alive the connection ends");
 }
 
 #[tokio::test]

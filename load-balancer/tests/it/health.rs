@@ -65,7 +65,10 @@ async fn moody(status: impl Fn(usize) -> u16 + Send + Sync + 'static) -> (Script
         async move {
             while let Some(request) = conn.request().await {
                 let answer = match request.target() {
-                    "/live" => format!("HTTP/1.1 {} X\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", status(count.fetch_add(1, SeqCst) + 1)),
+                    "/live" => format!(
+                        "HTTP/1.1 {} X\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+                        status(count.fetch_add(1, SeqCst) + 1)
+                    ),
                     _ => ok("ok"),
                 };
                 if conn.try_send(answer).await.is_err() {

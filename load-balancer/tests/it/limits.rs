@@ -24,7 +24,10 @@ async fn one_connection_too_many_waits_for_one_to_leave() {
         let (first, mut second) = (served(&lb).await, served(&lb).await);
         let mut third = lb.connect().await;
         third.send(keep("/")).await;
-        assert!(tokio::time::timeout(A_WHILE, third.stream.readable()).await.is_err(), "served beyond the limit");
+        assert!(
+            tokio::time::timeout(A_WHILE, third.stream.readable()).await.is_err(),
+            "served beyond the limit"
+        );
         second.send(keep("/")).await;
         assert_eq!(second.reply().await.text(), "ok", "those inside are served on");
         let scrape = lb.scrape().await;
@@ -50,8 +53,8 @@ async fn workers_do_not_keep_places_from_each_other() {
 async fn an_idle_client_is_closed_without_a_word() {
     let backend = Script::named("ok").await;
     let lb = Lb::over(&[backend.address], &[("timeouts.client_idle", "80ms")]).await;
-    let mut wire = served(&lb).await;
-    assert!(wire.end().await.is_empty());
+    let wire = served(&lb).await;
+    assert!(wire.gone().await.is_empty());
     let scrape = lb.until("gone", |s| s.sum("lb_downstream_connections", &[]) == 0.0).await;
     assert_eq!((scrape.requests(), scrape.sum("lb_request_aborts_total", &[])), (1.0, 0.0));
 }
@@ -73,7 +76,7 @@ async fn a_client_is_not_idle_while_it_is_answered() {
     waiting.send(keep("/")).await;
     let answering = Script::named("ok").await;
     let other = Lb::over(&[answering.address], &[("timeouts.client_idle", "100ms")]).await;
-    served(&other).await.end().await;
+    served(&other).await.gone().await;
     go.send_replace(true);
     assert_eq!(waiting.reply().await.text(), "late");
 }

@@ -1,5 +1,6 @@
 //! The balancer over real sockets: every promise of its contracts, from the outside. One test binary, since each would
 //! link the whole balancer; a module is a topic.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail as tests do")]
 
 mod algo;
 mod drain;
@@ -15,6 +16,7 @@ mod process;
 mod proxying;
 mod refusals;
 mod retries;
+mod riot;
 mod streaming;
 mod support;
 mod upgrades;

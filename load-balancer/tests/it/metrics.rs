@@ -20,8 +20,13 @@ async fn catalogue_and_exposition_agree_both_ways() {
         assert_eq!(lb.get("/?algo=none").await.status(), 400);
     }
     let (seen, failures) = (lb.settled().await, blind.settled().await);
-    let families: BTreeSet<&str> =
-        seen.types.keys().chain(failures.types.keys()).map(String::as_str).filter(|n| !n.starts_with("process_")).collect();
+    let families: BTreeSet<&str> = seen
+        .types
+        .keys()
+        .chain(failures.types.keys())
+        .map(String::as_str)
+        .filter(|n| !n.starts_with("process_"))
+        .collect();
     let catalogue: BTreeSet<&str> = catalog::ALL.iter().map(|f| f.name).collect();
     assert_eq!(families, catalogue);
     for family in catalog::ALL {
@@ -79,7 +84,10 @@ async fn histograms_are_whole_and_no_sample_occurs_twice() {
     let rest = ("pool", "default");
     assert_eq!(scrape.sum("lb_request_duration_seconds_count", &[rest]), 4.0);
     assert!(scrape.sum("lb_request_duration_seconds_sum", &[rest]) >= 0.06);
-    assert_eq!(scrape.sum("lb_response_body_bytes_total", &[rest]), scrape.sum("lb_response_body_bytes_total", &[]));
+    assert_eq!(
+        scrape.sum("lb_response_body_bytes_total", &[rest]),
+        scrape.sum("lb_response_body_bytes_total", &[])
+    );
 }
 
 #[tokio::test]

@@ -105,6 +105,7 @@ async fn a_signal_drains_and_exits_with_0() {
         within("refusal", async { while tokio::net::TcpStream::connect(traffic).await.is_ok() {} }).await;
         open.send_replace(true);
         assert_eq!(wire.reply().await.text(), "finished");
+        drop(wire);
         let (code, log) = served.ended().await;
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("draining") && log.contains("stopped"), "{log}");
@@ -119,7 +120,10 @@ async fn check_says_every_fault_and_exits_with_2() {
     let out = run("check", good.clone()).await;
     assert_eq!(out.status.code(), Some(0), "{out:?}");
     assert!(String::from_utf8_lossy(&out.stdout).contains("valid: 1 backend"), "{out:?}");
-    let bad = file("bad", "workers = -1\n[listen]\ntraffic = \"here\"\n[pool]\nalgorithm = \"fastest\"\n[timeouts]\nconect = \"1s\"\n");
+    let bad = file(
+        "bad",
+        "workers = -1\n[listen]\ntraffic = \"here\"\n[pool]\nalgorithm = \"fastest\"\n[timeouts]\nconect = \"1s\"\n",
+    );
     for command in ["check", "serve"] {
         let out = run(command, bad.clone()).await;
         assert_eq!(out.status.code(), Some(2), "{out:?}");
@@ -141,7 +145,8 @@ async fn a_taken_port_is_named_and_nothing_stays() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().to_string();
     let backend = "127.0.0.1:9".parse().unwrap();
-    let cases = [("listen.traffic", port.as_str(), "127.0.0.1:0"), ("listen.admin", "127.0.0.1:0", port.as_str())];
+    let cases =
+        [("listen.traffic", port.as_str(), "127.0.0.1:0"), ("listen.admin", "127.0.0.1:0", port.as_str())];
     for (field, traffic, admin) in cases {
         let path = file(field, &config(traffic, admin, backend));
         let out = run("serve", path.clone()).await;

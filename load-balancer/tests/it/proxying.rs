@@ -140,7 +140,7 @@ async fn pipelined_requests_are_answered_in_order() {
     for expected in ["/1", "/2b", "/3", "/4"] {
         assert_eq!(wire.reply().await.text(), expected);
     }
-    assert!(wire.end().await.is_empty(), "closed after the fourth, as asked");
+    assert!(wire.gone().await.is_empty(), "closed after the fourth, as asked");
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_connection_ends_when_the_client_says_so_but_not_when_a_backend_does()
     assert_eq!(backend.accepted(), 3);
     wire.send(request("GET", "/", &[])).await;
     assert_eq!(wire.reply().await.status(), 200);
-    assert!(wire.end().await.is_empty());
+    assert!(wire.gone().await.is_empty());
 }
 
 #[tokio::test]

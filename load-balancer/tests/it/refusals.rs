@@ -54,7 +54,7 @@ async fn http_2_by_prior_knowledge_is_closed_before_it_is_a_request() {
     let (lb, backend) = strict(&[]).await;
     let mut wire = lb.connect().await;
     wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    assert!(wire.end().await.is_empty());
+    assert!(wire.gone().await.is_empty());
     assert_eq!((lb.settled().await.requests(), backend.requests().len()), (0.0, 0));
 }
 
@@ -148,7 +148,7 @@ async fn a_second_head_that_stalls_is_408_too() {
     assert_eq!(wire.reply().await.status(), 200);
     wire.send("GET /2 HTTP/1.1\r\nHo").await;
     assert_shape(&wire.reply().await, 408);
-    assert!(wire.end().await.is_empty());
+    assert!(wire.gone().await.is_empty());
     assert_eq!(backend.requests().len(), 1);
     let scrape = lb.settled().await;
     assert_eq!((scrape.requests(), scrape.code("408"), scrape.aborts("request_timeout")), (2.0, 1.0, 1.0));

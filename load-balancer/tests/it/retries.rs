@@ -135,7 +135,8 @@ async fn no_backend_is_asked_twice() {
         let lb = Lb::over(&pool, &[("pool.algorithm", algorithm.name()), ("retry.attempts", "2")]).await;
         assert_eq!(lb.get("/").await.text(), "good", "{algorithm}");
         assert!(bad.iter().all(|b| b.requests().len() <= 1), "{algorithm}");
-        let all_bad = Lb::over(&pool[..2], &[("pool.algorithm", algorithm.name()), ("retry.attempts", "7")]).await;
+        let all_bad =
+            Lb::over(&pool[..2], &[("pool.algorithm", algorithm.name()), ("retry.attempts", "7")]).await;
         let before = bad.each_ref().map(|b| b.requests().len());
         assert_eq!(all_bad.get("/").await.status(), 502, "{algorithm}");
         for (b, before) in bad.iter().zip(before) {

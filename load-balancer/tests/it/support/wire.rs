@@ -123,6 +123,11 @@ impl Wire {
         std::mem::take(&mut self.buf)
     }
 
+    /// The same, then closes our side as well: who is owed that waits no longer.
+    pub(crate) async fn gone(mut self) -> Vec<u8> {
+        self.end().await
+    }
+
     /// A head alone.
     pub(crate) async fn head(&mut self) -> Option<Message> {
         Some(Message::parse(&self.upto(b"\r\n\r\n").await?))
