@@ -55,6 +55,9 @@ pub struct Args {
     /// URL to announce instead of the address listened on
     #[arg(long, env = "ADVERTISE_URL")]
     advertise_url: Option<String>,
+    /// Stop when standard input ends, so that a server never outlives whoever started it
+    #[arg(long)]
+    until_eof: bool,
     /// Open /fault, which breaks this server on demand; for the lab only
     #[arg(long, env = "FAULT", value_parser = FalseyValueParser::new())]
     fault: bool,
@@ -106,6 +109,12 @@ impl Default for Config {
 }
 
 impl Args {
+    /// Whether to stop when standard input ends.
+    #[must_use]
+    pub fn until_eof(&self) -> bool {
+        self.until_eof
+    }
+
     /// Checks what clap cannot; `env` looks up a variable. The error is one line for people.
     pub fn config(self, env: impl Fn(&str) -> Option<String>) -> Result<Config, String> {
         let register = match filled(self.register_url) {

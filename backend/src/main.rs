@@ -17,7 +17,9 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .with_writer(io::stderr)
         .init();
-    let config = match Args::parse().config(|name| std::env::var(name).ok()) {
+    let args = Args::parse();
+    let leash = args.until_eof();
+    let config = match args.config(|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(why) => return fail(&why, 2),
     };
@@ -25,7 +27,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),
     };
-    let outcome = runtime.block_on(run(config));
+    let outcome = runtime.block_on(run(config, leash));
     // CPU jobs that were called off need not be waited for.
     runtime.shutdown_background();
     match outcome {
@@ -34,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> Result<(), String> {
+async fn run(config: Config, leash: bool) -> Result<(), String> {
     // Before the address is out: who reads it may send a signal at once.
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let server = backend::start(config).await.map_err(|error| error.to_string())?;
@@ -42,12 +44,24 @@ async fn run(config: Config) -> Result<(), String> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = end_of_input(), if leash => {}
     }
     tracing::info!("stopping");
     if !server.stop().await {
         tracing::warn!(within = ?backend::STOP_WITHIN, "requests were still under way; cut");
     }
     Ok(())
+}
+
+/// Ends when standard input does: whoever started this server holds the other end, and is gone, however it went.
+async fn end_of_input() {
+    let (gone, told) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // An unreadable input is as good as an ended one.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        let _ = gone.send(());
+    });
+    let _ = told.await;
 }
 
 fn on(kind: SignalKind) -> Result<Signal, String> {

@@ -191,7 +191,10 @@ impl Control {
         // The prober waits to hear how soon to look again.
         let _ = verdict.pace.send(entry.checks.pace());
         match change {
-            Some(Health::Up) => tracing::info!(backend = name, "healthy"),
+            Some(Health::Up) => {
+                entry.backend.load.forget(self.clock.now(), &self.pool);
+                tracing::info!(backend = name, "healthy");
+            }
             Some(_) => {
                 tracing::warn!(backend = name, reason = verdict.fault.unwrap_or_default(), "unhealthy");
             }

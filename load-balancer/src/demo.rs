@@ -1,7 +1,8 @@
 //! `load-balancer demo`: a balancer and six backends on this machine, and nothing left behind.
 //!
 //! Every port is tried before anything starts, so a taken one is told with all others. Backends are child processes in
-//! groups of their own: Ctrl-C reaches this process alone, which drains the balancer before it stops them.
+//! groups of their own: Ctrl-C reaches this process alone, which drains the balancer before it stops them. They also end when
+//! their standard input does, so that even `kill -9` leaves none behind.
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -89,8 +90,8 @@ impl Children {
             let mut child = Command::new(program)
                 .args(["--bind", &address.ip().to_string(), "--port", &address.port().to_string()])
                 .args(["--name", &backend.name, "--region", &backend.region])
-                .args(["--weight", &backend.weight.to_string()])
-                .stdin(Stdio::null())
+                .args(["--weight", &backend.weight.to_string(), "--until-eof"])
+                .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .process_group(0)
                 .spawn()

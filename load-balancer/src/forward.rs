@@ -9,7 +9,7 @@ use std::rc::Rc;
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use lb_core::{Algorithm, Outcome, Pick, Tick, Tried};
+use lb_core::{Algorithm, Pick, Tick, Tried};
 
 use crate::error::{Kind, ProxyError};
 use crate::event::Event;
@@ -67,7 +67,7 @@ pub async fn forward(
 ) -> Result<Response<Body>, Box<(ProxyError, Exchange)>> {
     let mut body = RequestBody::new(body, client, worker);
     let mut tried = Tried::default();
-    worker.budget.borrow_mut().deposit();
+    worker.budget.borrow_mut().deposit(exchange.started);
     loop {
         let picked = {
             let mut rng = worker.rng.borrow_mut();
@@ -127,7 +127,6 @@ async fn attempt(
         Ok(connected) => connected,
         Err(error) => {
             flight.fail(worker.now());
-            lane.meters.responded(None);
             return Err(Box::new((Failed { error, body: Some(body), unsent: true }, exchange)));
         }
     };
@@ -142,7 +141,6 @@ async fn attempt(
     let response = match sent {
         Ok(Ok(response)) if unasked(&response, plan) => {
             flight.fail(now);
-            lane.meters.responded(Some(response.status().as_u16()));
             let error = ProxyError::new(Kind::UpstreamProtocol, "the backend switched protocols unasked");
             let body = bodiless.then_some(RequestBody::empty());
             return Err(Box::new((Failed { error, body, unsent: false }, exchange)));
@@ -151,11 +149,8 @@ async fn attempt(
         Ok(Err(refused)) => {
             let kind = client.fault.take().unwrap_or(refused.kind);
             let ours = matches!(kind, Kind::BodyTooLarge | Kind::RequestTimeout | Kind::BadRequest);
-            if ours {
-                flight.drop_unjudged();
-            } else {
+            if !ours {
                 flight.fail(now);
-                lane.meters.responded(None);
             }
             let body = match refused.unsent {
                 Some(request) => Some(request.into_body()),
@@ -170,18 +165,13 @@ async fn attempt(
         }
         Err(_elapsed) => {
             let error = late(worker, client, now);
-            if error.kind == Kind::RequestTimeout {
-                flight.drop_unjudged();
-            } else {
+            if error.kind != Kind::RequestTimeout {
                 flight.fail(now);
-                lane.meters.responded(None);
             }
             return Err(Box::new((Failed { error, body: None, unsent: false }, exchange)));
         }
     };
-    let code = response.status().as_u16();
-    lane.meters.responded(Some(code));
-    flight.judge(now, if code >= 500 { Outcome::Failure } else { Outcome::Success });
+    flight.answered(now, response.status().as_u16());
     exchange.flight = Some(flight);
     Ok(body::respond(worker, client, lane, live, response, exchange, now))
 }

@@ -1,4 +1,4 @@
-//! The order to stop: SIGTERM or Ctrl-C.
+//! The order to stop: SIGTERM, Ctrl-C, or the terminal going away (SIGHUP).
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -8,6 +8,7 @@ pub(crate) struct Stop {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Stop {
@@ -17,11 +18,15 @@ impl Stop {
     /// Where the system refuses.
     pub(crate) fn new() -> std::io::Result<Stop> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (terminate, interrupt) = {
+        let (terminate, interrupt, hang_up) = {
             let _inside = runtime.enter();
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
         };
-        Ok(Stop { runtime, terminate, interrupt })
+        Ok(Stop { runtime, terminate, interrupt, hang_up })
     }
 
     /// Blocks until the order comes.
@@ -30,6 +35,7 @@ impl Stop {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
+                _ = self.hang_up.recv() => {}
             }
         });
     }

@@ -65,6 +65,8 @@ impl Estimate {
         let (evidence, _) = self.evidence.update(|(e, s)| {
             let (e, s) = (f32::from_bits(e), f32::from_bits(s));
             let hit = if success { 1.0 } else { 0.0 };
+            // From what is believed now, not from what was believed before the pause.
+            let s = 1.0 - (1.0 - s) * (-idle / TAU_IDLE).exp();
             let s = s + ALPHA_SUCCESS * (hit - s);
             ((e * (-idle / TAU_SAMPLE).exp() + 1.0).to_bits(), s.max(SUCCESS_FLOOR).to_bits())
         });
@@ -124,6 +126,14 @@ impl Estimate {
         1.0 + KAPPA * (1.0 / self.success(now, busy) - 1.0)
     }
 
+    /// Forgets everything: what is known is about a server that is no longer there.
+    pub fn forget(&self) {
+        let fresh = Estimate::default();
+        self.evidence.update(|_| fresh.evidence.get());
+        self.latency.update(|_| fresh.latency.get());
+        self.answered.set(fresh.answered.get());
+    }
+
     fn parts(&self) -> (f32, f32) {
         let (evidence, success) = self.evidence.get();
         (f32::from_bits(evidence), f32::from_bits(success))
@@ -177,6 +187,19 @@ mod tests {
         assert!(e.error_factor(at(200), true) > 400.0);
         let idle = e.error_factor(at(30_000), false);
         assert!(idle < 2.0, "after 30 s without traffic a trial is cheap again: {idle}");
+    }
+
+    #[test]
+    fn one_good_answer_after_a_pause_never_looks_worse() {
+        let e = Estimate::default();
+        for ms in 0..30 {
+            e.record(at(ms), 400.0, false, 10_000.0);
+        }
+        let before = e.success(at(10_000), false);
+        e.record(at(10_000), 9_000.0, true, 10_000.0);
+        assert!(e.success(at(10_000), false) >= before);
+        e.forget();
+        assert_eq!((e.success(at(10_000), true), e.measured(), e.answered()), (1.0, None, None));
     }
 
     #[test]

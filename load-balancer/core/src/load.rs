@@ -169,6 +169,18 @@ impl Load {
         pool.in_flight.0.fetch_sub(1, Relaxed);
     }
 
+    /// The server behind this backend is a new one, or as good as new: nothing that was learned of it holds. Requests in
+    /// flight stay counted.
+    pub fn forget(&self, now: Tick, pool: &PoolLoad) {
+        self.estimate.forget();
+        self.window.forget();
+        self.debt.update(|_| (0, 0));
+        self.debt_now.set(0.0);
+        self.owed.set(0.0);
+        self.mean_duration.set(0.0);
+        self.price(now, pool);
+    }
+
     /// Brings what time changes up to date. Called by one thread, every 10–20 ms.
     pub fn refresh(&self, now: Tick, pool: &PoolLoad) {
         let stamp = now.millis_u32();
@@ -238,6 +250,10 @@ impl Window {
     fn add(&self, micros: f32) {
         self.sum.fetch_add(micros as u64, Relaxed);
         self.count.fetch_add(1, Relaxed);
+    }
+
+    fn forget(&self) {
+        [&self.sum, &self.count, &self.old_sum, &self.old_count].iter().for_each(|n| n.store(0, Relaxed));
     }
 
     /// The mean (µs) of what is remembered, after dropping the half that is too old; 0 where nothing is. One caller only.
@@ -343,6 +359,21 @@ mod tests {
         assert!((0.3..0.4).contains(&load.pressure()));
         load.refresh(at(4_000), &pool);
         assert_eq!(load.pressure(), 0.0);
+    }
+
+    #[test]
+    fn a_new_server_starts_with_a_clean_name() {
+        let (load, pool) = (Load::new(), PoolLoad::default());
+        let held = load.begin(at(0), &pool);
+        for ms in 0..50 {
+            let t = load.begin(at(ms), &pool);
+            load.observe(at(ms), &t, Outcome::Failure, &pool);
+            load.end(t, &pool);
+        }
+        assert!(load.anomaly() > 50.0 && load.failure_debt() > 10.0);
+        load.forget(at(60), &pool);
+        assert_eq!((load.anomaly(), load.failure_debt(), load.in_flight()), (1.0, 0.0, 1));
+        load.end(held, &pool);
     }
 
     #[test]

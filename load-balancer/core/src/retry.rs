@@ -1,42 +1,67 @@
 //! How many retries are affordable: a share of the traffic, so that retries can never become the load.
 
+use std::time::Duration;
+
 use crate::tick::Tick;
 
-/// Seconds of saved-up allowance: a burst after a backend dies is served, a lasting failure is not amplified.
-const RESERVE_SECONDS: f64 = 10.0;
+/// Seconds of traffic that a burst of retries may draw on: when a backend dies, everything in flight to it fails at once.
+const WINDOW: Duration = Duration::from_secs(10);
 
-/// A token bucket filled by requests and, a little, by time (after Finagle's `RetryBudget`). One a worker: not shared.
+/// What retries may cost (after Finagle's `RetryBudget`): a share of the requests of the last 5–10 s, and on top a few
+/// tokens that time alone refills. One a worker: not shared.
 #[derive(Debug, Clone)]
 pub struct RetryBudget {
     ratio: f64,
     per_second: f64,
-    tokens: f64,
-    cap: f64,
-    last: Tick,
+    /// Earned by requests in this half of the window and in the one before.
+    earned: [f64; 2],
+    turned: Tick,
+    /// Refilled by time.
+    reserve: f64,
+    refilled: Tick,
 }
 
 impl RetryBudget {
-    /// Allows `ratio` retries a request and at least `per_second` a second; starts full.
+    /// Allows `ratio` retries a request and at least `per_second` a second; the reserve starts full.
     #[must_use]
     pub fn new(ratio: f64, per_second: f64) -> Self {
-        let cap = (per_second * RESERVE_SECONDS).max(if ratio > 0.0 { RESERVE_SECONDS } else { 0.0 });
-        RetryBudget { ratio, per_second, tokens: cap, cap, last: Tick::ZERO }
+        let reserve = per_second * WINDOW.as_secs_f64();
+        RetryBudget { ratio, per_second, earned: [0.0; 2], turned: Tick::ZERO, reserve, refilled: Tick::ZERO }
     }
 
     /// Counts a first attempt.
-    pub fn deposit(&mut self) {
-        self.tokens = (self.tokens + self.ratio).min(self.cap);
+    pub fn deposit(&mut self, now: Tick) {
+        self.turn(now);
+        self.earned[0] += self.ratio;
     }
 
-    /// Takes the price of one retry, if it is there.
+    /// Takes the price of one retry, if it is there: from what requests earned, else from the reserve.
     pub fn withdraw(&mut self, now: Tick) -> bool {
-        self.tokens = (self.tokens + now.since(self.last).as_secs_f64() * self.per_second).min(self.cap);
-        self.last = self.last.max(now);
-        let affordable = self.tokens >= 1.0;
+        self.turn(now);
+        let seconds = now.since(self.refilled).as_secs_f64();
+        self.reserve = (self.reserve + seconds * self.per_second).min(self.per_second * WINDOW.as_secs_f64());
+        self.refilled = self.refilled.max(now);
+        if self.earned[0] + self.earned[1] >= 1.0 {
+            // The older half first: it is the one that expires.
+            let old = self.earned[1].min(1.0);
+            self.earned[1] -= old;
+            self.earned[0] -= 1.0 - old;
+            return true;
+        }
+        let affordable = self.reserve >= 1.0;
         if affordable {
-            self.tokens -= 1.0;
+            self.reserve -= 1.0;
         }
         affordable
+    }
+
+    /// Lets what was earned too long ago expire.
+    fn turn(&mut self, now: Tick) {
+        let age = now.since(self.turned);
+        if age >= WINDOW / 2 {
+            self.earned = [0.0, if age >= WINDOW { 0.0 } else { self.earned[0] }];
+            self.turned = now;
+        }
     }
 }
 
@@ -49,11 +74,23 @@ mod tests {
         let mut budget = RetryBudget::new(0.2, 3.0);
         let mut granted = 0;
         for i in 0..10_000u64 {
-            budget.deposit();
+            budget.deposit(Tick::from_millis(i));
             granted += u32::from(budget.withdraw(Tick::from_millis(i)));
         }
         // 30 in reserve, 20 % of 10,000 and 3/s for 10 s.
         assert!((2_040..=2_061).contains(&granted), "{granted}");
+    }
+
+    /// A backend of three dies under 1,000 requests a second: its 22 requests in flight and the 333 picks of the second
+    /// until it is found out are all affordable; an hour of silence before buys nothing.
+    #[test]
+    fn a_crash_is_affordable_and_silence_is_not_saved() {
+        let mut budget = RetryBudget::new(0.2, 3.0);
+        (0..10_000).for_each(|ms| budget.deposit(Tick::from_millis(ms)));
+        let now = Tick::from_millis(10_000);
+        assert!((0..355).all(|_| budget.withdraw(now)));
+        let later = Tick::from_millis(3_600_000);
+        assert_eq!((0..355).filter(|_| budget.withdraw(later)).count(), 30);
     }
 
     #[test]

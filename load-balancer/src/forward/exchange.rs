@@ -8,6 +8,7 @@ use lb_core::{Algorithm, Outcome, PoolLoad, Tick, Ticket};
 
 use crate::error::Kind;
 use crate::listener::{Client, Phase};
+use crate::observe::local::Attempt;
 use crate::worker::{Lane, Worker};
 
 /// One attempt in flight. Dropping it counts it out.
@@ -15,7 +16,7 @@ pub struct Flight {
     lane: Rc<Lane>,
     pool: Arc<PoolLoad>,
     ticket: Option<Ticket>,
-    failed: Cell<bool>,
+    verdict: Cell<Option<Outcome>>,
 }
 
 impl Flight {
@@ -28,7 +29,7 @@ impl Flight {
             lane: Rc::clone(lane),
             pool: Arc::clone(pool),
             ticket: Some(ticket),
-            failed: Cell::new(false),
+            verdict: Cell::new(None),
         }
     }
 
@@ -45,30 +46,35 @@ impl Flight {
         }
     }
 
-    /// The response head came: what it says about the backend.
-    pub fn judge(&self, now: Tick, outcome: Outcome) {
-        self.failed.set(outcome == Outcome::Failure);
+    /// The response head came, with a status that speaks for or against the backend.
+    pub fn answered(&self, now: Tick, code: u16) {
+        self.lane.meters.ended(Attempt::Answered(code));
+        self.judge(now, if code >= 500 { Outcome::Failure } else { Outcome::Success });
+    }
+
+    fn judge(&self, now: Tick, outcome: Outcome) {
+        self.verdict.set(Some(outcome));
         if let Some(ticket) = &self.ticket {
             self.lane.backend.load.observe(now, ticket, outcome, &self.pool);
         }
     }
 
-    /// The attempt failed without a response head.
+    /// The attempt failed: without a response head, or in the middle of the body.
     pub fn fail(self, now: Tick) {
+        if self.verdict.get().is_none() {
+            self.lane.meters.ended(Attempt::Failed);
+        }
         self.judge(now, Outcome::Failure);
         self.measure(now);
     }
 
     /// The last byte of the response came.
     pub fn complete(self, now: Tick) {
-        if let Some(ticket) = self.ticket.as_ref().filter(|_| !self.failed.get()) {
+        if let Some(ticket) = self.ticket.as_ref().filter(|_| self.verdict.get() == Some(Outcome::Success)) {
             self.lane.backend.load.complete(now, ticket);
         }
         self.measure(now);
     }
-
-    /// The client, not the backend, broke the attempt off: it says nothing about the backend.
-    pub fn drop_unjudged(self) {}
 
     fn measure(&self, now: Tick) {
         self.lane.meters.duration.observe(now.since(self.started()).as_secs_f64());
@@ -77,6 +83,10 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
+        // The client, not the backend, broke the attempt off: that says nothing about the backend.
+        if self.verdict.get().is_none() {
+            self.lane.meters.ended(Attempt::Canceled);
+        }
         if let Some(ticket) = self.ticket.take() {
             self.lane.backend.load.end(ticket, &self.pool);
             self.lane.meters.active.add(-1);
@@ -146,11 +156,15 @@ impl Exchange {
         }
     }
 
-    /// The backend broke off in the middle of its response.
+    /// The response broke off: the backend's doing, unless the client left or spoilt the upload beside it.
     pub fn broken(&mut self, now: Tick) {
-        self.worker.meters.aborted(Kind::UpstreamReset.reason());
+        if self.client.gone.get() {
+            return;
+        }
+        let fault = self.client.fault.get();
+        self.worker.meters.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
         self.complete = true;
-        if let Some(flight) = self.flight.take() {
+        if let Some(flight) = self.flight.take().filter(|_| fault.is_none()) {
             flight.fail(now);
         }
     }

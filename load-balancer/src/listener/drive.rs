@@ -104,17 +104,23 @@ fn builder(worker: &Worker) -> http1::Builder {
 async fn finish(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    (stream, early): (TcpStream, bytes::Bytes),
+    (mut stream, early): (TcpStream, bytes::Bytes),
     result: hyper::Result<()>,
 ) {
     let tunnel = client.tunnel.borrow_mut().take();
     match (result, tunnel) {
         (Ok(()), Some(tunnel)) => http::upgrade::carry(worker, tunnel, stream, early).await,
         (result, _) => {
+            let refused = result.is_err();
             if let Err(error) = result {
                 tracing::debug!(peer = %client.peer, %error, "client connection ended early");
             }
-            linger(stream).await;
+            if refused || !client.body_done.get() {
+                linger(stream).await;
+            } else {
+                // The client has said all it had to say.
+                let _ = stream.shutdown().await;
+            }
         }
     }
 }

@@ -82,7 +82,7 @@ pub const ACCEPTED: Family =
 pub const UPSTREAM_REQUESTS: Family = counter(
     "lb_upstream_requests_total",
     &["pool", "backend", "code"],
-    "Attempts sent to a backend by status code; code error where no response head came.",
+    "Attempts by status code; error where no response head came, canceled where the client gave up before one.",
 );
 /// Attempt latency.
 pub const UPSTREAM_DURATION: Family = histogram(

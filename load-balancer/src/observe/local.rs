@@ -163,15 +163,23 @@ pub struct LaneMeters {
     shared: std::sync::Arc<Metrics>,
     backend: String,
     decisions: Vec<LocalIntCounter>,
-    codes: ByKey<u16>,
+    attempts: ByKey<Attempt>,
     connects: ByKey<&'static str>,
     pub duration: LocalHistogram,
     pub active: LocalGauge,
     pub idle: LocalGauge,
 }
 
-/// The `code` of an attempt without a response head.
-const NO_RESPONSE: u16 = 0;
+/// How an attempt ended, as the label `code` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// With a response head of this status.
+    Answered(u16),
+    /// Without one: `error`.
+    Failed,
+    /// The client gave up first: `canceled`.
+    Canceled,
+}
 
 impl LaneMeters {
     /// Buffers for `backend`.
@@ -184,7 +192,7 @@ impl LaneMeters {
         Rc::new(LaneMeters {
             backend: backend.to_owned(),
             decisions: decisions.map(|c| c.local()).collect(),
-            codes: ByKey::default(),
+            attempts: ByKey::default(),
             connects: ByKey::default(),
             duration: shared.upstream_duration.with_label_values(&[pool, backend]).local(),
             active: state("active"),
@@ -198,10 +206,14 @@ impl LaneMeters {
         self.decisions[algorithm as usize].inc();
     }
 
-    /// An attempt brought a response head, or none.
-    pub fn responded(&self, code: Option<u16>) {
-        self.codes.inc(code.unwrap_or(NO_RESPONSE), || {
-            let code = code.map_or_else(|| "error".to_owned(), |c| c.to_string());
+    /// An attempt ended.
+    pub fn ended(&self, attempt: Attempt) {
+        self.attempts.inc(attempt, || {
+            let code = match attempt {
+                Attempt::Answered(code) => code.to_string(),
+                Attempt::Failed => "error".to_owned(),
+                Attempt::Canceled => "canceled".to_owned(),
+            };
             let labels = [self.shared.pool.as_str(), self.backend.as_str(), code.as_str()];
             self.shared.upstream_requests.with_label_values(&labels).local()
         });
@@ -218,7 +230,7 @@ impl LaneMeters {
     /// Adds everything buffered to the shared families.
     pub fn flush(&self) {
         self.decisions.iter().for_each(LocalIntCounter::flush);
-        self.codes.flush();
+        self.attempts.flush();
         self.connects.flush();
         self.duration.flush();
         self.active.flush();
