@@ -4,6 +4,7 @@
 
 mod algo;
 mod drain;
+mod duplex;
 mod failures;
 mod framing;
 mod hashing;
