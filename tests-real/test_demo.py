@@ -74,14 +74,20 @@ class Demo(unittest.TestCase):
         for command in commands:
             curl("--fail", *command.replace("'", "").split())
 
-    def test_ctrl_c_and_sigterm_stop_everything(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+    def test_ctrl_c_sigterm_and_a_closed_terminal_stop_everything(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             demo = self.started()
             self.assertEqual(listening(), list(PORTS))
             demo.signal(number)
             self.assertEqual(demo.wait(), 0)
             self.assertEqual(listening(), [])
             demo.out.unlink()
+
+    def test_even_a_kill_leaves_no_backend_behind(self):
+        demo = self.started()
+        demo.signal(signal.SIGKILL)
+        demo.wait()
+        rig.until(lambda: not listening(), "every backend ended")
 
     def test_a_stop_while_it_starts_leaves_nothing(self):
         demo = self.start()
