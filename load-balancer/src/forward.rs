@@ -32,6 +32,8 @@ const SUSPECT_AFTER: u32 = 3;
 pub struct Plan {
     /// The head as the client sent it.
     pub head: Parts,
+    /// What a pass over it found.
+    pub seen: headers::Seen,
     /// The target to send, without `algo`.
     pub target: Uri,
     /// The policy that picks.
@@ -198,7 +200,7 @@ fn request(plan: &Plan, lane: &Lane, body: RequestBody) -> Request<RequestBody> 
     let mut request = Request::new(body);
     *request.method_mut() = plan.head.method.clone();
     *request.uri_mut() = plan.target.clone();
-    *request.headers_mut() = headers::outgoing(&plan.head, &plan.added, &lane.backend.host);
+    *request.headers_mut() = headers::outgoing(&plan.head, plan.seen, &plan.added, &lane.backend.host);
     request
 }
 

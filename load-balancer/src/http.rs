@@ -27,10 +27,11 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
         return answer_as_admin(worker, request, exchange).await;
     }
     let (head, body) = request.into_parts();
-    let id = headers::request_id(&head.headers, &mut worker.rng.borrow_mut());
-    let explain = client.chooser && head.headers.contains_key(headers::DEBUG);
+    let seen = headers::Seen::of(&head.headers);
+    let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
+    let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
     let scene = worker.scene();
-    let result = match plan(worker, client, head, &body, id.clone()) {
+    let result = match plan(worker, client, (head, seen), &body, id.clone()) {
         Ok(plan) => {
             exchange.algorithm = Some(plan.algorithm);
             forward::forward(worker, client, &scene, &plan, body, exchange).await
@@ -57,27 +58,28 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
 fn plan(
     worker: &Worker,
     client: &Client,
-    mut head: hyper::http::request::Parts,
+    (mut head, mut seen): (hyper::http::request::Parts, headers::Seen),
     body: &Incoming,
     id: header::HeaderValue,
 ) -> Result<Plan, ProxyError> {
     let config = worker.config();
-    admit(config, &head, body)?;
-    headers::host_of_target(&mut head);
-    let (algorithm, target) = algo::choose(config, client, &head)?;
+    admit(config, &head, seen, body)?;
+    headers::host_of_target(&mut head, &mut seen);
+    let (algorithm, target) = algo::choose(config, client, &head, seen)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
     let key = match algorithm {
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
         _ => Vec::new(),
     };
     let added = headers::Added::new(config, client, &head.headers, algorithm, id);
-    Ok(Plan { head, target, algorithm, client_ip, key, added })
+    Ok(Plan { head, seen, target, algorithm, client_ip, key, added })
 }
 
 /// Refuses what is never passed on.
 fn admit(
     config: &crate::config::Config,
     head: &hyper::http::request::Parts,
+    seen: headers::Seen,
     body: &Incoming,
 ) -> Result<(), ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
@@ -93,13 +95,12 @@ fn admit(
             "the request target is longer than limits.target_bytes",
         ));
     }
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if head.version == Version::HTTP_11 => {
+    match seen.hosts {
+        0 if head.version == Version::HTTP_11 => {
             return Err(ProxyError::new(Kind::BadRequest, "HTTP/1.1 requests need a Host header"));
         }
-        (Some(_), Some(_)) => return Err(ProxyError::new(Kind::BadRequest, "more than one Host header")),
-        _ => {}
+        0 | 1 => {}
+        _ => return Err(ProxyError::new(Kind::BadRequest, "more than one Host header")),
     }
     if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())
         && declared > limit

@@ -15,15 +15,19 @@ use crate::listener::Client;
 const PARAMETER: &str = "algo";
 
 /// The algorithm and the target to send on, in origin form.
-pub(super) fn choose(config: &Config, client: &Client, head: &Parts) -> Result<(Algorithm, Uri), ProxyError> {
+pub(super) fn choose(
+    config: &Config,
+    client: &Client,
+    head: &Parts,
+    seen: headers::Seen,
+) -> Result<(Algorithm, Uri), ProxyError> {
     let query = head.uri.query().unwrap_or_default();
     let asked_in_query = query.split('&').find_map(value_of);
-    let asked = match (asked_in_query, head.headers.get(headers::ALGO)) {
-        (Some(name), _) => Some(name),
-        (None, Some(value)) => Some(value.to_str().unwrap_or("?")),
-        (None, None) => None,
+    let asked_in_header = || {
+        let value = if seen.ours { head.headers.get(headers::ALGO) } else { None };
+        value.map(|v| v.to_str().unwrap_or("?"))
     };
-    let Some(name) = asked else {
+    let Some(name) = asked_in_query.or_else(asked_in_header) else {
         return Ok((config.pool.algorithm, origin_form(&head.uri)?));
     };
     if !client.chooser {

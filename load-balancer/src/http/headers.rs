@@ -28,6 +28,31 @@ const REQUEST_ID_MAX: usize = 128;
 /// Header fields a request gains here, at most.
 const MAX_ADDED: usize = 8;
 
+/// What one pass over a head found. Every look-up by name costs a hash; most heads have nothing to look up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// `Host` fields.
+    pub hosts: usize,
+    /// A field addressed to the balancer: a request id, a chosen algorithm, a wish for reasons.
+    pub ours: bool,
+    /// A field about this connection: `Connection`, `TE`, `Upgrade`.
+    pub hop: bool,
+}
+
+impl Seen {
+    /// Looks at every field once.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut seen = Seen::default();
+        for (name, _) in headers {
+            seen.hosts += usize::from(*name == header::HOST);
+            seen.hop |= matches!(*name, header::CONNECTION | header::TE | header::UPGRADE);
+            seen.ours |= matches!(name.as_str(), "x-request-id" | "x-lb-algo" | "x-lb-debug");
+        }
+        seen
+    }
+}
+
 /// What the balancer adds to a request, made once for all its attempts.
 pub struct Added {
     trusted: bool,
@@ -49,7 +74,7 @@ impl Added {
         algorithm: Algorithm,
         request_id: HeaderValue,
     ) -> Self {
-        let believed = |name: HeaderName| headers.get(name).filter(|_| client.trusted).cloned();
+        let believed = |name: HeaderName| if client.trusted { headers.get(name).cloned() } else { None };
         let host = headers.get(header::HOST);
         Added {
             trusted: client.trusted,
@@ -93,21 +118,22 @@ fn forwarded_element(client: &Client, host: Option<&HeaderValue>) -> HeaderValue
 }
 
 /// A target in absolute form overrules the `Host` field (RFC 9112, 3.2.2).
-pub fn host_of_target(head: &mut Parts) {
+pub fn host_of_target(head: &mut Parts, seen: &mut Seen) {
     if let Some(authority) = head.uri.authority() {
         let text = authority.as_str();
         let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
         if let Ok(value) = HeaderValue::from_str(host) {
             head.headers.insert(header::HOST, value);
+            seen.hosts = 1;
         }
     }
 }
 
 /// The head to send to a backend. `default_host` serves clients that sent no `Host`.
 #[must_use]
-pub fn outgoing(head: &Parts, added: &Added, default_host: &HeaderValue) -> HeaderMap {
+pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderValue) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(head.headers.len() + MAX_ADDED);
-    let nominated = nominated(&head.headers);
+    let nominated = if seen.hop { nominated(&head.headers) } else { Vec::new() };
     for (name, value) in &head.headers {
         let forged = !added.trusted && name.as_str().starts_with("x-forwarded-");
         let dropped = forged || is_hop_by_hop(name) || is_ours(name) || nominated.iter().any(|n| n == name);
@@ -115,14 +141,16 @@ pub fn outgoing(head: &Parts, added: &Added, default_host: &HeaderValue) -> Head
             out.append(name, value.clone());
         }
     }
-    if wants_trailers(&head.headers) {
+    if seen.hop && wants_trailers(&head.headers) {
         out.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    if let Some(protocol) = upgrade_of(&head.headers) {
+    if seen.hop
+        && let Some(protocol) = upgrade_of(&head.headers)
+    {
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(header::UPGRADE, protocol.clone());
     }
-    if !out.contains_key(header::HOST) {
+    if seen.hosts == 0 {
         out.insert(header::HOST, default_host.clone());
     }
     out.insert(REQUEST_ID, added.request_id.clone());
@@ -234,10 +262,11 @@ pub fn clean_upgrade(headers: &mut HeaderMap) {
 
 /// The request's id: the client's where it is printable and short, else a new one.
 #[must_use]
-pub fn request_id(headers: &HeaderMap, rng: &mut Rng) -> HeaderValue {
-    let given = headers
-        .get(REQUEST_ID)
-        .filter(|v| (1..=REQUEST_ID_MAX).contains(&v.len()) && v.as_bytes().iter().all(u8::is_ascii_graphic));
+pub fn request_id(headers: &HeaderMap, seen: Seen, rng: &mut Rng) -> HeaderValue {
+    let given =
+        seen.ours.then(|| headers.get(REQUEST_ID)).flatten().filter(|v| {
+            (1..=REQUEST_ID_MAX).contains(&v.len()) && v.as_bytes().iter().all(u8::is_ascii_graphic)
+        });
     given.cloned().unwrap_or_else(|| new_request_id(rng))
 }
 
@@ -294,7 +323,10 @@ mod tests {
     #[test]
     fn request_ids_are_kept_or_made() {
         let mut rng = Rng::seeded(1);
-        let id = |v| request_id(&map(&[("x-request-id", v)]), &mut Rng::seeded(1));
+        let id = |v| {
+            let headers = map(&[("x-request-id", v)]);
+            request_id(&headers, Seen::of(&headers), &mut Rng::seeded(1))
+        };
         assert_eq!(id("abc-1"), "abc-1");
         assert_eq!(id("a b").len(), 32);
         assert_ne!(new_request_id(&mut rng), new_request_id(&mut rng));

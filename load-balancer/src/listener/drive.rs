@@ -49,13 +49,13 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
-            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
-                return Poll::Ready(End::Done(result));
-            }
+            // Before anything is written: a response that is ready now must already say that it is the last.
             if worker.draining.get() && !told {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
-                continue;
+            }
+            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+                return Poll::Ready(End::Done(result));
             }
             if timer.poll(cx, &worker.shared.clock, client.deadline()).is_pending() {
                 return Poll::Pending;
