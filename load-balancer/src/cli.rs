@@ -78,7 +78,10 @@ pub fn run() -> ExitCode {
 }
 
 fn with_config(path: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
-    let env = std::env::vars().filter(|(key, _)| key != LOG_VARIABLE);
+    // A variable that is no text is none of ours.
+    let env = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let env = env.filter(|(key, _)| key != LOG_VARIABLE);
     match Config::load(path, env) {
         Ok(config) => then(config),
         Err(faults) => {

@@ -173,6 +173,10 @@ async fn attempt(
             return Err(Box::new((Failed { error, body: None, unsent: false }, exchange)));
         }
     };
+    if !bodiless && client.body_done.get() {
+        // The latency of an upload counts from its last byte: what the client took to send it says nothing.
+        flight.send(client.sent_at.get());
+    }
     flight.answered(now, response.status().as_u16());
     exchange.flight = Some(flight);
     Ok(body::respond(worker, client, lane, live, response, exchange, now))
@@ -180,12 +184,14 @@ async fn attempt(
 
 /// A 101 that no upgrade asked for: passed on, it would let a backend's bytes pose as answers.
 fn unasked(response: &Response<Incoming>, plan: &Plan) -> bool {
-    response.status() == StatusCode::SWITCHING_PROTOCOLS && headers::upgrade_of(&plan.head.headers).is_none()
+    response.status() == StatusCode::SWITCHING_PROTOCOLS && !plan.seen.upgrade
 }
 
 /// What an expired deadline means here: whose slowness it was.
 fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
-    if client.out_of_time(now) {
+    if !client.body_done.get() && client.starving.get() && client.out_of_time(now) {
+        ProxyError::new(Kind::RequestTimeout, "the request body was not complete within timeouts.total")
+    } else if client.out_of_time(now) {
         ProxyError::new(Kind::TotalTimeout, "the exchange took longer than timeouts.total")
     } else if client.body_done.get() {
         ProxyError::new(Kind::FirstByteTimeout, "no response head within timeouts.first_byte")
@@ -197,10 +203,16 @@ fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
 }
 
 fn request(plan: &Plan, lane: &Lane, body: RequestBody) -> Request<RequestBody> {
+    let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::new(body);
     *request.method_mut() = plan.head.method.clone();
     *request.uri_mut() = plan.target.clone();
     *request.headers_mut() = headers::outgoing(&plan.head, plan.seen, &plan.added, &lane.backend.host);
+    if chunked {
+        // Said outright: for methods that rarely have a body hyper would otherwise take it that there is none.
+        let chunked = hyper::header::HeaderValue::from_static("chunked");
+        request.headers_mut().insert(hyper::header::TRANSFER_ENCODING, chunked);
+    }
     request
 }
 

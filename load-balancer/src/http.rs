@@ -23,11 +23,14 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let now = worker.now();
     client.begin(worker.config().timeouts.total.map(|t| now.after(t)));
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
+    // What is refused from here on may leave a body behind, to be read away before the connection closes.
+    client.body_done.set(request.body().is_end_stream());
     if worker.config().control_on_traffic_port && crate::admin::owns(request.uri().path()) {
         return answer_as_admin(worker, request, exchange).await;
     }
     let (head, body) = request.into_parts();
-    let seen = headers::Seen::of(&head.headers);
+    let mut seen = headers::Seen::of(&head.headers);
+    seen.upgrade = seen.hop && body.is_end_stream() && headers::upgrade_of(&head.headers).is_some();
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
     let scene = worker.scene();

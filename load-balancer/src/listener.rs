@@ -5,11 +5,11 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::worker::Worker;
 
@@ -59,22 +59,42 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
     };
     let mut next = 0;
     let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
+    let mut serve = |stream, peer, permit| {
+        next += 1;
+        start(worker, next, stream, peer, (permit, alive.clone()));
+    };
+    // The permit comes second: workers that wait for clients must not hold what another worker's client needs.
+    let permits = &worker.shared.connections;
+    let mut waiting = None;
     loop {
-        let accepted = tokio::select! {
+        tokio::select! {
             biased;
             _ = draining.wait_for(|&d| d) => break,
-            accepted = accept(worker, &listener) => accepted,
-        };
-        if let Some((stream, peer, permit)) = accepted {
-            next += 1;
-            start(worker, next, stream, peer, (permit, alive.clone()));
+            permit = Arc::clone(permits).acquire_owned(), if waiting.is_some() => {
+                if let (Ok(permit), Some((stream, peer))) = (permit, waiting.take()) {
+                    serve(stream, peer, permit);
+                }
+            }
+            accepted = listener.accept(), if waiting.is_none() => match accepted {
+                Ok(accepted) => waiting = Some(accepted),
+                Err(error) => {
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
         }
     }
-    // Whoever the kernel has already accepted for us is served, not reset.
-    while let Ok(Ok((stream, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-        if let Ok(permit) = std::sync::Arc::clone(&worker.shared.connections).try_acquire_owned() {
-            next += 1;
-            start(worker, next, stream, peer, (permit, alive.clone()));
+    // Whoever was accepted before the order came is served, not reset.
+    loop {
+        let (stream, peer) = match waiting.take() {
+            Some(accepted) => accepted,
+            None => match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+                Ok(Ok(accepted)) => accepted,
+                _ => break,
+            },
+        };
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            serve(stream, peer, permit);
         }
     }
     drop((listener, alive));
@@ -85,24 +105,6 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
             left = worker.clients.borrow().len(),
             "drain deadline passed: remaining connections are cut"
         );
-    }
-}
-
-async fn accept(
-    worker: &Worker,
-    listener: &TcpListener,
-) -> Option<(tokio::net::TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    match listener.accept().await {
-        // The permit comes second: workers that wait for clients must not hold what another worker's client needs.
-        Ok((stream, peer)) => {
-            let permit = std::sync::Arc::clone(&worker.shared.connections).acquire_owned().await.ok()?;
-            Some((stream, peer, permit))
-        }
-        Err(error) => {
-            tracing::warn!(%error, "accepting a connection failed");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            None
-        }
     }
 }
 

@@ -140,7 +140,7 @@ impl Load {
         Ticket { at: now, sent: now, expected }
     }
 
-    /// Takes what the first byte (or the failure) tells: once per ticket.
+    /// Takes what the first byte (or the failure) tells: once per ticket, and once more where an answer breaks off.
     pub fn observe(&self, now: Tick, ticket: &Ticket, outcome: Outcome, pool: &PoolLoad) {
         let micros = now.since(ticket.sent).as_nanos() as f32 / 1_000.0;
         self.estimate.record(now, micros, outcome == Outcome::Success, pool.latency());

@@ -16,8 +16,9 @@ pub struct RetryBudget {
     /// Earned by requests in this half of the window and in the one before.
     earned: [f64; 2],
     turned: Tick,
-    /// Refilled by time.
+    /// Refilled by time, up to `most`.
     reserve: f64,
+    most: f64,
     refilled: Tick,
 }
 
@@ -25,8 +26,17 @@ impl RetryBudget {
     /// Allows `ratio` retries a request and at least `per_second` a second; the reserve starts full.
     #[must_use]
     pub fn new(ratio: f64, per_second: f64) -> Self {
-        let reserve = per_second * WINDOW.as_secs_f64();
-        RetryBudget { ratio, per_second, earned: [0.0; 2], turned: Tick::ZERO, reserve, refilled: Tick::ZERO }
+        // A small part of a small allowance (many workers) is still worth one retry.
+        let most = if per_second > 0.0 { (per_second * WINDOW.as_secs_f64()).max(1.0) } else { 0.0 };
+        RetryBudget {
+            ratio,
+            per_second,
+            earned: [0.0; 2],
+            turned: Tick::ZERO,
+            most,
+            reserve: most,
+            refilled: Tick::ZERO,
+        }
     }
 
     /// Counts a first attempt.
@@ -39,7 +49,7 @@ impl RetryBudget {
     pub fn withdraw(&mut self, now: Tick) -> bool {
         self.turn(now);
         let seconds = now.since(self.refilled).as_secs_f64();
-        self.reserve = (self.reserve + seconds * self.per_second).min(self.per_second * WINDOW.as_secs_f64());
+        self.reserve = (self.reserve + seconds * self.per_second).min(self.most);
         self.refilled = self.refilled.max(now);
         if self.earned[0] + self.earned[1] >= 1.0 {
             // The older half first: it is the one that expires.

@@ -190,10 +190,15 @@ impl Checker {
         Limits {
             connections: self.int("limits.connections", raw.connections.as_ref(), 10_000, 1, 10_000_000)
                 as usize,
-            header_bytes: self.size("limits.header_bytes", raw.header_bytes.as_ref(), 32 << 10, 256, 1 << 20)
-                as usize,
+            header_bytes: self.size(
+                "limits.header_bytes",
+                raw.header_bytes.as_ref(),
+                32 << 10,
+                256,
+                256 << 10,
+            ) as usize,
             headers: self.int("limits.headers", raw.headers.as_ref(), 100, 1, 1_000) as usize,
-            target_bytes: self.size("limits.target_bytes", raw.target_bytes.as_ref(), 8 << 10, 64, 64 << 10)
+            target_bytes: self.size("limits.target_bytes", raw.target_bytes.as_ref(), 8 << 10, 64, 32 << 10)
                 as usize,
             body_bytes: (body > 0).then_some(body),
             upstream_idle: self.int("limits.upstream_idle", raw.upstream_idle.as_ref(), 64, 0, 100_000)

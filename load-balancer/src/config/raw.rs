@@ -95,11 +95,16 @@ impl Raw {
         let mut table: Table = text
             .parse()
             .map_err(|e: toml::de::Error| Faults::one("file", "", format!("is not TOML: {e}")))?;
+        let mut faults = Faults::default();
         for (key, value) in env {
-            if let Some(path) = key.strip_prefix(ENV_PREFIX) {
-                overlay(&mut table, &path.to_lowercase(), &value)
-                    .map_err(|remedy| Faults::one(&key, &value, remedy))?;
+            if let Some(path) = key.strip_prefix(ENV_PREFIX)
+                && let Err(remedy) = overlay(&mut table, &path.to_lowercase(), &value)
+            {
+                faults.add(&key, &value, remedy);
             }
+        }
+        if !faults.0.is_empty() {
+            return Err(faults);
         }
         Value::Table(table).try_into().map_err(|e: toml::de::Error| {
             Faults::one("file", "", format!("a section has the wrong shape: {}", e.message()))

@@ -76,10 +76,13 @@ impl Upload {
 
     /// After each piece: the client has `body_idle` for the next, after the last the backend has `first_byte`.
     fn progress(&self, done: bool) {
+        self.client.moved.set(true);
         if self.client.phase() == Phase::Waiting {
             let timeouts = &self.worker.config().timeouts;
             let limit = if done { timeouts.first_byte } else { timeouts.body_idle };
-            self.client.arm(limit.map(|t| self.worker.now().after(t)));
+            let now = self.worker.now();
+            self.client.arm(limit.map(|t| now.after(t)));
+            self.client.sent_at.set(now);
         }
         self.client.body_done.set(done);
     }
@@ -112,7 +115,8 @@ impl HttpBody for RequestBody {
             upload.client.fault.set(Some(Kind::BodyTooLarge));
             return Poll::Ready(Some(Err(Broken("the client's body exceeds limits.body_bytes"))));
         }
-        upload.progress(upload.incoming.is_end_stream());
+        // Trailers are the last frame, and a chunked body does not know its end before.
+        upload.progress(frame.is_trailers() || upload.incoming.is_end_stream());
         Poll::Ready(Some(Ok(frame)))
     }
 
@@ -219,12 +223,15 @@ impl Download {
         if let Some(live) = &mut self.live {
             live.drive(cx);
         }
-        match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.client.backend_silent.set(polled.is_pending());
+        match ready!(polled) {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.worker.meters.response_bytes.inc_by(bytes);
                 let now = self.worker.now();
-                if self.incoming.is_end_stream() {
+                // hyper asks for nothing after trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.finish(now);
                 } else if self.client.deadline() < Tick::from_nanos(u64::MAX) {
                     self.client.arm(self.worker.config().timeouts.body_idle.map(|t| now.after(t)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use lb_core::{Algorithm, Outcome, PoolLoad, Tick, Ticket};
 
 use crate::error::Kind;
-use crate::listener::{Client, Phase};
+use crate::listener::Client;
 use crate::observe::local::Attempt;
 use crate::worker::{Lane, Worker};
 
@@ -174,12 +174,19 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         let now = self.worker.now();
         if !self.complete {
-            self.worker.meters.aborted(self.client.cut.get().unwrap_or("client_closed"));
+            let cut = self.client.cut.get();
+            self.worker.meters.aborted(cut.unwrap_or("client_closed"));
+            // Cut while the backend was silent: that is the backend's failure.
+            if let Some(flight) =
+                self.flight.take().filter(|_| cut.is_some() && self.client.backend_silent.get())
+            {
+                flight.fail(now);
+            }
         }
         let code = self.code.unwrap_or(CLIENT_CLOSED);
         self.worker.meters.answered(self.algorithm, self.method, code, now.since(self.started));
         self.worker.meters.in_flight.add(-1);
-        let idle = self.worker.config().timeouts.client_idle;
-        self.client.enter(Phase::Idle, Some(now.after(idle)));
+        let timeouts = &self.worker.config().timeouts;
+        self.client.handed_over(timeouts.body_idle.map(|t| now.after(t)), now.after(timeouts.client_idle));
     }
 }

@@ -26,7 +26,8 @@ pub struct Live(Box<Inner>);
 
 struct Inner {
     sender: SendRequest<RequestBody>,
-    connection: http1::Connection<UpstreamIo, RequestBody>,
+    /// `None` once hyper has finished with it and a request was still waiting inside.
+    connection: Option<http1::Connection<UpstreamIo, RequestBody>>,
     /// hyper has finished with the connection: closed, or upgraded.
     finished: bool,
     idle_since: Tick,
@@ -63,7 +64,12 @@ impl Live {
         stream.set_nodelay(true)?;
         let (sender, connection) =
             http1::Builder::new().handshake(UpstreamIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Live(Box::new(Inner { sender, connection, finished: false, idle_since: Tick::ZERO })))
+        Ok(Live(Box::new(Inner {
+            sender,
+            connection: Some(connection),
+            finished: false,
+            idle_since: Tick::ZERO,
+        })))
     }
 
     /// Sends a request and waits for the response head.
@@ -75,7 +81,14 @@ impl Live {
         let mut answer = pin!(inner.sender.try_send_request(request));
         let result = std::future::poll_fn(|cx| {
             drive(&mut inner.connection, &mut inner.finished, cx);
-            answer.as_mut().poll(cx)
+            match answer.as_mut().poll(cx) {
+                Poll::Pending if inner.finished => {
+                    // The connection ended without taking the request: letting go of it hands the request back.
+                    inner.connection = None;
+                    answer.as_mut().poll(cx)
+                }
+                polled => polled,
+            }
         })
         .await;
         result.map_err(|mut error| {
@@ -115,18 +128,20 @@ impl Live {
             if self.0.finished { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = self.0.connection.into_parts();
+        let parts = self.0.connection?.into_parts();
         Some((parts.io.into_stream(), parts.read_buf))
     }
 }
 
 fn drive(
-    connection: &mut http1::Connection<UpstreamIo, RequestBody>,
+    connection: &mut Option<http1::Connection<UpstreamIo, RequestBody>>,
     finished: &mut bool,
     cx: &mut Context<'_>,
 ) {
     // An error reaches whoever waits for the response or its body; here it only means the end.
-    if !*finished && connection.poll_without_shutdown(cx).is_ready() {
-        *finished = true;
+    if let Some(connection) = connection
+        && !*finished
+    {
+        *finished = connection.poll_without_shutdown(cx).is_ready();
     }
 }

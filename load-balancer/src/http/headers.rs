@@ -37,6 +37,8 @@ pub struct Seen {
     pub ours: bool,
     /// A field about this connection: `Connection`, `TE`, `Upgrade`.
     pub hop: bool,
+    /// The client may be upgraded: it asks for a protocol, and has no body that would stand in the way.
+    pub upgrade: bool,
 }
 
 impl Seen {
@@ -144,8 +146,8 @@ pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderVa
     if seen.hop && wants_trailers(&head.headers) {
         out.insert(header::TE, HeaderValue::from_static("trailers"));
     }
-    if seen.hop
-        && let Some(protocol) = upgrade_of(&head.headers)
+    if seen.upgrade
+        && let Some(protocol) = head.headers.get(header::UPGRADE)
     {
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(header::UPGRADE, protocol.clone());
@@ -238,6 +240,10 @@ pub fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
 /// Takes a response's hop-by-hop fields out, in place: mostly there is nothing to do.
 pub fn clean_response(headers: &mut HeaderMap) {
     let nominated = if headers.contains_key(header::CONNECTION) { nominated(headers) } else { Vec::new() };
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        // Chunks overrule a length (RFC 9112, 6.3); hyper has decoded them and would now believe the length.
+        headers.remove(header::CONTENT_LENGTH);
+    }
     if !nominated.is_empty() || headers.keys().any(is_hop_by_hop) {
         for name in nominated {
             headers.remove(name);

@@ -26,9 +26,8 @@ pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: TcpStream, early
     let both = async {
         let up = pump(worker, &mut client_in, &mut upstream_out, &early, &moved);
         let down = pump(worker, &mut upstream_in, &mut client_out, &greeting, &moved);
-        // The second direction may still have something to say when the first has ended.
-        let (up, down) = tokio::join!(up, down);
-        up.and(down)
+        // Where one direction has ended, the other may still have something to say; where one is broken, both are.
+        tokio::try_join!(up, down)
     };
     let ended = match worker.config().timeouts.tunnel_idle {
         Some(limit) => {

@@ -27,8 +27,10 @@ pub enum Phase {
     Head,
     /// A request is being answered: past the deadline the waiting handler is told.
     Waiting,
-    /// A response is being sent: past the deadline the connection is cut.
+    /// A response is being sent: past the deadline the connection is cut, unless bytes have moved.
     Streaming,
+    /// hyper has all of the response and still writes: the same.
+    Flushing,
 }
 
 /// The deadline passed before what was waited for.
@@ -55,10 +57,14 @@ pub struct Client {
     pub chooser: bool,
     /// Set by a request body that broke a rule, for the handler to tell apart from a broken backend.
     pub fault: Cell<Option<Kind>>,
-    /// A response is owed: what hyper writes until it is flushed is a request's answer, not a refusal of its own.
-    pub owed: Cell<bool>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
+    /// When the request was sent to its last byte.
+    pub sent_at: Cell<Tick>,
+    /// Bytes have moved since the deadline was set.
+    pub moved: Cell<bool>,
+    /// The client waits for a piece of the response's body that the backend has not sent.
+    pub backend_silent: Cell<bool>,
     /// The backend waits for a piece of the request's body that the client has not sent.
     pub starving: Cell<bool>,
     /// The client left in the middle of its request's body.
@@ -70,6 +76,7 @@ pub struct Client {
     phase: Cell<Phase>,
     deadline: Cell<Tick>,
     total: Cell<Tick>,
+    idle_until: Cell<Tick>,
     expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -90,8 +97,10 @@ impl Client {
             trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
             chooser: config.choosers.includes(ip),
             fault: Cell::new(None),
-            owed: Cell::new(false),
             body_done: Cell::new(true),
+            sent_at: Cell::new(Tick::ZERO),
+            moved: Cell::new(false),
+            backend_silent: Cell::new(false),
             starving: Cell::new(false),
             gone: Cell::new(false),
             cut: Cell::new(None),
@@ -99,6 +108,7 @@ impl Client {
             phase: Cell::new(Phase::Head),
             deadline: Cell::new(worker.now().after(config.timeouts.request_head)),
             total: Cell::new(NEVER),
+            idle_until: Cell::new(NEVER),
             expired: Cell::new(false),
             waker: RefCell::new(None),
         }
@@ -121,8 +131,8 @@ impl Client {
     pub fn begin(&self, total: Option<Tick>) {
         self.total.set(total.unwrap_or(NEVER));
         self.fault.set(None);
-        self.owed.set(true);
         self.cut.set(None);
+        self.backend_silent.set(false);
         self.body_done.set(true);
         self.starving.set(false);
         self.gone.set(false);
@@ -132,6 +142,29 @@ impl Client {
     /// Moves the deadline of the current phase; never beyond the request's total.
     pub fn arm(&self, deadline: Option<Tick>) {
         self.deadline.set(deadline.unwrap_or(NEVER).min(self.total.get()));
+    }
+
+    /// All of the response has been handed to hyper at `now`: it has `flush` to be written, and the connection may then
+    /// rest until `idle`.
+    pub fn handed_over(&self, flush: Option<Tick>, idle: Tick) {
+        self.enter(Phase::Flushing, flush);
+        self.idle_until.set(idle);
+    }
+
+    /// The response is written: the connection waits for its next request.
+    pub(super) fn rest(&self) {
+        self.total.set(NEVER);
+        self.enter(Phase::Idle, Some(self.idle_until.get()));
+    }
+
+    /// Past a deadline while sending: if bytes have moved since it was set, the next one is set, and true returned.
+    pub(super) fn goes_on(&self, worker: &Worker) -> bool {
+        let now = worker.now();
+        let goes_on = self.moved.take() && !self.out_of_time(now);
+        if goes_on {
+            self.arm(worker.config().timeouts.body_idle.map(|t| now.after(t)));
+        }
+        goes_on
     }
 
     /// Lifts the total, for exchanges that are meant to last.

@@ -1,6 +1,7 @@
 //! One client connection from its first byte to its last: hyper's state machine, the connection's timer, draining, and
 //! what follows an upgrade.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -38,24 +39,28 @@ enum End {
 pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) {
     let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
         let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-        Box::pin(
-            async move { Ok::<_, std::convert::Infallible>(http::handle(&worker, &client, request).await) },
-        )
+        async move { Ok::<_, std::convert::Infallible>(http::handle(&worker, &client, request).await) }
     });
     let io = ClientIo::new(stream, client, worker);
     let mut connection = builder(worker).serve_connection(io, service);
     let mut timer = Timer::new(&worker.shared.clock, client.deadline());
-    let mut told = false;
+    let (mut begun, mut told) = (false, false);
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
-            // Before anything is written: a response that is ready now must already say that it is the last.
-            if worker.draining.get() && !told {
+            // Before anything is written: a response that is ready now must already say that it is the last. But not
+            // before the first look at what has arrived: hyper would close a connection it has read nothing from.
+            if worker.draining.get() && begun && !told {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            if let Poll::Ready(result) = connection.poll_without_shutdown(cx) {
+            // To its end, so that hyper flushes what it holds; the socket itself outlives it (see `ClientIo`).
+            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Done(result));
+            }
+            if !begun {
+                begun = true;
+                continue;
             }
             if timer.poll(cx, &worker.shared.clock, client.deadline()).is_pending() {
                 return Poll::Pending;
@@ -63,7 +68,8 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             match client.phase() {
                 Phase::Idle => return Poll::Ready(End::Idle),
                 Phase::Head => return Poll::Ready(End::SlowHead),
-                Phase::Streaming => return Poll::Ready(End::Cut),
+                Phase::Streaming | Phase::Flushing if client.goes_on(worker) => {}
+                Phase::Streaming | Phase::Flushing => return Poll::Ready(End::Cut),
                 Phase::Waiting => client.expire(),
             }
         }

@@ -36,7 +36,7 @@ impl ClientIo {
 
     /// Whether hyper itself is speaking: no request came to be that this could answer.
     fn refusing(&self, buf: &[u8]) -> bool {
-        !self.client.owed.get() && buf.starts_with(b"HTTP/1.")
+        matches!(self.client.phase(), Phase::Idle | Phase::Head) && buf.starts_with(b"HTTP/1.")
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
@@ -84,19 +84,24 @@ impl Write for ClientIo {
         if self.refusing(buf) {
             return self.poll_refuse(cx, buf);
         }
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.client.moved.set(self.client.moved.get() | written.is_ready());
+        written
     }
 
+    /// hyper flushes when it holds nothing more: a response that was handed over is out then, and the client's turn has
+    /// come.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        if flushed.is_ready() && matches!(self.client.phase(), Phase::Idle | Phase::Head) {
-            self.client.owed.set(false);
+        if flushed.is_ready() && self.client.phase() == Phase::Flushing {
+            self.client.rest();
         }
         flushed
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    /// Left to the driver, which may still want to read away what the client is sending, or to carry a tunnel.
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -110,7 +115,11 @@ impl Write for ClientIo {
     ) -> Poll<std::io::Result<usize>> {
         match bufs.first() {
             Some(first) if self.refusing(first) => self.poll_refuse(cx, first),
-            _ => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+            _ => {
+                let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+                self.client.moved.set(self.client.moved.get() | written.is_ready());
+                written
+            }
         }
     }
 }

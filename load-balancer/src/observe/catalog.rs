@@ -88,7 +88,7 @@ pub const UPSTREAM_REQUESTS: Family = counter(
 pub const UPSTREAM_DURATION: Family = histogram(
     "lb_upstream_request_duration_seconds",
     POOL_BACKEND,
-    "Time from an attempt being sent to its last byte or failure, in seconds.",
+    "Time from an attempt's beginning, connecting included, to its last byte or failure, in seconds.",
 );
 /// Attempts in flight.
 pub const UPSTREAM_IN_FLIGHT: Family =

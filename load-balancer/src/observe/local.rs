@@ -1,5 +1,5 @@
 //! A worker's own buffers: plain cells on the request path, added to the shared families about once a second and
-//! before every scrape. Dropped buffers flush themselves, so nothing is lost when a worker ends.
+//! before every scrape, and a last time when the worker ends.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -83,7 +83,7 @@ async fn long_targets_are_414() {
     let limit = [("limits.target_bytes", "100")];
     refused(target(101), &limit, 414, "target_too_long").await;
     refused(target(8_193), &[], 414, "target_too_long").await;
-    refused(target(70_000), &[("limits.header_bytes", "1MiB")], 414, "target_too_long").await;
+    refused(target(70_000), &[("limits.header_bytes", "256KiB")], 414, "target_too_long").await;
     let (lb, _backend) = strict(&limit).await;
     assert_eq!(lb.send(target(100)).await.status(), 200);
 }

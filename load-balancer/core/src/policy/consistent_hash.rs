@@ -6,6 +6,9 @@ use super::Pick;
 use crate::hash::hash64;
 use crate::view::{Hashing, View};
 
+/// Points looked at per eligible member before the bound gives way: chance alone needs a few.
+const MAX_STEPS_EACH: usize = 16;
+
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
     if view.eligible().is_empty() {
         return None;
@@ -24,7 +27,9 @@ pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
                 // overflow of all the others.
                 member.load.pressure() < (fair * member.weight as f32).ceil()
             };
-            walk().find(has_room).or_else(|| walk().next())
+            // Where nobody has room (an outage: failures weigh), a whole ring must not be walked in vain.
+            let steps = MAX_STEPS_EACH * view.eligible().len();
+            walk().take(steps).find(has_room).or_else(|| walk().next())
         }
     }
 }
