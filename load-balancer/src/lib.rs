@@ -64,7 +64,7 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// A running balancer. Dropping it does not stop it: call [`Running::stop`].
+/// A running balancer. Dropping it begins the same end as [`Running::stop`], without waiting for it.
 pub struct Running {
     /// Where clients connect.
     pub traffic: SocketAddr,
