@@ -151,10 +151,11 @@ impl Client {
         self.idle_until.set(idle);
     }
 
-    /// The response is written: the connection waits for its next request.
-    pub(super) fn rest(&self) {
+    /// The response is written: the connection waits for its next request, until `idle` where that differs from what was
+    /// said when the response was handed over.
+    pub(super) fn rest(&self, idle: Option<Tick>) {
         self.total.set(NEVER);
-        self.enter(Phase::Idle, Some(self.idle_until.get()));
+        self.enter(Phase::Idle, Some(idle.unwrap_or(self.idle_until.get())));
     }
 
     /// Past a deadline while sending: if bytes have moved since it was set, the next one is set, and true returned.

@@ -44,13 +44,14 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
     let io = ClientIo::new(stream, client, worker);
     let mut connection = builder(worker).serve_connection(io, service);
     let mut timer = Timer::new(&worker.shared.clock, client.deadline());
-    let (mut begun, mut told) = (false, false);
+    let (mut looked, mut told) = (false, false);
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
-            // Before anything is written: a response that is ready now must already say that it is the last. But not
-            // before the first look at what has arrived: hyper would close a connection it has read nothing from.
-            if worker.draining.get() && begun && !told {
+            // Before anything is written: a response that is ready now must already say that it is the last. But between
+            // requests not before a look at what has arrived: hyper would close the connection upon an unread request.
+            let between = matches!(client.phase(), Phase::Idle | Phase::Head);
+            if worker.draining.get() && !told && (looked || !between) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -58,8 +59,8 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Done(result));
             }
-            if !begun {
-                begun = true;
+            if worker.draining.get() && !looked {
+                looked = true;
                 continue;
             }
             if timer.poll(cx, &worker.shared.clock, client.deadline()).is_pending() {

@@ -22,12 +22,14 @@ pub(super) struct ClientIo {
     worker: Rc<Worker>,
     /// What is written in place of hyper's own words.
     instead: Bytes,
+    /// The client did not take at once what was written.
+    held: bool,
 }
 
 impl ClientIo {
     pub(super) fn new(stream: TcpStream, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
         let (client, worker) = (Rc::clone(client), Rc::clone(worker));
-        ClientIo { io: Socket::new(stream), client, worker, instead: Bytes::new() }
+        ClientIo { io: Socket::new(stream), client, worker, instead: Bytes::new(), held: false }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
@@ -37,6 +39,11 @@ impl ClientIo {
     /// Whether hyper itself is speaking: no request came to be that this could answer.
     fn refusing(&self, buf: &[u8]) -> bool {
         matches!(self.client.phase(), Phase::Idle | Phase::Head) && buf.starts_with(b"HTTP/1.")
+    }
+
+    fn note(&mut self, moved: bool) {
+        self.client.moved.set(self.client.moved.get() | moved);
+        self.held |= !moved;
     }
 
     fn poll_refuse(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
@@ -85,7 +92,7 @@ impl Write for ClientIo {
             return self.poll_refuse(cx, buf);
         }
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.client.moved.set(self.client.moved.get() | written.is_ready());
+        self.note(written.is_ready());
         written
     }
 
@@ -94,7 +101,9 @@ impl Write for ClientIo {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
         if flushed.is_ready() && self.client.phase() == Phase::Flushing {
-            self.client.rest();
+            // Who kept us waiting is idle from now on; for all others the time of the handing over will do.
+            let late = std::mem::take(&mut self.held).then(|| self.worker.now());
+            self.client.rest(late.map(|now| now.after(self.worker.config().timeouts.client_idle)));
         }
         flushed
     }
@@ -117,7 +126,7 @@ impl Write for ClientIo {
             Some(first) if self.refusing(first) => self.poll_refuse(cx, first),
             _ => {
                 let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-                self.client.moved.set(self.client.moved.get() | written.is_ready());
+                self.note(written.is_ready());
                 written
             }
         }
