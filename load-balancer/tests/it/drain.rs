@@ -1,6 +1,6 @@
 //! The order to stop: what is under way ends well, what is idle ends now, what comes late is refused, and time is bounded.
 
-use super::support::{Conn, Lb, Script, Wire, keep, within};
+use super::support::{Conn, Lb, Script, Wire, keep, pattern, request, within};
 
 /// Answers when the gate opens.
 async fn gated() -> (Script, tokio::sync::watch::Sender<bool>) {
@@ -120,6 +120,48 @@ async fn a_keep_alive_client_gets_its_last_answer_and_is_told() {
     assert!(wire.gone().await.is_empty(), "the pipelined second request is not begun");
     within("the end", stopping).await.unwrap();
     assert_eq!(backend.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_response_that_nobody_has_read_yet_arrives_whole() {
+    for size in [350_000, 3_000_000, 12_000_000] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+        let backend = Script::answering([head.into_bytes(), pattern(size)].concat()).await;
+        let requests = ["GET / HTTP/1.0\r\n\r\n".to_owned(), request("GET", "/", &[]), keep("/")];
+        for ask in requests {
+            let mut lb = Lb::over(&[backend.address], &[("timeouts.drain", "1h")]).await;
+            let mut wire = Wire::narrow(lb.traffic).await;
+            wire.send(&ask).await;
+            lb.until("it comes", |s| s.sum("lb_response_body_bytes_total", &[]) > 0.0).await;
+            let stopping = tokio::spawn(lb.stopping());
+            lb.until("draining", |s| s.sum("lb_draining", &[]) == 1.0).await;
+            let reply = wire.try_reply().await;
+            assert!(reply.is_some_and(|r| r.body == pattern(size)), "{size} bytes for {ask}");
+            assert!(wire.gone().await.is_empty());
+            within("the end", stopping).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_asked_before_the_order_is_answered() {
+    let backend = Script::named("ok").await;
+    for _ in 0..5 {
+        let mut lb = Lb::over(&[backend.address], &[]).await;
+        let mut wires = Vec::new();
+        for _ in 0..40 {
+            // Accepted by the kernel, perhaps not yet by the balancer: whichever comes first there, the answer is owed.
+            let mut wire = lb.connect().await;
+            wire.send(keep("/")).await;
+            wires.push(wire);
+        }
+        let stopping = tokio::spawn(lb.stopping());
+        for mut wire in wires {
+            assert_eq!(wire.reply().await.text(), "ok");
+            drop(wire);
+        }
+        within("the end", stopping).await.unwrap();
+    }
 }
 
 #[tokio::test]

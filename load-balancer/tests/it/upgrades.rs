@@ -3,7 +3,7 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
-use super::support::{Lb, Script, addresses, replicas, within};
+use super::support::{Conn, Lb, Script, addresses, ok, replicas, within};
 
 const ASK: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: proto/1\r\n\r\n";
@@ -122,4 +122,66 @@ async fn a_tunnel_outlives_the_total_timeout() {
     socket.send(Message::text("still here")).await.unwrap();
     let back = within("the echo", socket.next()).await.unwrap().unwrap();
     assert_eq!(back.into_text().unwrap().as_str(), "still here");
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_resets_ends_at_once() {
+    let (ended, mut ending) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Script::start(move |mut conn: Conn| {
+        let ended = ended.clone();
+        async move {
+            conn.request().await;
+            conn.send(format!("{AGREE}hi")).await;
+            conn.end().await;
+            // Our side stays open: only the balancer can end the tunnel.
+            ended.send(conn).unwrap_or_else(|_| panic!("the test is over"));
+        }
+    })
+    .await;
+    let lb = Lb::over(&[backend.address], &[("timeouts.tunnel_idle", "1h")]).await;
+    let mut wire = lb.connect().await;
+    wire.send(ASK).await;
+    assert_eq!(wire.head().await.unwrap().status(), 101);
+    assert_eq!(wire.exactly(2).await.unwrap(), b"hi");
+    wire.reset();
+    let _open = within("the backend's connection ends", ending.recv()).await.unwrap();
+    let scrape = lb.settled().await;
+    assert_eq!((scrape.requests(), scrape.code("101")), (1.0, 1.0));
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_backend_resets_ends_at_once() {
+    let backend = Script::start(async |mut conn: Conn| {
+        conn.request().await;
+        conn.send(AGREE).await;
+        conn.exactly(2).await;
+        conn.reset();
+    })
+    .await;
+    let lb = Lb::over(&[backend.address], &[("timeouts.tunnel_idle", "1h")]).await;
+    let mut wire = lb.connect().await;
+    wire.send(ASK).await;
+    assert_eq!(wire.head().await.unwrap().status(), 101);
+    wire.send("hi").await;
+    assert!(wire.end().await.is_empty());
+    // Our side is still open.
+    lb.settled().await;
+}
+
+#[tokio::test]
+async fn a_request_with_a_body_is_not_upgraded() {
+    let backend = Script::answering(ok("plain")).await;
+    let lb = Lb::over(&[backend.address], &[]).await;
+    for body in
+        ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"]
+    {
+        for method in ["GET", "POST"] {
+            let ask = "Host: h\r\nConnection: Upgrade\r\nUpgrade: proto/1\r\n";
+            let reply = lb.send(format!("{method} / HTTP/1.1\r\n{ask}{body}")).await;
+            assert_eq!((reply.status(), reply.text().as_str()), (200, "plain"));
+            let seen = backend.requests().pop().unwrap();
+            assert_eq!((seen.header("upgrade"), seen.header("connection")), (None, None), "{seen:?}");
+            assert_eq!(seen.text(), "hello");
+        }
+    }
 }

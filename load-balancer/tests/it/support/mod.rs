@@ -36,3 +36,8 @@ pub(crate) async fn replicas(n: usize) -> Vec<backend::Running> {
 pub(crate) fn addresses(replicas: &[backend::Running]) -> Vec<std::net::SocketAddr> {
     replicas.iter().map(backend::Running::address).collect()
 }
+
+/// Bytes whose order shows.
+pub(crate) fn pattern(n: usize) -> Vec<u8> {
+    (0..n).map(|i| (i % 251) as u8).collect()
+}

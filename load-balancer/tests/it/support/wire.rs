@@ -83,6 +83,13 @@ impl Wire {
         Wire::new(within("connect", TcpStream::connect(address)).await.unwrap())
     }
 
+    /// With so small a window that what is not read stays with the sender.
+    pub(crate) async fn narrow(address: SocketAddr) -> Wire {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4 << 10).unwrap();
+        Wire::new(within("connect", socket.connect(address)).await.unwrap())
+    }
+
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
         within("send", self.stream.write_all(bytes.as_ref())).await
     }
