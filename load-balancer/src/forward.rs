@@ -154,15 +154,12 @@ async fn attempt(
             if !ours {
                 flight.fail(now);
             }
+            let unsent = !ours && refused.unsent.is_some();
             let body = match refused.unsent {
                 Some(request) => Some(request.into_body()),
                 None => bodiless.then_some(RequestBody::empty()),
             };
-            let failed = Failed {
-                error: ProxyError::new(kind, refused.detail),
-                unsent: !ours && refused.was_unsent,
-                body,
-            };
+            let failed = Failed { error: ProxyError::new(kind, refused.detail), unsent, body };
             return Err(Box::new((failed, exchange)));
         }
         Err(_elapsed) => {

@@ -47,8 +47,6 @@ pub struct Refused {
     pub detail: String,
     /// The request, where none of it was sent.
     pub unsent: Option<Request<RequestBody>>,
-    /// Whether none of it was sent.
-    pub was_unsent: bool,
 }
 
 impl Live {
@@ -95,7 +93,7 @@ impl Live {
             let unsent = error.take_message();
             let error = error.into_error();
             let kind = if error.is_parse() { Kind::UpstreamProtocol } else { Kind::UpstreamReset };
-            Refused { kind, detail: error.to_string(), was_unsent: unsent.is_some(), unsent }
+            Refused { kind, detail: error.to_string(), unsent }
         })
     }
 
