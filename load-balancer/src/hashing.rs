@@ -74,6 +74,7 @@ mod tests {
                 name_hash: u64::from(ordinal),
                 ordinal,
                 weight: 1,
+                warmth: 1.0,
                 eligible: true,
                 load: Arc::new(Load::new()),
             })

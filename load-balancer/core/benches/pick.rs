@@ -46,6 +46,7 @@ fn pool(size: usize, least: u32, most: u32) -> View {
         name_hash: hash64(format!("backend{i}").as_bytes()),
         ordinal: i as u32 + 1,
         weight: 1,
+        warmth: 1.0,
         eligible: true,
         load: Arc::new(Load::new()),
     };

@@ -22,7 +22,7 @@ pub mod view;
 mod word;
 pub mod wrr;
 
-pub use load::{Load, Outcome, PoolLoad, Ticket};
+pub use load::{Cause, Load, Outcome, PoolLoad, Tallies, Ticket};
 pub use policy::{Algorithm, Decision, NoPick, Pick, Policy, Tried};
 pub use rng::Rng;
 pub use tick::Tick;

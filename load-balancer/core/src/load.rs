@@ -5,6 +5,7 @@
 //! periodic tick, so that reading a load is a plain load and never changes it. Lost races cost one sample.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use crate::estimate::{Estimate, seconds_between};
 use crate::tick::Tick;
@@ -24,13 +25,48 @@ const STALL_AGE: f32 = 2.0;
 /// Milliseconds in half of the duration window: two halves slide, so 5–10 s of durations are remembered.
 const HALF_WINDOW_MS: u32 = 5_000;
 
+/// Saturated answers in a row before the backend is held: one client over its own limit must not stop a backend for all.
+const SATURATED_RUN: u32 = 3;
+
 /// How an attempt ended, as far as a policy cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// A response below 500.
     Success,
-    /// A 5xx, a refused or reset connection, or a timeout.
-    Failure,
+    /// Anything that speaks against the backend.
+    Failure(Cause),
+    /// 429 or 503 with `Retry-After`: the backend is full, not broken. It asks not to be sent anything for so long. Priced
+    /// like a failure, but never a reason to eject.
+    Saturated(Duration),
+}
+
+/// What an attempt failed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// No connection came about: refused, unreachable or too slow.
+    Connect,
+    /// The connection broke, or what came over it was not HTTP.
+    Reset,
+    /// No answer in time.
+    Timeout,
+    /// A response of 500 or more.
+    Status,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Cause; 4] = [Cause::Connect, Cause::Reset, Cause::Timeout, Cause::Status];
+
+    /// Its name in metrics and logs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Cause::Connect => "connect",
+            Cause::Reset => "reset",
+            Cause::Timeout => "timeout",
+            Cause::Status => "status",
+        }
+    }
 }
 
 /// What [`Load::begin`] hands out and [`Load::end`] takes back: one request in flight.
@@ -77,6 +113,9 @@ pub struct Load {
     debt: AtomicPair,
     estimate: Estimate,
     window: Window,
+    tally: Tally,
+    /// When the backend wants to be asked again (ms stamp of [`Tick::millis_u32`]); 0 while it is not saturated.
+    held_until: AtomicU32,
 }
 
 impl Load {
@@ -145,7 +184,11 @@ impl Load {
         let micros = now.since(ticket.sent).as_nanos() as f32 / 1_000.0;
         self.estimate.record(now, micros, outcome == Outcome::Success, pool.latency());
         self.last_done.store(now.millis_u32(), Relaxed);
-        if outcome == Outcome::Failure {
+        if let Some(hold) = self.tally.count(outcome) {
+            // Zero means none.
+            self.held_until.store(now.after(hold).millis_u32().max(1), Relaxed);
+        }
+        if outcome != Outcome::Success {
             let stamp = now.millis_u32();
             let (debt, _) = self.debt.update(|(d, at)| ((faded(d, at, stamp) + 1.0).to_bits(), stamp));
             self.set_debt(f32::from_bits(debt), pool);
@@ -178,7 +221,23 @@ impl Load {
         self.debt_now.set(0.0);
         self.owed.set(0.0);
         self.mean_duration.set(0.0);
+        self.tally.settle();
+        self.held_until.store(0, Relaxed);
         self.price(now, pool);
+    }
+
+    /// What attempts have come to so far: the difference of two readings is what happened between them.
+    #[must_use]
+    pub fn tallies(&self) -> Tallies {
+        self.tally.read()
+    }
+
+    /// How much longer the backend wants to be left alone at `now`; `None` where it does not.
+    #[must_use]
+    pub fn held(&self, now: Tick) -> Option<Duration> {
+        let until = self.held_until.load(Relaxed);
+        let left = until.wrapping_sub(now.millis_u32()) as i32;
+        (until != 0 && left > 0).then(|| Duration::from_millis(left as u64))
     }
 
     /// Brings what time changes up to date. Called by one thread, every 10–20 ms.
@@ -234,6 +293,85 @@ impl Load {
 fn faded(debt: u32, at: u32, now: u32) -> f32 {
     let debt = f32::from_bits(debt);
     if debt > 0.0 { debt * (-seconds_between(at, now) / TAU_DEBT).exp() } else { 0.0 }
+}
+
+/// What attempts have come to since the backend was first seen (wrapping), and the present run of failures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Answers below 500.
+    pub good: u32,
+    /// Failures of every cause.
+    pub bad: u32,
+    /// Failures since the last good answer.
+    pub run: u32,
+    /// Connects that failed since the last answer of any kind.
+    pub connects: u32,
+    /// What the last failure was.
+    pub cause: Option<Cause>,
+}
+
+/// The same, counted by all workers.
+#[derive(Debug, Default)]
+struct Tally {
+    good: AtomicU32,
+    bad: AtomicU32,
+    run: AtomicU32,
+    connects: AtomicU32,
+    /// Position in [`Cause::ALL`], plus one.
+    cause: AtomicU32,
+    saturated: AtomicU32,
+}
+
+impl Tally {
+    /// Counts; returns for how long the backend is to be held, where this answer says so.
+    fn count(&self, outcome: Outcome) -> Option<Duration> {
+        match outcome {
+            Outcome::Success => {
+                self.good.fetch_add(1, Relaxed);
+                self.settle();
+                None
+            }
+            Outcome::Failure(cause) => {
+                self.bad.fetch_add(1, Relaxed);
+                self.run.fetch_add(1, Relaxed);
+                self.cause.store(cause as u32 + 1, Relaxed);
+                match cause {
+                    Cause::Connect => {
+                        self.connects.fetch_add(1, Relaxed);
+                    }
+                    _ => clear(&self.connects),
+                }
+                None
+            }
+            Outcome::Saturated(hold) => {
+                clear(&self.connects);
+                (self.saturated.fetch_add(1, Relaxed) + 1 >= SATURATED_RUN).then_some(hold)
+            }
+        }
+    }
+
+    /// Every run is over.
+    fn settle(&self) {
+        [&self.run, &self.connects, &self.saturated].into_iter().for_each(clear);
+    }
+
+    fn read(&self) -> Tallies {
+        let cause = (self.cause.load(Relaxed) as usize).checked_sub(1);
+        Tallies {
+            good: self.good.load(Relaxed),
+            bad: self.bad.load(Relaxed),
+            run: self.run.load(Relaxed),
+            connects: self.connects.load(Relaxed),
+            cause: cause.and_then(|at| Cause::ALL.get(at).copied()),
+        }
+    }
+}
+
+/// Sets to zero; a word that is zero already is left alone, so that its cache line stays shared.
+fn clear(word: &AtomicU32) {
+    if word.load(Relaxed) != 0 {
+        word.store(0, Relaxed);
+    }
 }
 
 /// Mean duration over a window of two sliding halves.
@@ -352,7 +490,7 @@ mod tests {
     fn a_failure_weighs_like_a_request_and_is_forgotten() {
         let (load, pool) = (Load::new(), PoolLoad::default());
         let t = load.begin(at(0), &pool);
-        load.observe(at(1), &t, Outcome::Failure, &pool);
+        load.observe(at(1), &t, Outcome::Failure(Cause::Status), &pool);
         load.end(t, &pool);
         assert_eq!(load.pressure(), 1.0);
         load.refresh(at(1_001), &pool);
@@ -367,13 +505,50 @@ mod tests {
         let held = load.begin(at(0), &pool);
         for ms in 0..50 {
             let t = load.begin(at(ms), &pool);
-            load.observe(at(ms), &t, Outcome::Failure, &pool);
+            load.observe(at(ms), &t, Outcome::Failure(Cause::Status), &pool);
             load.end(t, &pool);
         }
         assert!(load.anomaly() > 50.0 && load.failure_debt() > 10.0);
         load.forget(at(60), &pool);
         assert_eq!((load.anomaly(), load.failure_debt(), load.in_flight()), (1.0, 0.0, 1));
         load.end(held, &pool);
+    }
+
+    #[test]
+    fn runs_end_with_an_answer() {
+        let (load, pool) = (Load::new(), PoolLoad::default());
+        let tell = |ms, outcome| {
+            let t = load.begin(at(ms), &pool);
+            load.observe(at(ms), &t, outcome, &pool);
+            load.end(t, &pool);
+            load.tallies()
+        };
+        tell(0, Outcome::Failure(Cause::Connect));
+        let seen = tell(1, Outcome::Failure(Cause::Connect));
+        assert_eq!((seen.run, seen.connects, seen.cause), (2, 2, Some(Cause::Connect)));
+        let seen = tell(2, Outcome::Failure(Cause::Reset));
+        assert_eq!((seen.run, seen.connects, seen.cause), (3, 0, Some(Cause::Reset)));
+        let seen = tell(3, Outcome::Success);
+        assert_eq!((seen.good, seen.bad, seen.run), (1, 3, 0));
+    }
+
+    #[test]
+    fn a_full_backend_is_held_after_a_few_such_answers() {
+        let (load, pool) = (Load::new(), PoolLoad::default());
+        let tell = |ms, outcome| {
+            let t = load.begin(at(ms), &pool);
+            load.observe(at(ms), &t, outcome, &pool);
+            load.end(t, &pool);
+        };
+        let full = Outcome::Saturated(Duration::from_secs(2));
+        for (ms, outcome) in (0u64..).zip([full, full, Outcome::Success, full, full]) {
+            tell(ms, outcome);
+        }
+        assert_eq!(load.held(at(5)), None);
+        tell(5, full);
+        assert_eq!(load.held(at(1_005)), Some(Duration::from_secs(1)));
+        assert_eq!(load.held(at(2_005)), None);
+        assert_eq!((load.tallies().bad, load.tallies().run), (0, 0), "full is not broken");
     }
 
     #[test]
@@ -409,7 +584,7 @@ mod tests {
             }
         };
         run(0..1_000, Outcome::Success);
-        run(1_000..60_000, Outcome::Failure);
+        run(1_000..60_000, Outcome::Failure(Cause::Status));
         assert_eq!(pool.latency(), 2_000.0);
         assert!((9_000.0..11_000.0).contains(&load.latency()), "{}", load.latency());
         run(60_000..65_000, Outcome::Success);

@@ -25,6 +25,8 @@ pub struct Member {
     pub ordinal: u32,
     /// Configured weight, 1 or more.
     pub weight: u32,
+    /// Share of its weight that it is given yet, above 0 and at most 1: below 1 during slow start.
+    pub warmth: f32,
     /// Whether it may be picked.
     pub eligible: bool,
     /// Its live numbers.
@@ -93,13 +95,25 @@ pub struct View {
     ring: Arc<Ring>,
     hashing: Hashing,
     pool: Arc<PoolLoad>,
+    warming: bool,
 }
+
+/// Weights are multiplied by this while a member is in slow start, so that a tenth of weight 1 is still a whole number.
+const WARMING_SCALE: f32 = 10.0;
 
 impl View {
     /// Derives the tables. `ring` must have been built over the same `members` in the same order; it depends on
-    /// membership and weights only, so a change of health reuses it.
+    /// membership and configured weights only, so a change of health or warmth reuses it. While a member is in slow start
+    /// the view's weights are the configured ones times their warmth, on a finer scale.
     #[must_use]
-    pub fn new(members: Vec<Member>, pool: Arc<PoolLoad>, ring: Arc<Ring>, hashing: Hashing) -> Self {
+    pub fn new(mut members: Vec<Member>, pool: Arc<PoolLoad>, ring: Arc<Ring>, hashing: Hashing) -> Self {
+        let warming = members.iter().any(|m| m.eligible && m.warmth < 1.0);
+        if warming {
+            for member in &mut members {
+                let scaled = member.weight as f32 * member.warmth * WARMING_SCALE;
+                member.weight = (scaled.round() as u32).max(1);
+            }
+        }
         let eligible: Box<[u32]> =
             (0..members.len() as u32).filter(|&i| members[i as usize].eligible).collect();
         let weights: Vec<u32> = eligible.iter().map(|&i| members[i as usize].weight).collect();
@@ -115,6 +129,7 @@ impl View {
             ring,
             hashing,
             pool,
+            warming,
         }
     }
 
@@ -122,6 +137,12 @@ impl View {
     #[must_use]
     pub fn ring_of(members: &[Member], points: u32) -> Arc<Ring> {
         Arc::new(Ring::new(members.iter().map(|m| (m.name_hash, m.weight)), points))
+    }
+
+    /// Whether an eligible member is in slow start.
+    #[must_use]
+    pub fn warming(&self) -> bool {
+        self.warming
     }
 
     /// All members, eligible or not. Decisions are positions in this slice.

@@ -10,7 +10,7 @@ use lb_core::alias::Alias;
 use lb_core::hash::{hash64, mix64};
 use lb_core::retry::RetryBudget;
 use lb_core::ring::Ring;
-use lb_core::{Load, Outcome, PoolLoad, Rng, Tick, Ticket};
+use lb_core::{Cause, Load, Outcome, PoolLoad, Rng, Tick, Ticket};
 
 /// One request in flight, as the model knows it.
 struct Open {
@@ -43,7 +43,7 @@ fn loads_never_drift() {
                         open.swap_remove(rng.below(open.len() as u32) as usize);
                     let load = &loads[load];
                     match rng.below(4) {
-                        0 => load.observe(now, &ticket, Outcome::Failure, &pool),
+                        0 => load.observe(now, &ticket, Outcome::Failure(Cause::Status), &pool),
                         1 => {} // the client went away: nothing is learned
                         _ => {
                             load.observe(now, &ticket, Outcome::Success, &pool);

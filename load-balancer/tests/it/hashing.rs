@@ -27,6 +27,7 @@ impl Pool {
             name_hash: u64::from(ordinal),
             ordinal,
             weight: 1,
+            warmth: 1.0,
             eligible: true,
             load: Arc::new(Load::new()),
         };

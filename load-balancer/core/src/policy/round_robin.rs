@@ -1,4 +1,6 @@
 //! Backends in turn. One cursor for all workers, so the order holds over the whole process.
+//!
+//! Weights do not count here, slow start does: a backend that is warming up passes on some of its turns.
 
 use super::Pick;
 use crate::view::View;
@@ -7,6 +9,11 @@ use crate::view::View;
 const MAX_SKIPS: usize = super::MAX_TRIED;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
+    let first = in_turn(view, view.eligible(), pick)?;
+    let warmth = view.members()[first as usize].warmth;
+    if !view.warming() || pick.rng.unit() < f64::from(warmth) {
+        return Some(first);
+    }
     in_turn(view, view.eligible(), pick)
 }
 

@@ -274,7 +274,7 @@ fn doubles() -> Vec<Double> {
             "mutant: weights ignored",
             rule(|_, usable, pick| any(usable, pick.rng)),
             blind,
-            &["idle shares", "busy shares", "large pools"],
+            &["starts slowly", "idle shares", "busy shares", "large pools"],
         ),
         double(
             "mutant: key modulo pool size",

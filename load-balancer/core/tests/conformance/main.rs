@@ -19,10 +19,11 @@ use world::Subject;
 type Property = fn(&dyn Subject, Promises) -> Result<(), String>;
 
 /// The suite, by the name under which a failure is reported.
-const SUITE: [(&str, Property); 14] = [
+const SUITE: [(&str, Property); 15] = [
     ("excludes", picks::excludes),
     ("says why not", picks::says_why_not),
     ("moves few keys", picks::moves_few_keys),
+    ("starts slowly", picks::starts_slowly),
     ("idle shares", shares::idle_shares),
     ("idle shares with scatter", shares::idle_shares_with_scatter),
     ("busy shares", shares::busy_shares),

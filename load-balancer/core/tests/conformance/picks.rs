@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use lb_core::{Load, Member, NoPick, Outcome, Pick, PoolLoad, Rng, Tick, Ticket, Tried, View};
+use lb_core::{Cause, Load, Member, NoPick, Outcome, Pick, PoolLoad, Rng, Tick, Ticket, Tried, View};
 
 use crate::promises::{Affinity, Promises};
 use crate::world::{Subject, member, view};
@@ -33,7 +33,7 @@ fn random_pool(rng: &mut Rng) -> (View, Vec<(u32, Ticket)>) {
         for _ in 0..rng.below(4) {
             let ticket = m.load.begin(Tick::from_millis(1), &pool);
             match rng.below(3) {
-                0 => m.load.observe(Tick::from_millis(9), &ticket, Outcome::Failure, &pool),
+                0 => m.load.observe(Tick::from_millis(9), &ticket, Outcome::Failure(Cause::Status), &pool),
                 1 => m.load.observe(Tick::from_millis(9), &ticket, Outcome::Success, &pool),
                 _ => {}
             }
@@ -123,4 +123,32 @@ pub(crate) fn moves_few_keys(subject: &dyn Subject, promises: Promises) -> Resul
         return Err("keys depend on the pool's order".into());
     }
     Ok(())
+}
+
+/// A backend in slow start gets its warmth's share of what it will get later; a key's backend is its backend at once.
+pub(crate) fn starts_slowly(subject: &dyn Subject, promises: Promises) -> Result<(), String> {
+    if promises.affinity != Affinity::None {
+        return Ok(());
+    }
+    const WARMTH: f32 = 0.2;
+    let pool = Arc::new(PoolLoad::default());
+    let one = |s: usize| Member {
+        warmth: if s == 2 { WARMTH } else { 1.0 },
+        ..member(s, 1, &Arc::new(Load::new()))
+    };
+    let (view, mut rng) = (view((0..4).map(one).collect(), &pool), Rng::seeded(8));
+    let mut got = [0u32; 4];
+    for n in 0..KEYS {
+        let picked = ask(subject, &view, n, &Tried::default(), &mut rng).map_err(|why| why.to_string())?;
+        got[picked as usize] += 1;
+    }
+    let share = f64::from(got[2]) / f64::from(KEYS);
+    let due = f64::from(WARMTH / (3.0 + WARMTH));
+    // Round robin gives away four of five turns, which is a share of all turns, not of the others' picks.
+    if !(0.7 * due..1.3 * due).contains(&share) || got.iter().any(|&n| n == 0) {
+        return Err(format!("{got:?}: {share:.3} to the one starting slowly, {due:.3} was due"));
+    }
+    // Alone it serves everybody.
+    let alone = crate::world::view(vec![one(2)], &pool);
+    ask(subject, &alone, 1, &Tried::default(), &mut rng).map(|_| ()).map_err(|why| format!("alone: {why}"))
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use lb_core::hash::hash64;
 use lb_core::view::Hashing;
-use lb_core::{Load, Member, Outcome, Pick, Policy, PoolLoad, Rng, Tick, Ticket, Tried, View};
+use lb_core::{Cause, Load, Member, Outcome, Pick, Policy, PoolLoad, Rng, Tick, Ticket, Tried, View};
 
 /// How often production refreshes its views.
 const REFRESH: Duration = Duration::from_millis(20);
@@ -177,6 +177,7 @@ pub(crate) fn member(server: usize, weight: u32, load: &Arc<Load>) -> Member {
         name_hash: name(server),
         ordinal: server as u32 + 1,
         weight,
+        warmth: 1.0,
         eligible: true,
         load: Arc::clone(load),
     }
@@ -278,7 +279,7 @@ impl World<'_> {
                     self.loads[server].observe(now, &ticket, outcome, &self.pool);
                     let micros = now.since(ticket.at()).as_secs_f64() * 1e6;
                     subject.sampled(now, name(server), micros);
-                    if outcome == Outcome::Failure {
+                    if matches!(outcome, Outcome::Failure(_)) {
                         // A quick 500 is an answer too, and the proxy sees its last byte; a timeout has none.
                         if self.scenario.servers[server].fails_in.is_some() {
                             self.loads[server].complete(now, &ticket);
@@ -335,7 +336,7 @@ impl World<'_> {
         let at = self.flights.len();
         let mut flight = Flight { server: id, ticket, outcome: Outcome::Success };
         if let Some(quick) = server.fails_in {
-            flight.outcome = Outcome::Failure;
+            flight.outcome = Outcome::Failure(Cause::Status);
             self.push(now.after(quick), Event::First(at));
         } else {
             let free = &mut self.free[id];
@@ -352,7 +353,7 @@ impl World<'_> {
             free.push(Reverse(done));
             let first = done.max(start).since(now).saturating_sub(took.mul_f64(1.0 - server.first_byte));
             if first > TIMEOUT {
-                flight.outcome = Outcome::Failure;
+                flight.outcome = Outcome::Failure(Cause::Status);
                 self.push(now.after(TIMEOUT), Event::First(at));
             } else {
                 self.push(now.after(first), Event::First(at));
