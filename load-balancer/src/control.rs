@@ -229,6 +229,7 @@ fn members(entries: &[Entry], checked: bool) -> Vec<Member> {
         name_hash: lb_core::hash::hash64(e.backend.name.as_bytes()),
         ordinal: e.ordinal,
         weight: e.backend.weight,
+        warmth: 1.0,
         eligible: e.eligible(checked),
         load: Arc::clone(&e.backend.load),
     };

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use lb_core::{Algorithm, Pick, Tick, Tried};
+use lb_core::{Algorithm, Cause, Pick, Tick, Tried};
 
 use crate::error::{Kind, ProxyError};
 use crate::event::Event;
@@ -128,7 +128,7 @@ async fn attempt(
     let (mut live, sent_at) = match connection(worker, client, lane, started).await {
         Ok(connected) => connected,
         Err(error) => {
-            flight.fail(worker.now());
+            flight.fail(worker.now(), Cause::Connect);
             return Err(Box::new((Failed { error, body: Some(body), unsent: true }, exchange)));
         }
     };
@@ -142,7 +142,7 @@ async fn attempt(
     let now = worker.now();
     let response = match sent {
         Ok(Ok(response)) if unasked(&response, plan) => {
-            flight.fail(now);
+            flight.fail(now, Cause::Reset);
             let error = ProxyError::new(Kind::UpstreamProtocol, "the backend switched protocols unasked");
             let body = bodiless.then_some(RequestBody::empty());
             return Err(Box::new((Failed { error, body, unsent: false }, exchange)));
@@ -152,7 +152,7 @@ async fn attempt(
             let kind = client.fault.take().unwrap_or(refused.kind);
             let ours = matches!(kind, Kind::BodyTooLarge | Kind::RequestTimeout | Kind::BadRequest);
             if !ours {
-                flight.fail(now);
+                flight.fail(now, Cause::Reset);
             }
             let unsent = !ours && refused.unsent.is_some();
             let body = match refused.unsent {
@@ -165,7 +165,7 @@ async fn attempt(
         Err(_elapsed) => {
             let error = late(worker, client, now);
             if error.kind != Kind::RequestTimeout {
-                flight.fail(now);
+                flight.fail(now, Cause::Timeout);
             }
             return Err(Box::new((Failed { error, body: None, unsent: false }, exchange)));
         }
@@ -174,7 +174,7 @@ async fn attempt(
         // The latency of an upload counts from its last byte: what the client took to send it says nothing.
         flight.send(client.sent_at.get());
     }
-    flight.answered(now, response.status().as_u16());
+    flight.answered(now, &response);
     exchange.flight = Some(flight);
     Ok(body::respond(worker, client, lane, live, response, exchange, now))
 }

@@ -21,6 +21,7 @@ pub mod upgrade;
 /// Answers one request.
 pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let now = worker.now();
+    let scene = worker.scene();
     client.begin(worker.config().timeouts.total.map(|t| now.after(t)));
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
@@ -33,7 +34,6 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     seen.upgrade = seen.hop && body.is_end_stream() && headers::upgrade_of(&head.headers).is_some();
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
-    let scene = worker.scene();
     let result = match plan(worker, client, (head, seen), &body, id.clone()) {
         Ok(plan) => {
             exchange.algorithm = Some(plan.algorithm);
@@ -65,7 +65,7 @@ fn plan(
     body: &Incoming,
     id: header::HeaderValue,
 ) -> Result<Plan, ProxyError> {
-    let config = worker.config();
+    let config = &*worker.config();
     admit(config, &head, seen, body)?;
     headers::host_of_target(&mut head, &mut seen);
     let (algorithm, target) = algo::choose(config, client, &head, seen)?;

@@ -116,7 +116,6 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
     let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
     let shared = Shared {
-        config,
         clock,
         registry,
         metrics: Arc::clone(&metrics),

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use lb_core::{Load, View};
 
-use crate::config::Address;
+use crate::config::{Address, Config};
 
 /// What never changes about a backend while it is in the pool.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub struct Backend {
 pub struct Snapshot {
     /// Grows by one with each publication.
     pub epoch: u64,
+    /// The configuration in force.
+    pub config: Arc<Config>,
     /// What policies see.
     pub view: View,
     /// What the proxy needs beyond that.

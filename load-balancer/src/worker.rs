@@ -34,8 +34,6 @@ pub enum Command {
 /// What every worker is given.
 #[derive(Clone)]
 pub struct Shared {
-    /// The validated configuration.
-    pub config: Arc<Config>,
     /// The one clock.
     pub clock: Clock,
     /// The current snapshot.
@@ -74,6 +72,16 @@ pub struct Scene {
     pub lanes: Box<[Rc<Lane>]>,
 }
 
+/// The configuration in force: a counted reference, since a reload may replace it at any time.
+pub struct Settings(Rc<Scene>);
+
+impl std::ops::Deref for Settings {
+    type Target = Config;
+    fn deref(&self) -> &Config {
+        &self.0.snapshot.config
+    }
+}
+
 /// One worker.
 pub struct Worker {
     /// What all workers share.
@@ -110,13 +118,10 @@ impl Worker {
         let snapshot = shared.registry.load();
         let meters = WorkerMeters::new(Arc::clone(&shared.metrics));
         let scene = Scene::new(&snapshot, None, &shared.metrics);
-        let retry = &shared.config.retry;
-        // The allowance per second is the process's: each worker gets its part.
-        let per_second = retry.budget_per_second / shared.config.workers as f64;
         Rc::new(Worker {
             meters,
             rng: RefCell::new(clock::entropy()),
-            budget: RefCell::new(RetryBudget::new(retry.budget_ratio, per_second)),
+            budget: RefCell::new(budget(&snapshot.config)),
             draining: Cell::new(false),
             clients: RefCell::default(),
             cache: RefCell::new(arc_swap::Cache::new(RegistryHandle(Arc::clone(&shared.registry)))),
@@ -125,10 +130,10 @@ impl Worker {
         })
     }
 
-    /// The configuration.
+    /// The configuration, as of the last time anybody asked for the scene.
     #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.shared.config
+    pub fn config(&self) -> Settings {
+        Settings(Rc::clone(&self.scene.borrow()))
     }
 
     /// The time.
@@ -144,6 +149,9 @@ impl Worker {
         let snapshot = cache.load();
         let mut scene = self.scene.borrow_mut();
         if !Arc::ptr_eq(snapshot, &scene.snapshot) {
+            if snapshot.config.retry != scene.snapshot.config.retry {
+                self.budget.replace(budget(&snapshot.config));
+            }
             *scene = Rc::new(Scene::new(snapshot, Some(&scene), &self.shared.metrics));
         }
         Rc::clone(&scene)
@@ -206,6 +214,11 @@ impl Lane {
         self.meters.idle.add(kept.len() as i64 - had);
         *self.idle.borrow_mut() = kept;
     }
+}
+
+/// What retries may cost one worker: the allowance per second is the process's, each gets its part.
+fn budget(config: &Config) -> RetryBudget {
+    RetryBudget::new(config.retry.budget_ratio, config.retry.budget_per_second / config.workers as f64)
 }
 
 /// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.

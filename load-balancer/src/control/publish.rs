@@ -16,7 +16,7 @@ const STATES: [&str; 3] = ["unknown", "healthy", "unhealthy"];
 
 /// A snapshot of `entries`.
 pub(super) fn snapshot(
-    config: &Config,
+    config: &Arc<Config>,
     entries: &[Entry],
     pool: &Arc<PoolLoad>,
     ring: &Arc<Ring>,
@@ -25,7 +25,8 @@ pub(super) fn snapshot(
     let members = members(entries, config.health.is_some());
     let hashing = config.hash.preset.build(&members, config.hash.bound);
     let view = View::new(members, Arc::clone(pool), Arc::clone(ring), hashing);
-    Snapshot { epoch, view, backends: entries.iter().map(|e| Arc::clone(&e.backend)).collect() }
+    let config = Arc::clone(config);
+    Snapshot { epoch, config, view, backends: entries.iter().map(|e| Arc::clone(&e.backend)).collect() }
 }
 
 /// Sets the gauges that follow from the pool's state.

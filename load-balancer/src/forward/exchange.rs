@@ -3,8 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lb_core::{Algorithm, Outcome, PoolLoad, Tick, Ticket};
+use hyper::body::Incoming;
+use hyper::header::RETRY_AFTER;
+use hyper::{Response, StatusCode};
+use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 
 use crate::error::Kind;
 use crate::listener::Client;
@@ -47,9 +51,9 @@ impl Flight {
     }
 
     /// The response head came, with a status that speaks for or against the backend.
-    pub fn answered(&self, now: Tick, code: u16) {
-        self.lane.meters.ended(Attempt::Answered(code));
-        self.judge(now, if code >= 500 { Outcome::Failure } else { Outcome::Success });
+    pub fn answered(&self, now: Tick, head: &Response<Incoming>) {
+        self.lane.meters.ended(Attempt::Answered(head.status().as_u16()));
+        self.judge(now, verdict(head));
     }
 
     fn judge(&self, now: Tick, outcome: Outcome) {
@@ -60,11 +64,11 @@ impl Flight {
     }
 
     /// The attempt failed: without a response head, or in the middle of the body.
-    pub fn fail(self, now: Tick) {
+    pub fn fail(self, now: Tick, cause: Cause) {
         if self.verdict.get().is_none() {
             self.lane.meters.ended(Attempt::Failed);
         }
-        self.judge(now, Outcome::Failure);
+        self.judge(now, Outcome::Failure(cause));
         self.measure(now);
     }
 
@@ -91,6 +95,23 @@ impl Drop for Flight {
             self.lane.backend.load.end(ticket, &self.pool);
             self.lane.meters.active.add(-1);
         }
+    }
+}
+
+/// Longest that a backend's `Retry-After` is honoured: it may recover earlier, and a typing error must not stop it for hours.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
+
+/// What a response head says about its backend. `Retry-After` with 429 or 503 means that it is full (RFC 9110, 10.2.3;
+/// only the form in seconds, a date counts as one second).
+fn verdict(head: &Response<Incoming>) -> Outcome {
+    let full = matches!(head.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+    match head.headers().get(RETRY_AFTER).filter(|_| full) {
+        Some(after) => {
+            let seconds = after.to_str().ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1);
+            Outcome::Saturated(Duration::from_secs(seconds).min(LONGEST_HOLD))
+        }
+        None if head.status().is_server_error() => Outcome::Failure(Cause::Status),
+        None => Outcome::Success,
     }
 }
 
@@ -165,7 +186,7 @@ impl Exchange {
         self.worker.meters.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
         self.complete = true;
         if let Some(flight) = self.flight.take().filter(|_| fault.is_none()) {
-            flight.fail(now);
+            flight.fail(now, Cause::Reset);
         }
     }
 }
@@ -180,7 +201,7 @@ impl Drop for Exchange {
             if let Some(flight) =
                 self.flight.take().filter(|_| cut.is_some() && self.client.backend_silent.get())
             {
-                flight.fail(now);
+                flight.fail(now, Cause::Timeout);
             }
         }
         let code = self.code.unwrap_or(CLIENT_CLOSED);
