@@ -40,6 +40,14 @@ pub fn http_date() -> String {
     httpdate::fmt_http_date(std::time::SystemTime::now())
 }
 
+/// Milliseconds since the Unix epoch, for records that people read. Never used to measure.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]
+pub fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
 /// A generator seeded by the operating system.
 #[must_use]
 pub fn entropy() -> Rng {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -15,10 +15,12 @@ use crate::hashing::Preset;
 
 mod check;
 mod faults;
+mod healing;
 mod raw;
 mod units;
 
 pub use faults::{Fault, Faults};
+pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
 pub const ENV_PREFIX: &str = "BALLAST_";
@@ -46,8 +48,14 @@ pub struct Config {
     pub retry: Retry,
     /// Active health checks; `None` takes every backend as up.
     pub health: Option<HealthChecks>,
-    /// Whether `/metrics`, `/health` and `/ready` also answer on the traffic port, hiding backends' own.
-    pub control_on_traffic_port: bool,
+    /// When traffic itself takes a backend out.
+    pub ejection: Ejection,
+    /// Who may see and change what, and from where.
+    pub control: Control,
+    /// What can start and stop replicas.
+    pub replicas: Replicas,
+    /// Where membership is kept over restarts; `None` keeps it nowhere.
+    pub state: Option<PathBuf>,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.
@@ -66,6 +74,8 @@ pub struct Pool {
     pub name: String,
     /// The algorithm of requests that do not choose.
     pub algorithm: Algorithm,
+    /// How long a backend that joins a running pool takes to get its full share; zero for at once.
+    pub slow_start: Duration,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
 }
@@ -75,8 +85,8 @@ pub struct Pool {
 pub struct Backend {
     /// Its identity in metrics, rings and logs.
     pub name: String,
-    /// Where it listens.
-    pub address: Address,
+    /// Where it listens; `None` is a replica that the provider starts.
+    pub address: Option<Address>,
     /// Its share, 1..=1000.
     pub weight: u32,
     /// The metric label `region`; empty where none was given.
@@ -90,6 +100,23 @@ pub enum Address {
     Ip(SocketAddr),
     /// A name and port.
     Name(String, u16),
+}
+
+impl Address {
+    /// `host:port`, with an optional `http://` in front and `/` behind, as people paste it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Address> {
+        let text = text.strip_prefix("http://").unwrap_or(text);
+        let text = text.strip_suffix('/').unwrap_or(text);
+        if let Ok(ip) = text.parse::<SocketAddr>() {
+            return (ip.port() > 0).then_some(Address::Ip(ip));
+        }
+        let (host, port) = text.rsplit_once(':')?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let port: u16 = port.parse().ok()?;
+        let valid = port > 0 && !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
+        valid.then(|| Address::Name(host.to_owned(), port))
+    }
 }
 
 impl fmt::Display for Address {
@@ -217,6 +244,8 @@ pub struct Retry {
 pub struct HealthChecks {
     /// What to GET; 2xx passes.
     pub path: String,
+    /// Only backends that traffic has said nothing about since the last check.
+    pub idle_only: bool,
     /// Between checks of a settled backend, ± 15 %.
     pub interval: Duration,
     /// Between checks while its state is in doubt.
@@ -237,15 +266,15 @@ impl Config {
     pub fn load(path: &Path, env: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| Faults::one(&path.display().to_string(), "", format!("cannot be read: {e}")))?;
-        Config::parse(&text, env)
+        check::check(&raw::Raw::read(&text, env)?, Some(path))
     }
 
-    /// The same from the file's text.
+    /// The same from the file's text; state is kept only where `state.file` names a file.
     ///
     /// # Errors
     /// All faults at once.
     pub fn parse(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
-        check::check(&raw::Raw::read(text, env)?)
+        check::check(&raw::Raw::read(text, env)?, None)
     }
 }
 

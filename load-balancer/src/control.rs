@@ -1,45 +1,65 @@
 //! The single writer: whatever changes the pool arrives here as an [`Event`] and leaves as one new snapshot.
 //!
-//! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to.
+//! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
+//! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
+//! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
+//! leaving), `replicas` (keeping their number), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_core::health::{Checks, Health};
+use lb_core::fact::Fact;
+use lb_core::health::Health;
 use lb_core::ring::Ring;
-use lb_core::{Load, Member, PoolLoad, View};
-use tokio::sync::mpsc;
+use lb_core::view::Hashing;
+use lb_core::{PoolLoad, Rng, Tick};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::Clock;
-use crate::config::{Address, Config};
-use crate::event::{Event, Verdict};
-use crate::observe::{Metrics, local};
-use crate::registry::{Backend, Registry, Snapshot};
+use crate::clock::{self, Clock};
+use crate::config::Config;
+use crate::event::{Answer, Event, Verdict};
+use crate::observe::{Chronicle, Metrics, local};
+use crate::provision::{Death, Provider};
+use crate::registry::{Registry, Snapshot};
 
+mod entry;
+mod members;
 mod prober;
 mod publish;
+mod reload;
+mod replicas;
+mod standing;
+mod state;
+mod traffic;
 
+use entry::Entry;
 pub use prober::{Asker, Prober};
+pub use reload::Source;
+use replicas::Supply;
 
-/// Between refreshes of the loads.
+/// Between refreshes of the loads, and so the longest that a conclusion from traffic waits.
 const TICK: Duration = Duration::from_millis(20);
 /// The same for pools of more than [`LARGE_POOL`] members, where a refresh is worth a millisecond.
 const SLOW_TICK: Duration = Duration::from_millis(100);
 /// Members above which the slow tick is used.
 const LARGE_POOL: usize = 1_000;
 
-/// One backend as the control side knows it.
-struct Entry {
-    backend: Arc<Backend>,
-    ordinal: u32,
-    checks: Checks,
-}
-
-impl Entry {
-    fn eligible(&self, checked: bool) -> bool {
-        !checked || self.checks.health() == Health::Up
-    }
+/// What the control task is given to work with, once it runs.
+pub struct Wiring {
+    /// What happens.
+    pub inbox: mpsc::UnboundedReceiver<Event>,
+    /// For the control task's own helpers to tell what happened.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// What starts and stops replicas.
+    pub provider: Option<Rc<dyn Provider>>,
+    /// What it says about replicas that end by themselves.
+    pub deaths: mpsc::UnboundedReceiver<Death>,
+    /// Turns true once every backend that there is from the start has been checked, so that traffic can wait for it.
+    pub settled: watch::Sender<bool>,
+    /// The order to end.
+    pub ended: oneshot::Receiver<()>,
 }
 
 /// The control task's state.
@@ -47,55 +67,69 @@ pub struct Control {
     config: Arc<Config>,
     clock: Clock,
     metrics: Arc<Metrics>,
+    chronicle: Arc<Chronicle>,
     registry: Arc<Registry>,
+    rng: Rng,
     entries: Vec<Entry>,
     pool: Arc<PoolLoad>,
     ring: Arc<Ring>,
+    hashing: Hashing,
     epoch: u64,
-    /// Where to have a backend checked at once.
-    nudges: HashMap<u64, mpsc::Sender<()>>,
+    panic: bool,
+    settled: bool,
+    last_second: Tick,
+    next_id: u64,
+    next_ordinal: u32,
+    /// Configured backends that `/rm` took out.
+    retired: Vec<String>,
+    supply: Supply,
+    asker: Option<Rc<Asker>>,
+    events: Option<mpsc::UnboundedSender<Event>>,
+    /// Answers that may go out once the change can be seen.
+    answers: Vec<(oneshot::Sender<Answer>, Answer)>,
+    /// Names whose series go away at a tick, unless they come back.
+    gone: VecDeque<(Tick, String)>,
+    scratch: Vec<f32>,
 }
 
 impl Control {
-    /// The first state: every configured backend, none checked yet.
+    /// The first state: what the configuration and the state file name, none of it checked yet.
     #[must_use]
-    pub fn new(config: &Arc<Config>, clock: Clock, metrics: &Arc<Metrics>) -> Self {
-        let (rise, fall) = config.health.as_ref().map_or((1, 1), |h| (h.rise, h.fall));
-        let entries: Vec<Entry> = config
-            .pool
-            .backends
-            .iter()
-            .zip(1u32..)
-            .map(|(b, ordinal)| Entry {
-                backend: Arc::new(Backend {
-                    id: u64::from(ordinal),
-                    name: b.name.clone(),
-                    host: host_header(&b.address),
-                    address: b.address.clone(),
-                    weight: b.weight,
-                    region: b.region.clone(),
-                    load: Arc::new(Load::new()),
-                }),
-                ordinal,
-                checks: Checks::new(rise, fall),
-            })
-            .collect();
+    pub fn new(
+        config: &Arc<Config>,
+        clock: Clock,
+        metrics: &Arc<Metrics>,
+        chronicle: &Arc<Chronicle>,
+    ) -> Self {
         let pool = Arc::new(PoolLoad::default());
-        let members = members(&entries, config.health.is_some());
-        let ring = View::ring_of(&members, config.hash.points);
-        let first = publish::snapshot(config, &entries, &pool, &ring, 0);
-        let control = Control {
+        let mut control = Control {
             config: Arc::clone(config),
             clock,
             metrics: Arc::clone(metrics),
-            registry: Registry::new(first),
-            entries,
+            chronicle: Arc::clone(chronicle),
+            registry: Registry::new(Snapshot::empty(config, &pool)),
+            rng: clock::entropy(),
+            entries: Vec::new(),
             pool,
-            ring,
+            ring: Arc::default(),
+            hashing: Hashing::Ring { bound: None },
             epoch: 0,
-            nudges: HashMap::new(),
+            panic: false,
+            settled: false,
+            last_second: clock.now(),
+            next_id: 1,
+            next_ordinal: 1,
+            retired: Vec::new(),
+            supply: Supply::new(config, clock.now()),
+            asker: None,
+            events: None,
+            answers: Vec::new(),
+            gone: VecDeque::new(),
+            scratch: Vec::new(),
         };
-        publish::describe(metrics, &control.entries, config.health.is_some());
+        control.restore();
+        control.rederive(true);
+        control.publish();
         control
     }
 
@@ -105,60 +139,58 @@ impl Control {
         Arc::clone(&self.registry)
     }
 
-    /// Starts the checks and handles events until every sender is gone. `settled` is told once every backend has been
-    /// checked for the first time, so that traffic can wait for it.
-    pub async fn run(
-        mut self,
-        mut events: mpsc::UnboundedReceiver<Event>,
-        sender: mpsc::UnboundedSender<Event>,
-        settled: tokio::sync::watch::Sender<bool>,
-    ) {
-        if let Err(error) = self.start_checks(&sender) {
+    /// Starts checks and replicas and handles events until told to end; then stops the replicas.
+    pub async fn run(mut self, wiring: Wiring) {
+        let Wiring { mut inbox, events, provider, mut deaths, settled, mut ended } = wiring;
+        self.events = Some(events);
+        if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
         }
-        drop(sender);
+        self.start_supply(provider).await;
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut scratch = Vec::new();
-        self.announce(&settled);
         loop {
-            tokio::select! {
-                event = events.recv() => match event {
-                    Some(event) => {
-                        let mut changed = self.handle(event);
-                        // One snapshot for all that has come meanwhile: a large pool's first checks end together.
-                        while let Ok(event) = events.try_recv() {
-                            changed |= self.handle(event);
-                        }
-                        if changed {
-                            self.publish();
-                        }
-                        self.announce(&settled);
-                    }
-                    None => return,
-                },
-                _ = tick.tick() => self.registry.load().view.refresh(self.clock.now(), &mut scratch),
+            self.announce(&settled);
+            let mut changed = tokio::select! {
+                Some(event) = inbox.recv() => self.handle(event),
+                Some(death) = deaths.recv() => self.replica_died(death),
+                _ = tick.tick() => self.ticked(),
+                _ = &mut ended => break,
+            };
+            // One snapshot for all that has come meanwhile: a large pool's first checks end together.
+            while let Ok(event) = inbox.try_recv() {
+                changed |= self.handle(event);
+            }
+            if changed {
+                self.publish();
+            }
+            for (asker, answer) in self.answers.drain(..) {
+                // Who asked may have gone: the change stands.
+                let _ = asker.send(answer);
             }
         }
-    }
-
-    fn start_checks(&mut self, sender: &mpsc::UnboundedSender<Event>) -> reqwest::Result<()> {
-        let Some(health) = &self.config.health else { return Ok(()) };
-        let asker = Asker::new(health.timeout)?;
-        for entry in &self.entries {
-            let (nudge, nudged) = mpsc::channel(1);
-            self.nudges.insert(entry.backend.id, nudge);
-            let prober = Prober::new(&asker, &entry.backend, health, sender.clone(), self.clock);
-            tokio::task::spawn_local(prober.run(nudged));
+        if let Some(provider) = self.supply.provider() {
+            provider.shutdown().await;
         }
-        Ok(())
     }
 
-    fn announce(&self, settled: &tokio::sync::watch::Sender<bool>) {
+    /// What is due at this moment; true where others must see a change.
+    fn ticked(&mut self) -> bool {
+        let now = self.clock.now();
+        self.registry.load().view.refresh(now, &mut self.scratch);
+        let changed = self.watch_traffic(now) | self.let_go(now);
+        self.keep_number(now);
+        self.clear_series(now);
+        changed
+    }
+
+    fn announce(&mut self, settled: &watch::Sender<bool>) {
         let unknown = |e: &Entry| e.checks.health() == Health::Unknown;
-        if self.config.health.is_none() || !self.entries.iter().any(unknown) {
-            settled.send_if_modified(|done| !std::mem::replace(done, true));
+        let waits = self.checked_actively() && self.entries.iter().any(unknown);
+        if !self.settled && !waits && self.supply.settled() {
+            self.settled = true;
+            settled.send_replace(true);
         }
     }
 
@@ -166,54 +198,55 @@ impl Control {
     fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::Checked(verdict) => self.checked(verdict),
-            Event::Suspect(id) => {
-                let Some(entry) = self.entries.iter_mut().find(|e| e.backend.id == id) else { return false };
-                entry.checks.suspect();
-                tracing::warn!(backend = entry.backend.name, "connections keep failing: checking at once");
-                if let Some(nudge) = self.nudges.get(&id) {
-                    // A full channel means that a check is due anyway.
-                    let _ = nudge.try_send(());
-                }
-                false
-            }
+            Event::Asked(ask, asker) => self.asked(ask, asker),
+            Event::Created(created) => self.created(created),
+            Event::Reread(read) => self.reread(read),
         }
     }
 
     fn checked(&mut self, verdict: Verdict) -> bool {
-        let Some(entry) = self.entries.iter_mut().find(|e| e.backend.id == verdict.backend) else {
+        let Some(at) = self.entries.iter().position(|e| e.backend.id == verdict.backend) else {
             return false;
         };
+        let now = self.clock.now();
+        let entry = &mut self.entries[at];
         let (pool, name) = (self.metrics.pool.as_str(), entry.backend.name.as_str());
         let result = if verdict.fault.is_none() { "pass" } else { "fail" };
         self.metrics.health_checks.with_label_values(&[pool, name, result]).inc();
         self.metrics.health_check_duration.with_label_values(&[pool]).observe(verdict.took.as_secs_f64());
+        let was = entry.checks.health();
         let change = entry.checks.record(verdict.fault.is_none());
         // The prober waits to hear how soon to look again.
         let _ = verdict.pace.send(entry.checks.pace());
         match change {
             Some(Health::Up) => {
-                entry.backend.load.forget(self.clock.now(), &self.pool);
-                tracing::info!(backend = name, "healthy");
+                entry.backend.load.forget(now, &self.pool);
+                entry.down_since = None;
+                // The pool's first backends have nobody to warm up beside.
+                entry.warming = self.settled.then_some(now);
+                entry.warmth = entry.warmth_at(now, &self.config);
+                let was = if was == Health::Unknown { "unknown" } else { "unhealthy" };
+                let fact = Fact::Healthy { backend: entry.backend.name.clone(), was };
+                self.tell(fact);
             }
             Some(_) => {
-                tracing::warn!(backend = name, reason = verdict.fault.unwrap_or_default(), "unhealthy");
+                entry.down_since = Some(now);
+                let reason = verdict.fault.unwrap_or_default();
+                let fact = Fact::Unhealthy { backend: entry.backend.name.clone(), reason };
+                self.tell(fact);
             }
             None => {}
         }
         change.is_some()
     }
 
-    /// The only place that publishes.
-    fn publish(&mut self) {
-        self.epoch += 1;
-        self.registry.publish(publish::snapshot(
-            &self.config,
-            &self.entries,
-            &self.pool,
-            &self.ring,
-            self.epoch,
-        ));
-        publish::describe(&self.metrics, &self.entries, self.config.health.is_some());
+    fn checked_actively(&self) -> bool {
+        self.config.health.is_some()
+    }
+
+    /// Log, metrics and the stream of `/decisions` all come from here.
+    fn tell(&self, fact: Fact) {
+        self.chronicle.tell(clock::unix_millis(), fact);
     }
 }
 
@@ -222,22 +255,4 @@ pub fn publish_loads(snapshot: &Snapshot, metrics: &Metrics, clock: &Clock) {
     for backend in &snapshot.backends {
         local::publish_load(metrics, &backend.name, &backend.load, clock.now());
     }
-}
-
-fn members(entries: &[Entry], checked: bool) -> Vec<Member> {
-    let member = |e: &Entry| Member {
-        name_hash: lb_core::hash::hash64(e.backend.name.as_bytes()),
-        ordinal: e.ordinal,
-        weight: e.backend.weight,
-        warmth: 1.0,
-        eligible: e.eligible(checked),
-        load: Arc::clone(&e.backend.load),
-    };
-    entries.iter().map(member).collect()
-}
-
-fn host_header(address: &Address) -> hyper::header::HeaderValue {
-    // An address that passed the configuration's checks is always a valid header value.
-    hyper::header::HeaderValue::from_str(&address.to_string())
-        .unwrap_or(hyper::header::HeaderValue::from_static("backend"))
 }

@@ -3,15 +3,23 @@
 use std::time::Duration;
 
 use lb_core::health::Pace;
+use lb_core::membership::Refusal;
 use tokio::sync::oneshot;
+
+use crate::config::{Address, Config, Faults};
+use crate::provision::{Order, Replica};
 
 /// Something the control task must know.
 #[derive(Debug)]
 pub enum Event {
     /// A health check ended.
     Checked(Verdict),
-    /// Traffic failed to connect to this backend several times in a row.
-    Suspect(u64),
+    /// Somebody wants the membership changed; the answer comes once the change can be seen.
+    Asked(Ask, oneshot::Sender<Answer>),
+    /// Replicas that were asked for have started, or have not.
+    Created(Created),
+    /// The configuration file has changed, or was read again by order.
+    Reread(Result<Box<Config>, Faults>),
 }
 
 /// The result of one health check.
@@ -25,4 +33,58 @@ pub struct Verdict {
     pub fault: Option<String>,
     /// Tells the prober how soon to look again.
     pub pace: oneshot::Sender<Pace>,
+}
+
+/// A change of membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// `n` more, some of them with these names.
+    Add {
+        /// How many.
+        n: usize,
+        /// Names of the first of them.
+        names: Vec<String>,
+    },
+    /// `n` fewer, these among them.
+    Remove {
+        /// How many.
+        n: usize,
+        /// Names of some of them.
+        names: Vec<String>,
+    },
+    /// This one announces itself.
+    Register {
+        /// Its name.
+        name: String,
+        /// Where it listens, validated.
+        address: Address,
+    },
+}
+
+/// The names of the members after the change, or why nothing was changed.
+pub type Answer = Result<Vec<String>, Refused>;
+
+/// Why a change was refused. Nothing is half done then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// It does not fit the members there are.
+    #[error("{0}")]
+    Unfit(Refusal),
+    /// Nobody here can start or stop what is asked for.
+    #[error("{0}")]
+    Powerless(String),
+    /// It was tried and failed.
+    #[error("<Error> {0}; nothing was changed")]
+    Failed(String),
+}
+
+/// What became of an attempt to start replicas.
+#[derive(Debug)]
+pub struct Created {
+    /// What was ordered, each with what came of it.
+    pub results: Vec<(Order, Result<Replica, String>)>,
+    /// How long it took.
+    pub took: Duration,
+    /// Who waits: all or nothing. `None` for replicas that the pool is short of: each that has started joins.
+    pub asked: Option<oneshot::Sender<Answer>>,
 }

@@ -29,9 +29,10 @@ impl Preset {
         ("md5-1024-100", Preset::Md5x1024x100),
     ];
 
-    /// The hashing of this preset over `members`; `bound` matters to the default only.
+    /// The hashing of this preset over `members`; `bound` matters to the default only. Slots that followed this preset
+    /// `before` are changed as the originals change theirs, so they may differ from freshly filled ones.
     #[must_use]
-    pub fn build(self, members: &[Member], bound: Option<f32>) -> Hashing {
+    pub fn build(self, members: &[Member], bound: Option<f32>, before: Option<&Hashing>) -> Hashing {
         let (slots, replicas, pair, probing): (_, _, Arc<dyn HashPair + Send + Sync>, _) = match self {
             Preset::Default => return Hashing::Ring { bound },
             Preset::Assignment => (512, 9, Arc::new(AssignmentPair), Probing::Quadratic),
@@ -39,7 +40,11 @@ impl Preset {
             Preset::Md5x1024x100 => (1_024, 100, Arc::new(DigestPair::<Md5>::default()), Probing::OddStep),
         };
         let ordinals = members.iter().enumerate().map(|(i, m)| (i as u32, m.ordinal));
-        Hashing::Slots { table: Arc::new(Slots::new(ordinals, slots, replicas, &*pair, probing)), pair }
+        let table = match before {
+            Some(Hashing::Slots { table, .. }) => table.changed(ordinals, &*pair),
+            _ => Slots::new(ordinals, slots, replicas, &*pair, probing),
+        };
+        Hashing::Slots { table: Arc::new(table), pair }
     }
 }
 
@@ -79,7 +84,7 @@ mod tests {
                 load: Arc::new(Load::new()),
             })
             .collect();
-        let hashing = preset.build(&members, None);
+        let hashing = preset.build(&members, None, None);
         let view = View::new(members, Arc::default(), Arc::default(), hashing);
         let Hashing::Slots { table, pair } = view.hashing() else { panic!("a slot preset") };
         let mut seen = vec![0; servers.len()];

@@ -26,7 +26,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
     client.body_done.set(request.body().is_end_stream());
-    if worker.config().control_on_traffic_port && crate::admin::owns(request.uri().path()) {
+    if worker.config().control.on_traffic_port && crate::admin::owns(request.uri().path()) {
         return answer_as_admin(worker, request, exchange).await;
     }
     let (head, body) = request.into_parts();

@@ -3,8 +3,10 @@
 //! A leaf: it knows the core's vocabulary and nothing of the proxy, so observing can never change what is observed.
 
 pub mod catalog;
+pub mod chronicle;
 pub mod local;
 pub mod metrics;
 
+pub use chronicle::Chronicle;
 pub use local::{LaneMeters, WorkerMeters};
 pub use metrics::Metrics;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
-use lb_core::{Load, View};
+use lb_core::trial::Trial;
+use lb_core::view::Hashing;
+use lb_core::{Load, PoolLoad, View};
 
 use crate::config::{Address, Config};
 
@@ -28,6 +30,8 @@ pub struct Backend {
     pub region: String,
     /// Live numbers, shared with the view.
     pub load: Arc<Load>,
+    /// The one request that may show whether it works again, after an ejection.
+    pub trial: Arc<Trial>,
 }
 
 /// One state of the pool. `backends[i]` is `view.members()[i]`.
@@ -39,8 +43,20 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// What policies see.
     pub view: View,
+    /// Positions of backends that wait for their trial; nearly always none.
+    pub trials: Box<[u32]>,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
+}
+
+impl Snapshot {
+    /// Before anything has joined.
+    #[must_use]
+    pub fn empty(config: &Arc<Config>, pool: &Arc<PoolLoad>) -> Self {
+        let hashing = Hashing::Ring { bound: None };
+        let view = View::new(Vec::new(), Arc::clone(pool), Arc::default(), hashing);
+        Snapshot { epoch: 0, config: Arc::clone(config), view, trials: Box::default(), backends: Box::default() }
+    }
 }
 
 /// Holder of the current snapshot.

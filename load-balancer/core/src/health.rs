@@ -50,6 +50,11 @@ impl Checks {
         if self.against > 0 || self.health == Health::Unknown { Pace::Edge } else { Pace::Steady }
     }
 
+    /// New thresholds; the state stays.
+    pub fn set(&mut self, rise: u32, fall: u32) {
+        (self.rise, self.fall) = (rise.max(1), fall.max(1));
+    }
+
     /// Takes a result; returns the new state where it changed.
     pub fn record(&mut self, passed: bool) -> Option<Health> {
         let (target, needed) = match (self.health, passed) {

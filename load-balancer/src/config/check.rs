@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -14,19 +15,21 @@ use super::{
 };
 use crate::hashing::Preset;
 
+mod healing;
+
 /// Longest name of a pool or backend: it becomes a metric label.
 const NAME_MAX: usize = 63;
 /// A day: anything longer is a mistyped unit.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
 /// Validates everything.
-pub(super) fn check(raw: &raw::Raw) -> Result<Config, Faults> {
+pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Faults> {
     let mut c = Checker::default();
     c.unknown("", &raw.unknown, raw::Raw::KEYS);
     let config = Config {
         workers: c.workers(raw),
         listen: c.listen(&raw.listen),
-        pool: c.pool(&raw.pool),
+        pool: c.pool(raw),
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),
         hash: c.hash(&raw.hash),
@@ -34,8 +37,12 @@ pub(super) fn check(raw: &raw::Raw) -> Result<Config, Faults> {
         limits: c.limits(&raw.limits),
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
-        control_on_traffic_port: c.control(&raw.control),
+        ejection: c.ejection(&raw.ejection),
+        control: c.control(&raw.control),
+        replicas: c.replicas(&raw.replicas),
+        state: c.state(&raw.state, file),
     };
+    c.fits_together(&config);
     if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }
 }
 
@@ -61,7 +68,8 @@ impl Checker {
         }
     }
 
-    fn pool(&mut self, raw: &raw::Pool) -> Pool {
+    fn pool(&mut self, all: &raw::Raw) -> Pool {
+        let raw = &all.pool;
         self.unknown("pool", &raw.unknown, raw::Pool::KEYS);
         let name = self.name("pool.name", raw.name.as_ref(), "default");
         let algorithm = self.text("pool.algorithm", raw.algorithm.as_ref(), Algorithm::default().name());
@@ -69,16 +77,10 @@ impl Checker {
             self.faults.add("pool.algorithm", &quoted(&algorithm), format!("is no algorithm; {e}"));
             Algorithm::default()
         });
-        if raw.backend.is_empty() {
-            self.faults.add(
-                "pool.backend",
-                "",
-                "no backend: add [[pool.backend]] with name = \"…\" and address = \"host:port\"",
-            );
-        }
         let mut names = BTreeSet::new();
         let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
-        Pool { name, algorithm, backends }
+        let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
+        Pool { name, algorithm, slow_start: slow_start.unwrap_or_default(), backends }
     }
 
     fn backend(&mut self, i: usize, raw: &raw::Backend, names: &mut BTreeSet<String>) -> Backend {
@@ -88,10 +90,9 @@ impl Checker {
         if !names.insert(name.clone()) {
             self.faults.add(&at("name"), &quoted(&name), "is used twice: names must be unique");
         }
-        let address =
-            self.required_text(&at("address"), raw.address.as_ref(), "write address = \"host:port\"");
-        let address = address.and_then(|text| {
-            let parsed = address_of(&text);
+        let address = raw.address.as_ref().and_then(|value| {
+            let text = self.text(&at("address"), Some(value), "");
+            let parsed = Address::parse(&text);
             if parsed.is_none() {
                 self.faults.add(&at("address"), &quoted(&text), "is not an address: write \"host:port\"");
             }
@@ -99,7 +100,10 @@ impl Checker {
         });
         Backend {
             name,
-            address: address.unwrap_or(Address::Name(String::new(), 0)),
+            address: address.or_else(|| {
+                // A fault that was reported must not be reported again as a missing address.
+                raw.address.is_some().then(|| Address::Name(String::new(), 0))
+            }),
             weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, 1_000) as u32,
             region: self.text(&at("region"), raw.region.as_ref(), ""),
         }
@@ -230,6 +234,7 @@ impl Checker {
         }
         let checks = HealthChecks {
             path,
+            idle_only: self.one_of("health.when", raw.when.as_ref(), &["always", "idle"]) == 1,
             interval: self.time("health.interval", raw.interval.as_ref(), "5s"),
             edge_interval: self.time("health.edge_interval", raw.edge_interval.as_ref(), "1s"),
             timeout: self.time("health.timeout", raw.timeout.as_ref(), "2s"),
@@ -237,11 +242,6 @@ impl Checker {
             fall: self.int("health.fall", raw.fall.as_ref(), 3, 1, 100) as u32,
         };
         self.flag("health.enabled", raw.enabled.as_ref(), true).then_some(checks)
-    }
-
-    fn control(&mut self, raw: &raw::Control) -> bool {
-        self.unknown("control", &raw.unknown, raw::Control::KEYS);
-        self.flag("control.on_traffic_port", raw.on_traffic_port.as_ref(), false)
     }
 }
 
@@ -269,12 +269,13 @@ impl Checker {
         }
     }
 
-    fn required_text(&mut self, field: &str, value: Option<&Value>, remedy: &str) -> Option<String> {
-        if value.is_none() {
-            self.faults.add(field, "", format!("is missing: {remedy}"));
-            return None;
-        }
-        Some(self.text(field, value, ""))
+    /// The position of one of `words`; without a value the first.
+    fn one_of(&mut self, field: &str, value: Option<&Value>, words: &[&str]) -> usize {
+        let text = self.text(field, value, words[0]);
+        words.iter().position(|w| *w == text).unwrap_or_else(|| {
+            self.faults.add(field, &quoted(&text), format!("use one of: {}", words.join(", ")));
+            0
+        })
     }
 
     fn texts(&mut self, field: &str, value: Option<&Value>, default: &[&str]) -> Vec<String> {
@@ -435,18 +436,4 @@ fn key_source(text: &str) -> Option<KeySource> {
         Some(("header", name)) => name.parse().ok().map(KeySource::Header),
         _ => None,
     }
-}
-
-/// `host:port`, with an optional `http://` in front and `/` behind, as people paste it.
-fn address_of(text: &str) -> Option<Address> {
-    let text = text.strip_prefix("http://").unwrap_or(text);
-    let text = text.strip_suffix('/').unwrap_or(text);
-    if let Ok(ip) = text.parse::<SocketAddr>() {
-        return (ip.port() > 0).then_some(Address::Ip(ip));
-    }
-    let (host, port) = text.rsplit_once(':')?;
-    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    let port: u16 = port.parse().ok()?;
-    let valid = port > 0 && !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
-    valid.then(|| Address::Name(host.to_owned(), port))
 }

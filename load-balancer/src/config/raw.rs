@@ -47,8 +47,45 @@ section!(Timeouts {
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
 section!(Retry { attempts, budget_ratio, budget_per_second });
-section!(Health { enabled, path, interval, edge_interval, timeout, rise, fall });
-section!(Control { on_traffic_port });
+section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
+section!(Ejection {
+    enabled,
+    consecutive,
+    connects,
+    base,
+    longest,
+    decay,
+    requests,
+    success,
+    deviations,
+    max_share,
+    panic
+});
+section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends });
+section!(Scaling { least, most, target, cool_down });
+section!(Process { program, args, ports });
+section!(Docker { host, image, network, port, command, env });
+section!(State { file });
+
+/// The `[replicas]` section with one for each provider.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Replicas {
+    pub(super) provider: Leaf,
+    pub(super) weight: Leaf,
+    pub(super) region: Leaf,
+    pub(super) replace_after: Leaf,
+    pub(super) scaling: Scaling,
+    pub(super) process: Process,
+    pub(super) docker: Docker,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Replicas {
+    pub(super) const KEYS: &'static [&'static str] =
+        &["provider", "weight", "region", "replace_after", "scaling", "process", "docker"];
+}
 
 /// The `[pool]` section with its `[[pool.backend]]` entries.
 #[derive(Debug, Default, Deserialize)]
@@ -56,13 +93,14 @@ section!(Control { on_traffic_port });
 pub(super) struct Pool {
     pub(super) name: Leaf,
     pub(super) algorithm: Leaf,
+    pub(super) slow_start: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Pool {
-    pub(super) const KEYS: &'static [&'static str] = &["name", "algorithm", "backend"];
+    pub(super) const KEYS: &'static [&'static str] = &["name", "algorithm", "slow_start", "backend"];
 }
 
 /// The whole file.
@@ -79,7 +117,10 @@ pub(super) struct Raw {
     pub(super) limits: Limits,
     pub(super) retry: Retry,
     pub(super) health: Health,
+    pub(super) ejection: Ejection,
     pub(super) control: Control,
+    pub(super) replicas: Replicas,
+    pub(super) state: State,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -87,7 +128,7 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) const KEYS: &'static [&'static str] = &[
         "workers", "listen", "pool", "algo", "client", "hash", "timeouts", "limits", "retry", "health",
-        "control",
+        "ejection", "control", "replicas", "state",
     ];
 
     /// Parses the text and lays the environment over it.

@@ -24,7 +24,7 @@ fn the_least_file_has_the_documented_defaults() {
     assert_eq!(c.limits.body_bytes, Some(1 << 20));
     assert_eq!((c.limits.headers, c.limits.header_bytes), (100, 32 << 10));
     assert_eq!(c.health.as_ref().unwrap().fall, 3);
-    assert!(matches!(c.choosers, Choosers::Trusted(_)) && !c.control_on_traffic_port);
+    assert!(matches!(c.choosers, Choosers::Trusted(_)) && !c.control.on_traffic_port);
     assert!(c.workers >= 1);
 }
 
@@ -82,7 +82,7 @@ fn the_environment_wins_and_is_checked_like_the_file() {
     assert_eq!(c.client.trusted_proxies.len(), 1);
     let c =
         Config::parse("", env("BALLAST_POOL__BACKEND", "[{name = \"x\", address = \"web:80\"}]")).unwrap();
-    assert_eq!(c.pool.backends[0].address, Address::Name("web".to_owned(), 80));
+    assert_eq!(c.pool.backends[0].address, Some(Address::Name("web".to_owned(), 80)));
     let e = Config::parse(LEAST, env("BALLAST_TIMEOUTS__CONECT", "3s")).unwrap_err();
     assert_eq!(e.0[0].field, "timeouts.conect");
 }
@@ -116,11 +116,18 @@ fn the_commented_example_is_the_defaults() {
         ("limits", raw::Limits::KEYS),
         ("retry", raw::Retry::KEYS),
         ("health", raw::Health::KEYS),
+        ("ejection", raw::Ejection::KEYS),
         ("control", raw::Control::KEYS),
+        ("replicas", raw::Replicas::KEYS),
+        ("replicas.scaling", raw::Scaling::KEYS),
+        ("replicas.process", raw::Process::KEYS),
+        ("replicas.docker", raw::Docker::KEYS),
+        ("state", raw::State::KEYS),
     ];
     let table: toml::Table = example.parse().unwrap();
     for (section, keys) in sections {
-        let at = if section.is_empty() { &table } else { table[section].as_table().unwrap() };
+        let names = section.split('.').filter(|name| !name.is_empty());
+        let at = names.fold(&table, |at, name| at[name].as_table().unwrap());
         let missing: Vec<_> = keys.iter().filter(|k| !at.contains_key(**k)).collect();
         assert!(missing.is_empty(), "[{section}] lacks {missing:?}");
     }

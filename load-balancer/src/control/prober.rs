@@ -1,13 +1,16 @@
 //! Active health checks of one backend: GET, wait, look at the status, report. Which state follows is not decided here.
+//!
+//! Where `health.when` is `"idle"`, a backend that traffic has just shown to work is not asked.
 
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_core::Rng;
 use lb_core::health::Pace;
+use lb_core::{Rng, Tallies};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::Control;
 use crate::clock::{self, Clock};
 use crate::config::HealthChecks;
 use crate::event::{Event, Verdict};
@@ -54,7 +57,7 @@ impl Asker {
 /// The checks of one backend.
 pub struct Prober {
     asker: Rc<Asker>,
-    backend: u64,
+    backend: Arc<Backend>,
     url: String,
     checks: HealthChecks,
     events: mpsc::UnboundedSender<Event>,
@@ -75,7 +78,7 @@ impl Prober {
         let url = format!("http://{}{}", backend.address, checks.path);
         Prober {
             asker: Rc::clone(asker),
-            backend: backend.id,
+            backend: Arc::clone(backend),
             url,
             checks: checks.clone(),
             events,
@@ -86,14 +89,21 @@ impl Prober {
 
     /// Checks until the control task is gone. A nudge brings the next check forward.
     pub async fn run(mut self, mut nudged: mpsc::Receiver<()>) {
+        let mut spoken_for = None;
         loop {
+            if self.checks.idle_only && self.shown_well(&mut spoken_for) {
+                if !self.wait(self.checks.interval, &mut nudged).await {
+                    return;
+                }
+                continue;
+            }
             let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
             let fault = self.asker.ask(&self.url).await.err();
             let took = self.clock.now().since(started);
             drop(permit);
             let (pace, answer) = oneshot::channel();
-            let verdict = Verdict { backend: self.backend, took, fault, pace };
+            let verdict = Verdict { backend: self.backend.id, took, fault, pace };
             if self.events.send(Event::Checked(verdict)).is_err() {
                 return;
             }
@@ -102,11 +112,48 @@ impl Prober {
                 Ok(Pace::Edge) => self.checks.edge_interval,
                 Err(_) => return,
             };
-            let wait = jittered(base, &mut self.rng);
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                nudge = nudged.recv() => if nudge.is_none() { return },
+            if !self.wait(base, &mut nudged).await {
+                return;
             }
+        }
+    }
+
+    /// Whether traffic has shown since the last look that the backend answers. Only after a first check.
+    fn shown_well(&self, before: &mut Option<Tallies>) -> bool {
+        let seen = self.backend.load.tallies();
+        let answered = before.replace(seen).is_some_and(|before| before.good != seen.good);
+        answered && seen.run == 0
+    }
+
+    /// Until the next check is due, or asked for; false where nobody needs checks any more.
+    async fn wait(&mut self, base: Duration, nudged: &mut mpsc::Receiver<()>) -> bool {
+        let wait = jittered(base, &mut self.rng);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            nudge = nudged.recv() => nudge.is_some(),
+        }
+    }
+}
+
+impl Control {
+    /// Begins to check an entry, where checks are on and under way.
+    pub(super) fn probe(&mut self, at: usize) {
+        let (Some(health), Some(asker), Some(events)) =
+            (&self.config.health, &self.asker, self.events.clone())
+        else {
+            return;
+        };
+        let entry = &mut self.entries[at];
+        let (nudge, nudged) = mpsc::channel(1);
+        let prober = Prober::new(asker, &entry.backend, health, events, self.clock);
+        entry.prober = Some((tokio::task::spawn_local(prober.run(nudged)).abort_handle(), nudge));
+    }
+
+    /// Has an entry checked at once.
+    pub(super) fn nudge(&self, at: usize) {
+        if let Some((_, nudge)) = &self.entries[at].prober {
+            // A full channel means that a check is due anyway.
+            let _ = nudge.try_send(());
         }
     }
 }

@@ -2,59 +2,104 @@
 
 use std::sync::Arc;
 
-use lb_core::health::Health;
-use lb_core::ring::Ring;
-use lb_core::{PoolLoad, View};
+use lb_core::fact::Fact;
+use lb_core::{Member, View};
 
-use super::{Entry, members};
-use crate::config::Config;
+use super::Control;
+use super::entry::State;
+use super::standing::{Standing, standing};
 use crate::observe::Metrics;
 use crate::registry::Snapshot;
 
-/// States of the label `state`.
-const STATES: [&str; 3] = ["unknown", "healthy", "unhealthy"];
-
-/// A snapshot of `entries`.
-pub(super) fn snapshot(
-    config: &Arc<Config>,
-    entries: &[Entry],
-    pool: &Arc<PoolLoad>,
-    ring: &Arc<Ring>,
-    epoch: u64,
-) -> Snapshot {
-    let members = members(entries, config.health.is_some());
-    let hashing = config.hash.preset.build(&members, config.hash.bound);
-    let view = View::new(members, Arc::clone(pool), Arc::clone(ring), hashing);
-    let config = Arc::clone(config);
-    Snapshot { epoch, config, view, backends: entries.iter().map(|e| Arc::clone(&e.backend)).collect() }
-}
-
-/// Sets the gauges that follow from the pool's state.
-pub(super) fn describe(metrics: &Metrics, entries: &[Entry], checked: bool) {
-    let pool = metrics.pool.as_str();
-    let total: f64 = entries.iter().map(|e| f64::from(e.backend.weight)).sum();
-    let mut counts = [0; STATES.len()];
-    for entry in entries {
-        let b = &entry.backend;
-        let labels = [pool, b.name.as_str()];
-        let state = match entry.checks.health() {
-            _ if !checked => 1,
-            Health::Unknown => 0,
-            Health::Up => 1,
-            Health::Down => 2,
-        };
-        counts[state] += 1;
-        for (i, name) in STATES.iter().enumerate() {
-            metrics.backend_state.with_label_values(&[pool, &b.name, name]).set(i64::from(i == state));
+impl Control {
+    /// The only place that publishes.
+    pub(super) fn publish(&mut self) {
+        self.epoch += 1;
+        let standing = standing(&self.entries, self.checked_actively(), &self.config.ejection);
+        if standing.panic != self.panic {
+            self.panic = standing.panic;
+            self.tell(Fact::Panic {
+                on: standing.panic,
+                eligible: standing.faultless,
+                total: standing.total,
+                threshold: self.config.ejection.panic,
+            });
         }
-        metrics.backend_healthy.with_label_values(&labels).set(i64::from(entry.eligible(checked)));
-        metrics.backend_weight.with_label_values(&labels).set(f64::from(b.weight) / total);
-        metrics.backend_info.with_label_values(&[pool, &b.name, &b.address.to_string(), &b.region]).set(1);
-        for result in ["pass", "fail"] {
-            metrics.health_checks.with_label_values(&[pool, &b.name, result]);
+        self.describe(&standing);
+        self.registry.publish(self.snapshot(&standing));
+    }
+
+    /// A snapshot of the entries as they stand.
+    pub(super) fn snapshot(&self, standing: &Standing) -> Snapshot {
+        let view = View::new(
+            self.members(&standing.eligible),
+            Arc::clone(&self.pool),
+            Arc::clone(&self.ring),
+            self.hashing.clone(),
+        );
+        Snapshot {
+            epoch: self.epoch,
+            config: Arc::clone(&self.config),
+            view,
+            trials: standing.trials.clone().into(),
+            backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
     }
-    for (name, count) in STATES.iter().zip(counts) {
-        metrics.backends.with_label_values(&[pool, name]).set(count);
+
+    /// Members in the order of the entries.
+    fn members(&self, eligible: &[bool]) -> Vec<Member> {
+        let member = |(e, &eligible): (&super::Entry, &bool)| Member {
+            name_hash: lb_core::hash::hash64(e.backend.name.as_bytes()),
+            ordinal: e.ordinal,
+            weight: e.backend.weight,
+            warmth: e.warmth as f32,
+            eligible,
+            load: Arc::clone(&e.backend.load),
+        };
+        self.entries.iter().zip(eligible).map(member).collect()
+    }
+
+    /// Derives ring and slots anew, after membership, weights or their settings have changed. Slots remember who was
+    /// there before, as the originals' do.
+    pub(super) fn rederive(&mut self, from_scratch: bool) {
+        let members = self.members(&vec![true; self.entries.len()]);
+        let hash = &self.config.hash;
+        self.ring = View::ring_of(&members, hash.points);
+        let before = if from_scratch { None } else { Some(&self.hashing) };
+        self.hashing = hash.preset.build(&members, hash.bound, before);
+    }
+
+    /// Sets the gauges that follow from the pool's state.
+    fn describe(&self, standing: &Standing) {
+        let (metrics, checked) = (&self.metrics, self.checked_actively());
+        let pool = metrics.pool.as_str();
+        let total: f64 = self.entries.iter().map(|e| f64::from(e.backend.weight)).sum();
+        let mut counts = [0; State::ALL.len()];
+        for (entry, &eligible) in self.entries.iter().zip(&standing.eligible) {
+            let b = &entry.backend;
+            let labels = [pool, b.name.as_str()];
+            let state = entry.state(checked);
+            for (at, (each, name)) in State::ALL.iter().enumerate() {
+                let is = i64::from(*each == state);
+                counts[at] += is;
+                metrics.backend_state.with_label_values(&[pool, &b.name, name]).set(is);
+            }
+            metrics.backend_healthy.with_label_values(&labels).set(i64::from(eligible));
+            metrics.backend_weight.with_label_values(&labels).set(f64::from(b.weight) / total);
+            metrics.backend_warmth.with_label_values(&labels).set(entry.warmth);
+            metrics.backend_info.with_label_values(&[pool, &b.name, &b.address.to_string(), &b.region]).set(1);
+        }
+        for ((_, name), count) in State::ALL.iter().zip(counts) {
+            metrics.backends.with_label_values(&[pool, name]).set(count);
+        }
+        metrics.panic.with_label_values(&[pool]).set(i64::from(standing.panic));
+    }
+}
+
+/// Series that must be there before anything has happened to a backend: a rate from nothing to one is no rate.
+pub(super) fn prepare(metrics: &Metrics, backend: &str) {
+    let pool = metrics.pool.as_str();
+    for result in ["pass", "fail"] {
+        metrics.health_checks.with_label_values(&[pool, backend, result]);
     }
 }

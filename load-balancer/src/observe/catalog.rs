@@ -121,7 +121,8 @@ pub const BACKEND_HEALTHY: Family =
 pub const BACKEND_STATE: Family = gauge(
     "lb_backend_state",
     &["pool", "backend", "state"],
-    "1 for the state the backend is in: unknown (not checked yet), healthy, unhealthy.",
+    "1 for the state the backend is in: unknown (not checked yet), healthy, warming (slow start), saturated, ejected, \
+     trial (one request may show whether it works again), unhealthy (fails its checks), draining.",
 );
 /// Count by state.
 pub const BACKENDS: Family = gauge("lb_backends", &["pool", "state"], "Backends by state.");
@@ -134,6 +135,63 @@ pub const BACKEND_INFO: Family = gauge(
 /// Weight.
 pub const BACKEND_WEIGHT: Family =
     gauge("lb_backend_weight_ratio", POOL_BACKEND, "Share of the pool's weight; sums to 1 over a pool.");
+/// Slow start.
+pub const BACKEND_WARMTH: Family = gauge(
+    "lb_backend_warmth_ratio",
+    POOL_BACKEND,
+    "Share of its weight that a backend is given: below 1 during slow start and after saturation.",
+);
+/// Ejections.
+pub const EJECTIONS: Family = counter(
+    "lb_backend_ejections_total",
+    &["pool", "backend", "reason"],
+    "Ejections by what traffic showed: consecutive_connect, _reset, _timeout, _status, success_rate, or a failed trial.",
+);
+/// Panic.
+pub const PANIC: Family = gauge(
+    "lb_pool_panic",
+    POOL,
+    "1 while so few backends are without fault that ejections are ignored (ejection.panic).",
+);
+/// Facts.
+pub const FACTS: Family = counter(
+    "lb_facts_total",
+    &["pool", "kind"],
+    "Transitions of the pool by kind, each of them a log line and an entry of /decisions.",
+);
+/// Replicas to come.
+pub const REPLICAS_MISSING: Family =
+    gauge("lb_replicas_missing", POOL, "Replicas that the pool is short of: starting, or waiting for the next try.");
+/// Reloads.
+pub const RELOADS: Family = counter(
+    "lb_config_reloads_total",
+    &["result"],
+    "Configuration files read while running, by result: applied, refused.",
+);
+/// The last reload's result.
+pub const RELOAD_OK: Family = gauge(
+    "lb_config_last_reload_successful",
+    &[],
+    "1 while the last configuration read is the one in force, 0 after a refused one.",
+);
+/// When the last reload was applied.
+pub const RELOAD_AT: Family = gauge(
+    "lb_config_last_reload_timestamp_seconds",
+    &[],
+    "When the configuration in force was applied, in seconds since the Unix epoch.",
+);
+/// The state file.
+pub const STATE_SAVED: Family = gauge(
+    "lb_state_saved",
+    &[],
+    "1 while membership is saved as it is, 0 where the last attempt to write the state file failed.",
+);
+/// Control requests.
+pub const CONTROL_REQUESTS: Family = counter(
+    "lb_control_requests_total",
+    &["endpoint", "code"],
+    "Requests to control endpoints that change something, by status code; 401 and 403 were not allowed to.",
+);
 /// Latency estimate.
 pub const BACKEND_LATENCY: Family = gauge(
     "lb_backend_latency_ewma_seconds",
@@ -184,6 +242,16 @@ pub const ALL: &[Family] = &[
     BACKENDS,
     BACKEND_INFO,
     BACKEND_WEIGHT,
+    BACKEND_WARMTH,
+    EJECTIONS,
+    PANIC,
+    FACTS,
+    REPLICAS_MISSING,
+    RELOADS,
+    RELOAD_OK,
+    RELOAD_AT,
+    STATE_SAVED,
+    CONTROL_REQUESTS,
     BACKEND_LATENCY,
     BACKEND_ERRORS,
     HEALTH_CHECKS,

@@ -238,6 +238,13 @@ impl LaneMeters {
     }
 }
 
+/// A backend that leaves takes nothing with it that was not flushed.
+impl Drop for LaneMeters {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 /// Writes what a backend's live numbers say at this moment.
 pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, now: lb_core::Tick) {
     let labels = [metrics.pool.as_str(), backend];

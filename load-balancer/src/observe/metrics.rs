@@ -1,6 +1,8 @@
 //! The catalogue, registered: one handle a family, shared by the control side and the workers' buffers.
 
-use prometheus::core::Collector;
+use std::collections::HashMap;
+
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
@@ -33,6 +35,16 @@ pub struct Metrics {
     pub backends: IntGaugeVec,
     pub backend_info: IntGaugeVec,
     pub backend_weight: GaugeVec,
+    pub backend_warmth: GaugeVec,
+    pub ejections: IntCounterVec,
+    pub panic: IntGaugeVec,
+    pub facts: IntCounterVec,
+    pub replicas_missing: IntGaugeVec,
+    pub reloads: IntCounterVec,
+    pub reload_ok: IntGaugeVec,
+    pub reload_at: GaugeVec,
+    pub state_saved: IntGaugeVec,
+    pub control_requests: IntCounterVec,
     pub backend_latency: GaugeVec,
     pub backend_errors: GaugeVec,
     pub health_checks: IntCounterVec,
@@ -72,6 +84,16 @@ impl Metrics {
             backends: gauge(r, &catalog::BACKENDS)?,
             backend_info: gauge(r, &catalog::BACKEND_INFO)?,
             backend_weight: ratio(r, &catalog::BACKEND_WEIGHT)?,
+            backend_warmth: ratio(r, &catalog::BACKEND_WARMTH)?,
+            ejections: counter(r, &catalog::EJECTIONS)?,
+            panic: gauge(r, &catalog::PANIC)?,
+            facts: counter(r, &catalog::FACTS)?,
+            replicas_missing: gauge(r, &catalog::REPLICAS_MISSING)?,
+            reloads: counter(r, &catalog::RELOADS)?,
+            reload_ok: gauge(r, &catalog::RELOAD_OK)?,
+            reload_at: ratio(r, &catalog::RELOAD_AT)?,
+            state_saved: gauge(r, &catalog::STATE_SAVED)?,
+            control_requests: counter(r, &catalog::CONTROL_REQUESTS)?,
             backend_latency: ratio(r, &catalog::BACKEND_LATENCY)?,
             backend_errors: ratio(r, &catalog::BACKEND_ERRORS)?,
             health_checks: counter(r, &catalog::HEALTH_CHECKS)?,
@@ -86,6 +108,7 @@ impl Metrics {
         let revision = option_env!("BALLAST_REVISION").unwrap_or("unknown");
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
         metrics.draining.with_label_values::<&str>(&[]).set(0);
+        metrics.state_saved.with_label_values::<&str>(&[]).set(1);
         Ok(metrics)
     }
 
@@ -103,6 +126,37 @@ impl Metrics {
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.registry.gather().iter().map(|f| f.name().to_owned()).collect()
+    }
+}
+
+/// Takes every series of a backend away.
+pub fn forget_backend(metrics: &Metrics, backend: &str) {
+    let m = metrics;
+    for counters in [&m.upstream_requests, &m.connects, &m.decisions, &m.ejections, &m.health_checks] {
+        forget(counters, backend);
+    }
+    for gauges in [
+        &m.upstream_in_flight,
+        &m.upstream_connections,
+        &m.backend_healthy,
+        &m.backend_state,
+        &m.backend_info,
+    ] {
+        forget(gauges, backend);
+    }
+    for gauges in [&m.backend_weight, &m.backend_warmth, &m.backend_latency, &m.backend_errors] {
+        forget(gauges, backend);
+    }
+    forget(&m.upstream_duration, backend);
+}
+
+fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, backend: &str) {
+    for series in family.collect().iter().flat_map(|f| f.get_metric()) {
+        let labels: HashMap<&str, &str> = series.get_label().iter().map(|l| (l.name(), l.value())).collect();
+        if labels.get("backend") == Some(&backend) {
+            // Listed a moment ago; if it is gone already, so much the better.
+            let _ = family.remove(&labels);
+        }
     }
 }
 

@@ -1,0 +1,167 @@
+//! One backend as the control side knows it, and the one state that follows from all of it.
+
+use std::sync::Arc;
+
+use lb_core::breaker::{self, Breaker};
+use lb_core::health::{Checks, Health};
+use lb_core::outlier::Window;
+use lb_core::warmth::{recovery, warmth};
+use lb_core::{Tallies, Tick};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use crate::config::Config;
+use crate::registry::Backend;
+
+/// Share that a backend begins its slow start with.
+const WARMTH_LEAST: f64 = 0.1;
+
+/// Where a backend came from, and so who may take it away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The configuration file gives its address.
+    Configured,
+    /// It announced itself.
+    Registered,
+    /// The provider started it.
+    Replica,
+}
+
+/// What a backend is, seen from outside: the value of the label `state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Unknown,
+    Healthy,
+    Warming,
+    Saturated,
+    Ejected,
+    Trial,
+    Unhealthy,
+    Draining,
+}
+
+impl State {
+    pub(super) const ALL: [(State, &'static str); 8] = [
+        (State::Unknown, "unknown"),
+        (State::Healthy, "healthy"),
+        (State::Warming, "warming"),
+        (State::Saturated, "saturated"),
+        (State::Ejected, "ejected"),
+        (State::Trial, "trial"),
+        (State::Unhealthy, "unhealthy"),
+        (State::Draining, "draining"),
+    ];
+}
+
+/// One member of the pool.
+pub(super) struct Entry {
+    pub(super) backend: Arc<Backend>,
+    pub(super) ordinal: u32,
+    pub(super) origin: Origin,
+    pub(super) born: Tick,
+    pub(super) checks: Checks,
+    pub(super) breaker: Breaker,
+    /// When the present ejection began.
+    pub(super) ejected_at: Tick,
+    /// Ejection was due and the cap forbade it: last told then.
+    pub(super) spared: Option<Tick>,
+    pub(super) window: Window,
+    /// The tallies as of the last second.
+    pub(super) counted: Tallies,
+    /// Slow start began then.
+    pub(super) warming: Option<Tick>,
+    /// It asked to be left alone.
+    pub(super) held: bool,
+    /// It was full until then.
+    pub(super) relieved: Option<Tick>,
+    /// What the last snapshot gave it of its weight.
+    pub(super) warmth: f64,
+    /// Out of the pool, but for what is in flight: since when, and until when it may go on.
+    pub(super) leaving: Option<Leaving>,
+    /// Its checks fail since then.
+    pub(super) down_since: Option<Tick>,
+    /// Connects kept failing: a check at once has been asked for.
+    pub(super) suspected: bool,
+    pub(super) prober: Option<(AbortHandle, mpsc::Sender<()>)>,
+}
+
+/// The bounds of a drain.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Leaving {
+    pub(super) since: Tick,
+    pub(super) until: Tick,
+}
+
+impl Entry {
+    pub(super) fn new(backend: Backend, ordinal: u32, origin: Origin, checks: Checks, now: Tick) -> Self {
+        Entry {
+            backend: Arc::new(backend),
+            ordinal,
+            origin,
+            born: now,
+            checks,
+            breaker: Breaker::new(),
+            ejected_at: now,
+            spared: None,
+            window: Window::new(),
+            counted: Tallies::default(),
+            warming: None,
+            held: false,
+            relieved: None,
+            warmth: 1.0,
+            leaving: None,
+            down_since: None,
+            suspected: false,
+            prober: None,
+        }
+    }
+
+    /// In the pool for new requests, as far as anybody but traffic can say.
+    pub(super) fn ready(&self, checked: bool) -> bool {
+        self.leaving.is_none() && (!checked || self.checks.health() == Health::Up)
+    }
+
+    /// Not ejected.
+    pub(super) fn closed(&self) -> bool {
+        self.breaker.state() == breaker::State::Closed
+    }
+
+    /// Half-open: one request may show whether it works again.
+    pub(super) fn trying(&self) -> bool {
+        matches!(self.breaker.state(), breaker::State::HalfOpen { .. })
+    }
+
+    /// The share of its weight that is due at `now`, 0.1..=1: slow start and recovery from saturation.
+    pub(super) fn warmth_at(&self, now: Tick, config: &Config) -> f64 {
+        let warm = self.warming.map_or(1.0, |at| warmth(at, now, config.pool.slow_start, WARMTH_LEAST));
+        let relieved = self.relieved.map_or(1.0, |at| recovery(at, now));
+        warm.min(relieved)
+    }
+
+    /// The state that matters most.
+    pub(super) fn state(&self, checked: bool) -> State {
+        if self.leaving.is_some() {
+            return State::Draining;
+        }
+        match self.checks.health() {
+            Health::Unknown if checked => return State::Unknown,
+            Health::Down if checked => return State::Unhealthy,
+            _ => {}
+        }
+        match self.breaker.state() {
+            breaker::State::Ejected { .. } => State::Ejected,
+            breaker::State::HalfOpen { .. } => State::Trial,
+            breaker::State::Closed if self.held => State::Saturated,
+            breaker::State::Closed if self.warmth < 1.0 => State::Warming,
+            breaker::State::Closed => State::Healthy,
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some((prober, _)) = &self.prober {
+            prober.abort();
+        }
+    }
+}

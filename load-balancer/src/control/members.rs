@@ -1,0 +1,250 @@
+//! Joining and leaving: `/add`, `/rm`, `/server_up`, and what the provider brings. All or nothing, one change at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::fact::Fact;
+use lb_core::health::Checks;
+use lb_core::membership::{Refusal, plan_add, plan_remove};
+use lb_core::trial::Trial;
+use lb_core::{Load, Tick};
+use tokio::sync::oneshot;
+
+use super::Control;
+use super::entry::{Entry, Leaving, Origin};
+use super::publish::prepare;
+use crate::config::Address;
+use crate::event::{Answer, Ask, Refused};
+use crate::observe::metrics::forget_backend;
+use crate::provision::Order;
+use crate::registry::Backend;
+
+/// Shortest drain, even with nothing in flight: by then every worker has the snapshot without the backend, and none can
+/// still be about to send to it (workers look at least once a second).
+const DRAIN_LEAST: Duration = Duration::from_secs(2);
+/// How long the series of a backend that has left stay, so that the last scrape before it left is not its last word.
+const SERIES_STAY: Duration = Duration::from_secs(60);
+
+impl Control {
+    /// Takes a request for a change in. Its answer goes out after the next publication, or when its replicas are up.
+    pub(super) fn asked(&mut self, ask: Ask, asker: oneshot::Sender<Answer>) -> bool {
+        let answer = match ask {
+            Ask::Add { n, names } => match self.add(n, &names, asker) {
+                Ok(()) => return true,
+                Err((asker, refused)) => return self.answer(asker, Err(refused)),
+            },
+            Ask::Remove { n, names } => self.remove(n, &names),
+            Ask::Register { name, address } => self.register(name, address),
+        };
+        let changed = answer.is_ok();
+        let answer = answer.map(|()| self.names());
+        self.answer(asker, answer);
+        changed
+    }
+
+    /// Members as users see them: not those that are leaving, in the order in which they came.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.entries.iter().filter(|e| e.leaving.is_none()).map(|e| e.backend.name.clone()).collect()
+    }
+
+    pub(super) fn answer(&mut self, asker: oneshot::Sender<Answer>, answer: Answer) -> bool {
+        self.answers.push((asker, answer));
+        false
+    }
+
+    /// Starts `n` replicas; without a provider, brings back configured backends that were removed.
+    fn add(
+        &mut self,
+        n: usize,
+        names: &[String],
+        asker: oneshot::Sender<Answer>,
+    ) -> Result<(), (oneshot::Sender<Answer>, Refused)> {
+        let taken: Vec<String> =
+            self.entries.iter().map(|e| e.backend.name.clone()).chain(self.supply.starting()).collect();
+        let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+        if self.supply.provider().is_none() {
+            return match self.bring_back(n, names) {
+                Ok(()) => {
+                    let names = self.names();
+                    self.answer(asker, Ok(names));
+                    Ok(())
+                }
+                Err(refused) => Err((asker, refused)),
+            };
+        }
+        match plan_add(n, names, &taken, self.config.control.max_backends, &mut self.rng) {
+            Ok(planned) => {
+                let replicas = &self.config.replicas;
+                let order = |name| Order { name, weight: replicas.weight, region: replicas.region.clone() };
+                let orders = planned.into_iter().map(order).collect();
+                self.create(orders, Some(asker));
+                Ok(())
+            }
+            Err(refusal) => Err((asker, Refused::Unfit(refusal))),
+        }
+    }
+
+    /// Undoes `/rm` of configured backends: those named, else the ones removed first.
+    fn bring_back(&mut self, n: usize, names: &[String]) -> Result<(), Refused> {
+        let removed: Vec<&str> = self.retired.iter().map(String::as_str).collect();
+        let present = self.names();
+        if let Some(name) = names.iter().find(|name| present.contains(name)) {
+            return Err(Refused::Unfit(Refusal::Present(name.clone())));
+        }
+        // The same rules as for taking away, from the list of the removed.
+        let mut planned = match plan_remove(n, names, &removed, &mut self.rng) {
+            Ok(planned) => planned,
+            Err(Refusal::TooManyNames { .. }) => {
+                return Err(Refused::Unfit(Refusal::TooManyNames { removable: false }));
+            }
+            Err(refusal @ (Refusal::NotPositive | Refusal::Repeated(_))) => return Err(Refused::Unfit(refusal)),
+            Err(_) => {
+                let detail = "<Error> this pool has no provider that can start replicas: only configured backends \
+                              that /rm removed can be added again; set replicas.provider";
+                return Err(Refused::Powerless(detail.to_owned()));
+            }
+        };
+        self.retired.retain(|name| !planned.contains(name));
+        for entry in &mut self.entries {
+            if let Some(at) = planned.iter().position(|name| *name == entry.backend.name) {
+                // It had not left yet.
+                entry.leaving = None;
+                planned.remove(at);
+            }
+        }
+        let configured = std::sync::Arc::clone(&self.config);
+        for backend in configured.pool.backends.iter().filter(|b| planned.contains(&b.name)) {
+            if let Some(address) = &backend.address {
+                self.join(Origin::Configured, &backend.name, address.clone(), backend.weight, &backend.region);
+            }
+        }
+        self.rederive(false);
+        self.save();
+        Ok(())
+    }
+
+    /// Takes `n` members out and drains them.
+    fn remove(&mut self, n: usize, names: &[String]) -> Result<(), Refused> {
+        let members = self.names();
+        let members: Vec<&str> = members.iter().map(String::as_str).collect();
+        let planned = plan_remove(n, names, &members, &mut self.rng).map_err(Refused::Unfit)?;
+        for name in &planned {
+            self.leave(name, true);
+        }
+        self.save();
+        Ok(())
+    }
+
+    /// A backend announces itself: new, or known and perhaps just back. Said again, it changes nothing.
+    fn register(&mut self, name: String, address: Address) -> Result<(), Refused> {
+        let same = |e: &Entry| e.backend.name == name || e.backend.address == address;
+        if let Some(at) = self.entries.iter().position(same) {
+            let entry = &self.entries[at];
+            if entry.leaving.is_none() && entry.backend.address == address {
+                self.nudge(at);
+                return Ok(());
+            }
+            if entry.leaving.is_none() && entry.origin != Origin::Registered {
+                return Err(Refused::Unfit(Refusal::Present(name)));
+            }
+            // The same server is back, at a new address or while its old self drains.
+            self.drop_entry(at);
+        } else if self.entries.len() >= self.config.control.max_backends {
+            return Err(Refused::Unfit(Refusal::Full { most: self.config.control.max_backends }));
+        }
+        self.join(Origin::Registered, &name, address, 1, "");
+        self.rederive(false);
+        self.save();
+        Ok(())
+    }
+
+    /// A new member, not eligible before its first check passes. [`Control::rederive`] is the caller's.
+    pub(super) fn join(&mut self, origin: Origin, name: &str, address: Address, weight: u32, region: &str) {
+        self.gone.retain(|(_, gone)| gone != name);
+        prepare(&self.metrics, name);
+        let backend = Backend {
+            id: self.next_id,
+            name: name.to_owned(),
+            host: host_header(&address),
+            address,
+            weight,
+            region: region.to_owned(),
+            load: Arc::new(Load::new()),
+            trial: Arc::new(Trial::new()),
+        };
+        self.next_id += 1;
+        let (rise, fall) = self.config.health.as_ref().map_or((1, 1), |h| (h.rise, h.fall));
+        let fact = Fact::Joined { backend: name.to_owned(), address: backend.address.to_string() };
+        let mut entry =
+            Entry::new(backend, self.next_ordinal, origin, Checks::new(rise, fall), self.clock.now());
+        self.next_ordinal += 1;
+        if self.settled && !self.checked_actively() {
+            entry.warming = Some(self.clock.now());
+        }
+        self.entries.push(entry);
+        self.probe(self.entries.len() - 1);
+        self.tell(fact);
+    }
+
+    /// No new requests for `name`; it is gone once nothing is in flight. `retire` remembers that its operator wanted so.
+    pub(super) fn leave(&mut self, name: &str, retire: bool) {
+        let now = self.clock.now();
+        let until = now.after(self.config.timeouts.drain.max(DRAIN_LEAST));
+        let Some(entry) =
+            self.entries.iter_mut().find(|e| e.backend.name == name && e.leaving.is_none())
+        else {
+            return;
+        };
+        entry.leaving = Some(Leaving { since: now, until });
+        let in_flight = entry.backend.load.in_flight();
+        if retire && entry.origin == Origin::Configured {
+            self.retired.push(name.to_owned());
+        }
+        self.tell(Fact::Draining { backend: name.to_owned(), in_flight });
+    }
+
+    /// Lets those go that have drained; true where there were any.
+    pub(super) fn let_go(&mut self, now: Tick) -> bool {
+        let drained = |e: &Entry| {
+            e.leaving.is_some_and(|l| {
+                now >= l.until || (e.backend.load.in_flight() == 0 && now.since(l.since) >= DRAIN_LEAST)
+            })
+        };
+        let mut changed = false;
+        while let Some(at) = self.entries.iter().position(drained) {
+            let (name, origin) = (self.entries[at].backend.name.clone(), self.entries[at].origin);
+            self.drop_entry(at);
+            if origin == Origin::Replica {
+                self.stop_replica(name);
+            }
+            changed = true;
+        }
+        if changed {
+            self.rederive(false);
+        }
+        changed
+    }
+
+    /// Out of the pool, whatever is in flight. [`Control::rederive`] is the caller's.
+    pub(super) fn drop_entry(&mut self, at: usize) {
+        let entry = self.entries.remove(at);
+        let backend = entry.backend.name.clone();
+        self.gone.push_back((self.clock.now().after(SERIES_STAY), backend.clone()));
+        self.tell(Fact::Left { backend, in_flight: entry.backend.load.in_flight() });
+    }
+
+    /// Drops the series of those that left long enough ago.
+    pub(super) fn clear_series(&mut self, now: Tick) {
+        while self.gone.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, name)) = self.gone.pop_front() {
+                forget_backend(&self.metrics, &name);
+            }
+        }
+    }
+}
+
+fn host_header(address: &Address) -> hyper::header::HeaderValue {
+    // An address that passed the configuration's checks is always a valid header value.
+    hyper::header::HeaderValue::from_str(&address.to_string())
+        .unwrap_or(hyper::header::HeaderValue::from_static("backend"))
+}

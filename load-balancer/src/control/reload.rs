@@ -1,0 +1,195 @@
+//! A new configuration without a new process: the file is watched, and SIGHUP has it read at once.
+//!
+//! All or nothing: a file with faults, or one that changes what only a start can change, is refused, the old configuration
+//! stays in force, and metrics and log say so. Backends that stay keep their loads, latencies and connections.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::fact::Fact;
+use tokio::sync::mpsc;
+
+use super::Control;
+use super::entry::{Entry, Origin};
+use super::prober::Asker;
+use crate::config::{Config, Fault, Faults};
+use crate::event::Event;
+use crate::registry::Backend;
+
+/// Between looks at the file. Looking is reading: that also sees what a swapped symbolic link (a ConfigMap) hides from
+/// watches, and costs a few microseconds.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Where a configuration comes from, to be read again.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// The environment laid over it.
+    pub env: Vec<(String, String)>,
+}
+
+impl Source {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// All faults at once.
+    pub fn load(&self) -> Result<Config, Faults> {
+        Config::load(&self.path, self.env.iter().cloned())
+    }
+
+    /// Tells `events` of every change, and of every order to look, until one of them is gone.
+    pub(crate) async fn watch(
+        self,
+        mut orders: mpsc::UnboundedReceiver<()>,
+        events: mpsc::UnboundedSender<Event>,
+    ) {
+        let read = || std::fs::read(&self.path).ok();
+        let mut applied = read();
+        let mut last = applied.clone();
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK) => {
+                    let seen = read();
+                    // Twice the same: nobody is in the middle of writing it. A file that is gone is no configuration.
+                    let settled = seen == last;
+                    last = seen;
+                    if !settled || last == applied || last.is_none() {
+                        continue;
+                    }
+                }
+                order = orders.recv() => if order.is_none() { return },
+            }
+            applied = read();
+            last.clone_from(&applied);
+            if events.send(Event::Reread(self.load().map(Box::new))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Control {
+    /// Puts a configuration in force, or says why not.
+    pub(super) fn reread(&mut self, read: Result<Box<Config>, Faults>) -> bool {
+        let checked = read.and_then(|next| {
+            let fixed = fixed(&self.config, &next);
+            if fixed.0.is_empty() { Ok(next) } else { Err(fixed) }
+        });
+        match checked {
+            Ok(next) => {
+                let changed = changed(&self.config, &next);
+                let applied = self.apply(*next);
+                if let Err(error) = applied {
+                    tracing::error!(%error, "health checks cannot start again");
+                }
+                self.tell(Fact::Reloaded { changed });
+                true
+            }
+            Err(faults) => {
+                self.tell(Fact::ReloadRefused { faults: faults.to_string() });
+                false
+            }
+        }
+    }
+
+    fn apply(&mut self, next: Config) -> reqwest::Result<()> {
+        let before = std::mem::replace(&mut self.config, Arc::new(next));
+        let now = Arc::clone(&self.config);
+        for old in &before.pool.backends {
+            let stays = now.pool.backends.iter().any(|b| b.name == old.name && b.address == old.address);
+            if !stays {
+                self.leave(&old.name, false);
+                self.supply.missing.retain(|order| order.name != old.name);
+                self.retired.retain(|name| *name != old.name);
+            }
+        }
+        for new in &now.pool.backends {
+            match before.pool.backends.iter().find(|b| b.name == new.name && b.address == new.address) {
+                Some(old) if old != new => self.reweigh(new),
+                Some(_) => {}
+                None => self.join_new(new),
+            }
+        }
+        if before.health != now.health {
+            self.asker = None;
+            for entry in &mut self.entries {
+                if let Some((prober, _)) = entry.prober.take() {
+                    prober.abort();
+                }
+                if let Some(health) = &now.health {
+                    entry.checks.set(health.rise, health.fall);
+                }
+            }
+            self.start_checks()?;
+        }
+        self.rederive(before.hash != now.hash);
+        self.save();
+        Ok(())
+    }
+
+    /// A new weight or region for the same server: everything learned about it stays.
+    fn reweigh(&mut self, new: &crate::config::Backend) {
+        let same = |e: &&mut Entry| e.backend.name == new.name && e.origin != Origin::Registered;
+        if let Some(entry) = self.entries.iter_mut().find(same) {
+            let old = &entry.backend;
+            entry.backend = Arc::new(Backend {
+                weight: new.weight,
+                region: new.region.clone(),
+                name: old.name.clone(),
+                address: old.address.clone(),
+                host: old.host.clone(),
+                load: Arc::clone(&old.load),
+                trial: Arc::clone(&old.trial),
+                id: old.id,
+            });
+        }
+    }
+
+    /// Checks for every member that has none yet.
+    pub(super) fn start_checks(&mut self) -> reqwest::Result<()> {
+        if let Some(health) = &self.config.health {
+            self.asker = Some(Asker::new(health.timeout)?);
+        }
+        (0..self.entries.len()).for_each(|at| self.probe(at));
+        Ok(())
+    }
+}
+
+/// What only a start can change, where it differs.
+fn fixed(old: &Config, new: &Config) -> Faults {
+    let differs = [
+        ("workers", old.workers != new.workers),
+        ("listen.traffic", old.listen.traffic != new.listen.traffic),
+        ("listen.admin", old.listen.admin != new.listen.admin),
+        ("pool.name", old.pool.name != new.pool.name),
+        ("limits.connections", old.limits.connections != new.limits.connections),
+        ("replicas.provider", old.replicas.provider != new.replicas.provider),
+        ("state.file", old.state != new.state),
+    ];
+    let fault = |field: &str| Fault {
+        field: field.to_owned(),
+        value: String::new(),
+        remedy: "cannot change while running: restart the balancer, or put the old value back".to_owned(),
+    };
+    Faults(differs.iter().filter(|(_, differs)| *differs).map(|(field, _)| fault(field)).collect())
+}
+
+/// Sections that differ.
+fn changed(old: &Config, new: &Config) -> Vec<String> {
+    let differs = [
+        ("pool", old.pool != new.pool),
+        ("algo", old.choosers != new.choosers),
+        ("client", old.client != new.client),
+        ("hash", old.hash != new.hash),
+        ("timeouts", old.timeouts != new.timeouts),
+        ("limits", old.limits != new.limits),
+        ("retry", old.retry != new.retry),
+        ("health", old.health != new.health),
+        ("ejection", old.ejection != new.ejection),
+        ("control", old.control != new.control),
+        ("replicas", old.replicas != new.replicas),
+    ];
+    differs.iter().filter(|(_, differs)| *differs).map(|(section, _)| (*section).to_owned()).collect()
+}

@@ -1,0 +1,186 @@
+//! What traffic shows, read once a tick from the live numbers: runs of failures, success rates, trials, saturation, warmth.
+//!
+//! Requests only count; nothing is sent from the request path. So a wrong conclusion can be traced to two readings of the
+//! same counters, and a burst of failures costs the control side no more than one.
+
+use std::time::Duration;
+
+use lb_core::Tick;
+use lb_core::breaker::{Reason, State};
+use lb_core::cap::allowance;
+use lb_core::fact::Fact;
+use lb_core::outlier::outlier;
+
+use super::Control;
+
+/// Ejected for longer than this, a backend starts slowly: its caches and pools have gone cold.
+const COLD_AFTER: Duration = Duration::from_secs(10);
+
+/// Between two reports that the cap keeps the same backend in.
+const SPARED_AGAIN: Duration = Duration::from_secs(10);
+
+impl Control {
+    /// Takes in what has happened since the last tick; true where others must see a change.
+    pub(super) fn watch_traffic(&mut self, now: Tick) -> bool {
+        let mut changed = self.trials(now);
+        if self.config.ejection.enabled {
+            changed |= self.runs(now);
+            changed |= self.second_passed(now) && self.outliers(now);
+        }
+        changed | self.saturation(now) | self.warmths(now)
+    }
+
+    /// Ejects whoever fails again and again.
+    fn runs(&mut self, now: Tick) -> bool {
+        let mut changed = false;
+        for at in 0..self.entries.len() {
+            let rules = &self.config.ejection.rules;
+            let entry = &mut self.entries[at];
+            let seen = entry.backend.load.tallies();
+            let failing = seen.run >= rules.consecutive || seen.connects >= rules.connects;
+            if !failing {
+                entry.suspected = false;
+                continue;
+            }
+            if seen.connects >= rules.connects && !std::mem::replace(&mut entry.suspected, true) {
+                entry.checks.suspect();
+                self.nudge(at);
+            }
+            if let Some(cause) = seen.cause {
+                changed |= self.eject(at, Reason::Consecutive { cause, run: seen.run.max(seen.connects) }, now);
+            }
+        }
+        changed
+    }
+
+    /// Ejects whoever fails much more often than the others.
+    fn outliers(&mut self, now: Tick) -> bool {
+        let checked = self.checked_actively();
+        let rates: Vec<_> = self.entries.iter_mut().map(|entry| {
+            let seen = entry.backend.load.tallies();
+            let before = std::mem::replace(&mut entry.counted, seen);
+            entry.window.add(now, seen.good.wrapping_sub(before.good), seen.bad.wrapping_sub(before.bad));
+            (entry.ready(checked) && entry.closed()).then(|| entry.window.sum(now))
+        }).collect();
+        let found = outlier(&rates, &self.config.ejection.rules);
+        found.into_iter().fold(false, |changed, (at, reason)| changed | self.eject(at, reason, now))
+    }
+
+    /// Ejects an entry if it is in the pool and the cap allows it.
+    fn eject(&mut self, at: usize, reason: Reason, now: Tick) -> bool {
+        let checked = self.checked_actively();
+        let entry = &self.entries[at];
+        let again = reason == Reason::Trial;
+        if !entry.ready(checked) || (!again && !entry.closed()) {
+            return false;
+        }
+        let total = self.entries.iter().filter(|e| e.leaving.is_none()).count();
+        let ejected = self.entries.iter().filter(|e| e.leaving.is_none() && !e.closed()).count();
+        let allowed = allowance(total, self.config.ejection.max_share);
+        let name = self.entries[at].backend.name.clone();
+        if !again && ejected >= allowed {
+            let entry = &mut self.entries[at];
+            if entry.spared.is_none_or(|before| now.since(before) > SPARED_AGAIN) {
+                entry.spared = Some(now);
+                self.tell(Fact::Spared { backend: name, reason, allowed });
+            }
+            return false;
+        }
+        let entry = &mut self.entries[at];
+        let duration = entry.breaker.eject(now, &self.config.ejection.rules);
+        if !again {
+            entry.ejected_at = now;
+        }
+        let (level, seconds) = (entry.breaker.level(), duration.as_secs_f64());
+        let ejected = ejected + usize::from(!again);
+        self.tell(Fact::Ejected { backend: name, reason, seconds, level, ejected, allowed });
+        true
+    }
+
+    /// Ejections that have run out get their trial; trials that have ended get their verdict.
+    fn trials(&mut self, now: Tick) -> bool {
+        let mut changed = false;
+        for at in 0..self.entries.len() {
+            let entry = &mut self.entries[at];
+            let name = || entry.backend.name.clone();
+            match entry.breaker.tick(now, &self.config.ejection.rules) {
+                Some(State::HalfOpen { .. }) => {
+                    entry.backend.trial.offer();
+                    let fact = Fact::Trial { backend: name() };
+                    self.tell(fact);
+                    changed = true;
+                    continue;
+                }
+                _ if !entry.trying() => continue,
+                _ => {}
+            }
+            match entry.backend.trial.verdict() {
+                Some(true) => {
+                    entry.breaker.passed(now);
+                    entry.backend.load.forget(now, &self.pool);
+                    entry.window = lb_core::outlier::Window::new();
+                    if now.since(entry.ejected_at) > COLD_AFTER {
+                        entry.warming = Some(now);
+                    }
+                    let fact = Fact::Restored { backend: name() };
+                    self.tell(fact);
+                    changed = true;
+                }
+                Some(false) => changed |= self.eject(at, Reason::Trial, now),
+                None => {}
+            }
+        }
+        changed
+    }
+
+    /// Backends that ask to be left alone, and their return.
+    fn saturation(&mut self, now: Tick) -> bool {
+        let mut changed = false;
+        for at in 0..self.entries.len() {
+            let entry = &mut self.entries[at];
+            let held = entry.backend.load.held(now);
+            if held.is_some() == entry.held {
+                continue;
+            }
+            entry.held = held.is_some();
+            entry.relieved = held.is_none().then_some(now);
+            let backend = entry.backend.name.clone();
+            self.tell(match held {
+                Some(left) => Fact::Saturated { backend, seconds: left.as_secs_f64() },
+                None => Fact::Relieved { backend },
+            });
+            changed = true;
+        }
+        changed
+    }
+
+    /// Slow starts that have come a step further.
+    fn warmths(&mut self, now: Tick) -> bool {
+        let mut changed = false;
+        for at in 0..self.entries.len() {
+            let entry = &mut self.entries[at];
+            let due = entry.warmth_at(now, &self.config);
+            // Steps of a tenth: anything less than half a step is rounding.
+            if (due - entry.warmth).abs() < 0.05 {
+                continue;
+            }
+            entry.warmth = due;
+            changed = true;
+            if due >= 1.0 {
+                (entry.warming, entry.relieved) = (None, None);
+                let fact = Fact::Warm { backend: entry.backend.name.clone() };
+                self.tell(fact);
+            }
+        }
+        changed
+    }
+
+    /// Once a second, whatever the tick.
+    fn second_passed(&mut self, now: Tick) -> bool {
+        let due = now.since(self.last_second) >= Duration::from_secs(1);
+        if due {
+            self.last_second = now;
+        }
+        due
+    }
+}
