@@ -8,17 +8,23 @@
 //! a view carries ([`alias`], [`wrr`], [`ring`], [`slots`]) → [`health`] (who may be picked at all).
 
 pub mod alias;
+pub mod backoff;
+pub mod breaker;
+pub mod cap;
 pub mod estimate;
 pub mod hash;
 pub mod health;
 pub mod load;
+pub mod outlier;
 pub mod policy;
 pub mod retry;
 pub mod ring;
 pub mod rng;
 pub mod slots;
 pub mod tick;
+pub mod trial;
 pub mod view;
+pub mod warmth;
 mod word;
 pub mod wrr;
 
