@@ -1,32 +1,50 @@
-//! The operators' side: metrics and health, on its own listener, and on the traffic port where configured.
+//! The operators' side: metrics, health, membership and what has happened, on its own listener, and on the traffic port
+//! where configured.
+//!
+//! Reading is open to whoever reaches the listener, which is on loopback by default. What changes something passes
+//! [`access`] first. Bodies and answers are bounded; nothing here is on a request's way to a backend.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::control;
-use crate::observe::Metrics;
+use crate::event::Event;
+use crate::observe::{Chronicle, Metrics};
 use crate::registry::Registry;
 use crate::worker::Command;
 
+mod access;
+mod decisions;
+mod membership;
+mod registration;
+
+pub use access::Peer;
+
 /// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
-const PATHS: [&str; 3] = ["/metrics", "/health", "/ready"];
+const PATHS: [&str; 8] =
+    ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
+/// The one that has more below it.
+const REQUESTS: &str = "/requests/";
 /// How long a scrape waits for the workers' buffers. A worker that is busier than that is up to a second behind.
 const FLUSH_WAIT: Duration = Duration::from_millis(250);
 /// What Prometheus 3 insists on.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Largest body of a control request, bytes: a thousand names.
+const BODY_MOST: usize = 64 << 10;
 
 /// Whether a path belongs to the admin router.
 #[must_use]
 pub fn owns(path: &str) -> bool {
-    PATHS.contains(&path)
+    PATHS.contains(&path) || path.starts_with(REQUESTS)
 }
 
 /// What the admin endpoints read.
@@ -42,14 +60,29 @@ pub struct Admin {
     pub workers: Arc<[mpsc::UnboundedSender<Command>]>,
     /// The order to stop has come.
     pub draining: watch::Receiver<bool>,
+    /// The way to the control task.
+    pub events: mpsc::UnboundedSender<Event>,
+    /// What has happened to the pool.
+    pub chronicle: Arc<Chronicle>,
+    /// Where this balancer listens itself: no place for a backend.
+    pub listening: [SocketAddr; 2],
 }
 
 /// The admin endpoints.
 pub fn router(admin: Admin) -> Router {
+    for endpoint in membership::CHANGING {
+        admin.metrics.control_requests.with_label_values(&[endpoint, "200"]);
+    }
     Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(|| async { "OK" }))
         .route("/ready", get(ready))
+        .route("/rep", get(membership::list))
+        .route("/add", post(membership::add))
+        .route("/rm", post(membership::remove).delete(membership::remove))
+        .route("/server_up", post(membership::server_up))
+        .route("/decisions", get(decisions::decisions))
+        .layer(DefaultBodyLimit::max(BODY_MOST))
         .with_state(admin)
 }
 

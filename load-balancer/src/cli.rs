@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
+use crate::control::Source;
 use crate::demo;
 
 /// Exit code for a configuration with faults.
@@ -30,7 +31,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Balance traffic as a configuration file says, until SIGTERM or Ctrl-C; then drain.
+    /// Balance traffic as a configuration file says, until SIGTERM or Ctrl-C; then drain. A change of the file, or SIGHUP,
+    /// has it read again.
     Serve {
         /// The configuration file. The commented load-balancer/examples/ballast.toml has every key.
         #[arg(short, long, value_name = "FILE")]
@@ -57,7 +59,7 @@ enum Command {
 pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve { config } => with_config(&config, serve),
-        Command::Check { config } => with_config(&config, |config| {
+        Command::Check { config } => with_config(&config, |config, _| {
             say(&format!(
                 "the configuration is valid: {} backends, {}, {} workers",
                 config.pool.backends.len(),
@@ -77,13 +79,14 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn with_config(path: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+fn with_config(path: &Path, then: impl FnOnce(Config, Source) -> ExitCode) -> ExitCode {
     // A variable that is no text is none of ours.
     let env = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     let env = env.filter(|(key, _)| key != LOG_VARIABLE);
-    match Config::load(path, env) {
-        Ok(config) => then(config),
+    let source = Source { path: path.to_owned(), env: env.collect() };
+    match source.load() {
+        Ok(config) => then(config, source),
         Err(faults) => {
             complain(&faults.to_string());
             ExitCode::from(FAULTY)
@@ -91,7 +94,7 @@ fn with_config(path: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: Config, source: Source) -> ExitCode {
     logs("info");
     // Signals are caught before anything listens: an early SIGTERM must drain too.
     let stop = match crate::signals::Stop::new() {
@@ -102,9 +105,9 @@ fn serve(config: Config) -> ExitCode {
         }
     };
     raise_descriptor_limit();
-    match crate::start(config) {
+    match crate::start_from(config, source) {
         Ok(running) => {
-            stop.wait();
+            stop.wait(Some(&|| running.reload()));
             tracing::info!("draining");
             running.stop();
             tracing::info!("stopped");

@@ -93,13 +93,14 @@ pub struct Control {
 }
 
 impl Control {
-    /// The first state: what the configuration and the state file name, none of it checked yet.
+    /// Publishes the first state to `registry`: what the configuration and the state file name, none of it checked yet.
     #[must_use]
     pub fn new(
         config: &Arc<Config>,
         clock: Clock,
         metrics: &Arc<Metrics>,
         chronicle: &Arc<Chronicle>,
+        registry: &Arc<Registry>,
     ) -> Self {
         let pool = Arc::new(PoolLoad::default());
         let mut control = Control {
@@ -107,7 +108,7 @@ impl Control {
             clock,
             metrics: Arc::clone(metrics),
             chronicle: Arc::clone(chronicle),
-            registry: Registry::new(Snapshot::empty(config, &pool)),
+            registry: Arc::clone(registry),
             rng: clock::entropy(),
             entries: Vec::new(),
             pool,
@@ -127,16 +128,11 @@ impl Control {
             gone: VecDeque::new(),
             scratch: Vec::new(),
         };
+        metrics.replicas_missing.with_label_values(&[metrics.pool.as_str()]).set(0);
         control.restore();
         control.rederive(true);
         control.publish();
         control
-    }
-
-    /// Where readers find the snapshot.
-    #[must_use]
-    pub fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry)
     }
 
     /// Starts checks and replicas and handles events until told to end; then stops the replicas.

@@ -86,5 +86,14 @@ pub struct Created {
     /// How long it took.
     pub took: Duration,
     /// Who waits: all or nothing. `None` for replicas that the pool is short of: each that has started joins.
-    pub asked: Option<oneshot::Sender<Answer>>,
+    pub asked: Option<Waiting>,
+}
+
+/// Somebody who asked for replicas and waits for all of them.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Where the answer goes.
+    pub asker: oneshot::Sender<Answer>,
+    /// Members that were draining and have been kept for it: they leave again if it fails.
+    pub kept: Vec<String>,
 }

@@ -12,7 +12,6 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use lb_core::{Algorithm, Cause, Pick, Tick, Tried};
 
 use crate::error::{Kind, ProxyError};
-use crate::event::Event;
 use crate::http::headers;
 use crate::listener::{Client, Phase};
 use crate::worker::{Lane, Scene, Worker};
@@ -24,9 +23,6 @@ mod upstream;
 pub use body::{Body, RequestBody};
 pub use exchange::{Exchange, Flight};
 pub use upstream::Live;
-
-/// Connects that must fail in a row before the control side is asked to look at a backend at once.
-const SUSPECT_AFTER: u32 = 3;
 
 /// A request, ready to be sent on.
 pub struct Plan {
@@ -233,31 +229,18 @@ async fn connection(
     match client.within(Live::connect(&lane.backend.address)).await {
         Ok(Ok(live)) => {
             lane.meters.connected("ok");
-            lane.refused.set(0);
             Ok((live, worker.now()))
         }
         Ok(Err(error)) => {
             lane.meters.connected("refused");
-            suspect(worker, lane);
             Err(ProxyError::new(Kind::UpstreamConnect, format!("{}: {error}", lane.backend.address)))
         }
         Err(_elapsed) => {
             lane.meters.connected("timeout");
-            suspect(worker, lane);
             let detail = format!("{} did not accept a connection in time", lane.backend.address);
             let late = client.out_of_time(worker.now());
             let kind = if late { Kind::TotalTimeout } else { Kind::UpstreamConnectTimeout };
             Err(ProxyError::new(kind, detail))
         }
-    }
-}
-
-/// Asks for a check when connects keep failing, once per run of failures.
-fn suspect(worker: &Worker, lane: &Lane) {
-    let run = lane.refused.get() + 1;
-    lane.refused.set(run);
-    if run == SUSPECT_AFTER {
-        // A closed channel means the process is stopping: then nobody needs the check.
-        let _ = worker.shared.events.send(Event::Suspect(lane.backend.id));
     }
 }

@@ -27,7 +27,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
     client.body_done.set(request.body().is_end_stream());
     if worker.config().control.on_traffic_port && crate::admin::owns(request.uri().path()) {
-        return answer_as_admin(worker, request, exchange).await;
+        return answer_as_admin(worker, client, request, exchange).await;
     }
     let (head, body) = request.into_parts();
     let mut seen = headers::Seen::of(&head.headers);
@@ -117,9 +117,11 @@ fn admit(
 /// Hands a path of the admin router's to it.
 async fn answer_as_admin(
     worker: &Rc<Worker>,
-    request: Request<Incoming>,
+    client: &Client,
+    mut request: Request<Incoming>,
     mut exchange: Exchange,
 ) -> Response<Body> {
+    request.extensions_mut().insert(crate::admin::Peer(Some(client.peer.ip().to_canonical())));
     let response = match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
         Ok(response) => response.map(Body::Control),
         Err(never) => match never {},

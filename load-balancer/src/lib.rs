@@ -26,6 +26,7 @@ pub mod hashing;
 pub mod http;
 pub mod listener;
 pub mod observe;
+pub mod provision;
 pub mod registry;
 mod signals;
 mod socket;
@@ -34,12 +35,15 @@ pub mod worker;
 use admin::Admin;
 use clock::Clock;
 use config::Config;
-use control::Control;
-use observe::Metrics;
+use control::{Control, Source, Wiring};
+use observe::{Chronicle, Metrics};
+use registry::{Backend, Registry, Snapshot};
 use worker::Shared;
 
 /// Added to a check's timeout when waiting for the first round of them: the time to start and to report.
 const FIRST_ROUND: Duration = Duration::from_secs(1);
+/// Added to it where replicas have to be started first: a container takes a second, a busy machine several.
+const FIRST_REPLICAS: Duration = Duration::from_secs(15);
 
 /// Why the balancer could not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +63,9 @@ pub enum StartError {
     /// A thread or runtime could not be made.
     #[error("starting a thread: {0}")]
     Thread(#[from] std::io::Error),
+    /// Replicas cannot be provided.
+    #[error("replicas.provider: {0}")]
+    Provider(String),
     /// The metric families collide.
     #[error("registering metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -74,13 +81,27 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
+    reloads: mpsc::UnboundedSender<()>,
 }
 
 /// Starts the balancer: returns once it listens and every backend has been checked once.
 ///
 /// # Errors
-/// Where an address is taken or a thread cannot be made. Nothing is left running then.
+/// Where an address is taken, replicas cannot be provided or a thread cannot be made. Nothing is left running then.
 pub fn start(config: Config) -> Result<Running, StartError> {
+    begin(config, None)
+}
+
+/// The same for a configuration that came from `source`: changes of the file are put in force while running.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_from(config: Config, source: Source) -> Result<Running, StartError> {
+    begin(config, Some(source))
+}
+
+fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let clock = Clock::default();
     let metrics = Arc::new(Metrics::new(&config.pool.name)?);
@@ -91,8 +112,8 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         StartError::Listen { field: "listen.admin", address: config.listen.admin, source }
     })?;
 
-    let control = Control::new(&config, clock, &metrics);
-    let registry = control.registry();
+    let chronicle = Chronicle::new(&metrics, clock::unix_millis());
+    let registry = Registry::new(Snapshot::empty(&config));
     let (drain, draining) = watch::channel(false);
     let (events, inbox) = mpsc::unbounded_channel();
     let (commands, mut mailboxes): (Vec<_>, Vec<_>) =
@@ -103,23 +124,47 @@ pub fn start(config: Config) -> Result<Running, StartError> {
         clock,
         workers: commands.into(),
         draining: draining.clone(),
+        events: events.clone(),
+        chronicle: Arc::clone(&chronicle),
+        listening: [traffic, admin_address],
     });
 
     let (settled, settling) = watch::channel(false);
     let (end, ended) = oneshot::channel();
-    let side = ControlSide { control, inbox, events: events.clone(), settled, admin: admin.clone(), ended };
+    let (reloads, orders) = mpsc::unbounded_channel();
+    let (opened, opening) = oneshot::channel();
+    let side = ControlSide {
+        config: Arc::clone(&config),
+        clock,
+        metrics: Arc::clone(&metrics),
+        chronicle,
+        registry: Arc::clone(&registry),
+        inbox,
+        events,
+        settled,
+        opened,
+        admin: admin.clone(),
+        source: source.map(|source| (source, orders)),
+        ended,
+    };
     let control_thread = side.spawn(admin_sockets.pop())?;
+    // By then the first snapshot is there. An error here is a control thread that is gone: it has logged why.
+    if let Ok(Err(reason)) = opening.blocking_recv() {
+        return Err(StartError::Provider(reason));
+    }
     // Traffic that came before the first checks would find no eligible backend. One round of them is worth waiting for.
-    let patience = config.health.as_ref().map_or(Duration::ZERO, |h| h.timeout + FIRST_ROUND);
+    let mut patience = config.health.as_ref().map_or(Duration::ZERO, |h| h.timeout + FIRST_ROUND);
+    if config.replicas.provider != config::Provider::Static {
+        patience += FIRST_REPLICAS;
+    }
     wait(settling, patience)?;
 
     metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
     let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
     let shared = Shared {
         clock,
-        registry,
+        registry: Arc::clone(&registry),
         metrics: Arc::clone(&metrics),
-        events,
         draining,
         admin,
         connections,
@@ -131,10 +176,22 @@ pub fn start(config: Config) -> Result<Running, StartError> {
     }
     tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
     let control = Some((end, control_thread));
-    Ok(Running { traffic, admin: admin_address, drain, workers, control, metrics })
+    Ok(Running { traffic, admin: admin_address, drain, workers, control, metrics, registry, reloads })
 }
 
 impl Running {
+    /// The pool as it stands.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
+        self.registry.load().backends.to_vec()
+    }
+
+    /// Has the configuration file read again at once, where it came from one.
+    pub fn reload(&self) {
+        // Without a file nobody listens.
+        let _ = self.reloads.send(());
+    }
+
     /// Stops accepting, lets requests in flight finish up to `timeouts.drain`, then ends every thread. Blocks.
     pub fn stop(mut self) {
         self.metrics.draining.with_label_values::<&str>(&[]).set(1);
@@ -156,11 +213,17 @@ impl Running {
 
 /// What the control thread runs.
 struct ControlSide {
-    control: Control,
+    config: Arc<Config>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    chronicle: Arc<Chronicle>,
+    registry: Arc<Registry>,
     inbox: mpsc::UnboundedReceiver<event::Event>,
     events: mpsc::UnboundedSender<event::Event>,
     settled: watch::Sender<bool>,
+    opened: oneshot::Sender<Result<(), String>>,
     admin: axum::Router,
+    source: Option<(Source, mpsc::UnboundedReceiver<()>)>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -170,18 +233,27 @@ impl ControlSide {
     }
 
     async fn run(self, socket: Option<std::net::TcpListener>) {
+        let (dying, deaths) = mpsc::unbounded_channel();
+        let provider = provision::provider(&self.config, dying);
+        let control =
+            Control::new(&self.config, self.clock, &self.metrics, &self.chronicle, &self.registry);
+        // Whoever starts us waits for this.
+        let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
+        let Ok(provider) = provider else { return };
         if let Some(listener) = socket.and_then(|s| tokio::net::TcpListener::from_std(s).ok()) {
             let admin = self.admin;
             tokio::task::spawn_local(async move {
-                if let Err(error) = axum::serve(listener, admin).await {
+                let service = admin.into_make_service_with_connect_info::<SocketAddr>();
+                if let Err(error) = axum::serve(listener, service).await {
                     tracing::error!(%error, "the admin listener ended");
                 }
             });
         }
-        tokio::select! {
-            () = self.control.run(self.inbox, self.events, self.settled) => {}
-            _ = self.ended => {}
+        if let Some((source, orders)) = self.source {
+            tokio::task::spawn_local(source.watch(orders, self.events.clone()));
         }
+        let (inbox, events, settled, ended) = (self.inbox, self.events, self.settled, self.ended);
+        control.run(Wiring { inbox, events, provider, deaths, settled, ended }).await;
     }
 }
 

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use lb_core::trial::Trial;
 use lb_core::view::Hashing;
-use lb_core::{Load, PoolLoad, View};
+use lb_core::{Load, View};
 
 use crate::config::{Address, Config};
 
@@ -43,6 +43,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// What policies see.
     pub view: View,
+    /// Positions of backends that are not leaving, in the order in which they joined.
+    pub members: Box<[u32]>,
     /// Positions of backends that wait for their trial; nearly always none.
     pub trials: Box<[u32]>,
     /// What the proxy needs beyond that.
@@ -52,10 +54,10 @@ pub struct Snapshot {
 impl Snapshot {
     /// Before anything has joined.
     #[must_use]
-    pub fn empty(config: &Arc<Config>, pool: &Arc<PoolLoad>) -> Self {
+    pub fn empty(config: &Arc<Config>) -> Self {
         let hashing = Hashing::Ring { bound: None };
-        let view = View::new(Vec::new(), Arc::clone(pool), Arc::default(), hashing);
-        Snapshot { epoch: 0, config: Arc::clone(config), view, trials: Box::default(), backends: Box::default() }
+        let view = View::new(Vec::new(), Arc::default(), Arc::default(), hashing);
+        Snapshot { epoch: 0, config: Arc::clone(config), view, members: Box::default(), trials: Box::default(), backends: Box::default() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The order to stop: SIGTERM, Ctrl-C, or the terminal going away (SIGHUP).
+//! Orders from outside: SIGTERM and Ctrl-C stop, SIGHUP has the configuration read again.
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -29,13 +29,19 @@ impl Stop {
         Ok(Stop { runtime, terminate, interrupt, hang_up })
     }
 
-    /// Blocks until the order comes.
-    pub(crate) fn wait(mut self) {
+    /// Blocks until the order to stop comes; each SIGHUP until then is `again`'s. Where a terminal that goes away sends
+    /// it (`again` is `None`), it is the order to stop.
+    pub(crate) fn wait(mut self, again: Option<&dyn Fn()>) {
         self.runtime.block_on(async {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-                _ = self.hang_up.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => return,
+                    _ = self.interrupt.recv() => return,
+                    _ = self.hang_up.recv() => match again {
+                        Some(again) => again(),
+                        None => return,
+                    },
+                }
             }
         });
     }

@@ -15,7 +15,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::event::Event;
 use crate::forward::Live;
 use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, WorkerMeters};
@@ -40,8 +39,6 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// The metric families.
     pub metrics: Arc<Metrics>,
-    /// The way to the control task.
-    pub events: mpsc::UnboundedSender<Event>,
     /// Turns true when the order to stop comes.
     pub draining: watch::Receiver<bool>,
     /// Answers control paths on the traffic port, where configured.
@@ -59,8 +56,6 @@ pub struct Lane {
     pub idle: RefCell<Vec<Live>>,
     /// Metric buffers.
     pub meters: Rc<LaneMeters>,
-    /// Connects that failed in a row.
-    pub refused: Cell<u32>,
 }
 
 /// A snapshot and, position by position, this worker's lanes.
@@ -183,7 +178,6 @@ impl Scene {
                 meters: LaneMeters::new(Arc::clone(metrics), &backend.name),
                 backend: Arc::clone(backend),
                 idle: RefCell::default(),
-                refused: Cell::new(0),
             }),
         };
         Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }

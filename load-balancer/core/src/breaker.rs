@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::backoff::doubled;
+use crate::load::Cause;
 use crate::tick::Tick;
 
 /// When a backend is ejected and for how long.
@@ -50,35 +51,6 @@ impl Default for Rules {
             requests: 20,
             success: 0.85,
             deviations: 1.9,
-        }
-    }
-}
-
-/// How an attempt failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// No connection could be made.
-    Connect,
-    /// The connection broke before the response ended.
-    Reset,
-    /// No response came in time.
-    Timeout,
-    /// The response was a 5xx.
-    Status,
-}
-
-impl Cause {
-    /// Every cause, in the order declared.
-    pub const ALL: [Cause; 4] = [Cause::Connect, Cause::Reset, Cause::Timeout, Cause::Status];
-
-    /// Its name in logs and metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Cause::Connect => "connect",
-            Cause::Reset => "reset",
-            Cause::Timeout => "timeout",
-            Cause::Status => "status",
         }
     }
 }

@@ -14,7 +14,7 @@ use super::Control;
 use super::entry::{Entry, Leaving, Origin};
 use super::publish::prepare;
 use crate::config::Address;
-use crate::event::{Answer, Ask, Refused};
+use crate::event::{Answer, Ask, Refused, Waiting};
 use crate::observe::metrics::forget_backend;
 use crate::provision::Order;
 use crate::registry::Backend;
@@ -25,13 +25,19 @@ const DRAIN_LEAST: Duration = Duration::from_secs(2);
 /// How long the series of a backend that has left stay, so that the last scrape before it left is not its last word.
 const SERIES_STAY: Duration = Duration::from_secs(60);
 
+/// Who asked, and why it is refused.
+type Unanswered = (oneshot::Sender<Answer>, Refused);
+
 impl Control {
     /// Takes a request for a change in. Its answer goes out after the next publication, or when its replicas are up.
     pub(super) fn asked(&mut self, ask: Ask, asker: oneshot::Sender<Answer>) -> bool {
         let answer = match ask {
             Ask::Add { n, names } => match self.add(n, &names, asker) {
                 Ok(()) => return true,
-                Err((asker, refused)) => return self.answer(asker, Err(refused)),
+                Err((asker, refused)) => {
+                    self.answer(asker, Err(refused));
+                    return false;
+                }
             },
             Ask::Remove { n, names } => self.remove(n, &names),
             Ask::Register { name, address } => self.register(name, address),
@@ -47,41 +53,42 @@ impl Control {
         self.entries.iter().filter(|e| e.leaving.is_none()).map(|e| e.backend.name.clone()).collect()
     }
 
-    pub(super) fn answer(&mut self, asker: oneshot::Sender<Answer>, answer: Answer) -> bool {
+    /// Answers after the next publication.
+    pub(super) fn answer(&mut self, asker: oneshot::Sender<Answer>, answer: Answer) {
         self.answers.push((asker, answer));
-        false
     }
 
-    /// Starts `n` replicas; without a provider, brings back configured backends that were removed.
-    fn add(
-        &mut self,
-        n: usize,
-        names: &[String],
-        asker: oneshot::Sender<Answer>,
-    ) -> Result<(), (oneshot::Sender<Answer>, Refused)> {
-        let taken: Vec<String> =
-            self.entries.iter().map(|e| e.backend.name.clone()).chain(self.supply.starting()).collect();
-        let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+    /// Starts `n` replicas; a named one that still drains is kept instead. Without a provider, brings back configured
+    /// backends that were removed. Who cannot be answered yet is answered by [`Control::created`].
+    fn add(&mut self, n: usize, names: &[String], asker: oneshot::Sender<Answer>) -> Result<(), Unanswered> {
         if self.supply.provider().is_none() {
             return match self.bring_back(n, names) {
                 Ok(()) => {
-                    let names = self.names();
-                    self.answer(asker, Ok(names));
+                    self.answer(asker, Ok(self.names()));
                     Ok(())
                 }
                 Err(refused) => Err((asker, refused)),
             };
         }
-        match plan_add(n, names, &taken, self.config.control.max_backends, &mut self.rng) {
-            Ok(planned) => {
-                let replicas = &self.config.replicas;
-                let order = |name| Order { name, weight: replicas.weight, region: replicas.region.clone() };
-                let orders = planned.into_iter().map(order).collect();
-                self.create(orders, Some(asker));
-                Ok(())
-            }
-            Err(refusal) => Err((asker, Refused::Unfit(refusal))),
+        let draining = |e: &&Entry| e.leaving.is_some() && e.origin == Origin::Replica;
+        let draining: Vec<String> =
+            self.entries.iter().filter(draining).map(|e| e.backend.name.clone()).collect();
+        let taken: Vec<String> = self.names().into_iter().chain(self.supply.starting()).collect();
+        let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+        let most = self.config.control.max_backends;
+        let (kept, planned): (Vec<String>, Vec<String>) =
+            match plan_add(n, names, &taken, most, &mut self.rng) {
+                Ok(planned) => planned.into_iter().partition(|name| draining.contains(name)),
+                Err(refusal) => return Err((asker, Refused::Unfit(refusal))),
+            };
+        for entry in self.entries.iter_mut().filter(|e| kept.contains(&e.backend.name)) {
+            entry.leaving = None;
         }
+        let replicas = &self.config.replicas;
+        let order = |name| Order { name, weight: replicas.weight, region: replicas.region.clone() };
+        let orders = planned.into_iter().map(order).collect();
+        self.create(orders, Some(Waiting { asker, kept }));
+        Ok(())
     }
 
     /// Undoes `/rm` of configured backends: those named, else the ones removed first.

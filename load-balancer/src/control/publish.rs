@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use lb_core::breaker::Reason;
 use lb_core::fact::Fact;
 use lb_core::{Member, View};
 
@@ -41,6 +42,7 @@ impl Control {
             epoch: self.epoch,
             config: Arc::clone(&self.config),
             view,
+            members: (0..).zip(&self.entries).filter(|(_, e)| e.leaving.is_none()).map(|(i, _)| i).collect(),
             trials: standing.trials.clone().into(),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
@@ -101,5 +103,8 @@ pub(super) fn prepare(metrics: &Metrics, backend: &str) {
     let pool = metrics.pool.as_str();
     for result in ["pass", "fail"] {
         metrics.health_checks.with_label_values(&[pool, backend, result]);
+    }
+    for reason in Reason::NAMES {
+        metrics.ejections.with_label_values(&[pool, backend, reason]);
     }
 }

@@ -13,14 +13,12 @@ use lb_core::backoff::Backoff;
 use lb_core::fact::Fact;
 use lb_core::membership::fresh_name;
 use lb_core::scale::Scaler;
-use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::Control;
 use super::entry::{Entry, Origin};
-use crate::clock::Clock;
 use crate::config::{Address, Config};
-use crate::event::{Answer, Created, Event, Refused};
+use crate::event::{Created, Event, Refused, Waiting};
 use crate::provision::{Death, Order, Provider, Replica};
 
 /// A replica that dies younger than this may be in a crash loop.
@@ -154,7 +152,7 @@ impl Control {
     }
 
     /// Has the provider start replicas, all at once; [`Event::Created`] tells what came of it.
-    pub(super) fn create(&mut self, orders: Vec<Order>, asked: Option<oneshot::Sender<Answer>>) {
+    pub(super) fn create(&mut self, orders: Vec<Order>, asked: Option<Waiting>) {
         let (Some(provider), Some(events)) = (self.supply.provider(), self.events.clone()) else { return };
         self.supply.starting.extend(orders.iter().cloned());
         let clock = self.clock;
@@ -178,13 +176,15 @@ impl Control {
         }
         let fault = results.iter().find_map(|(order, r)| Some(format!("{}: {}", order.name, r.as_ref().err()?)));
         match (asked, fault) {
-            (Some(asker), Some(reason)) => {
+            (Some(Waiting { asker, kept }), Some(reason)) => {
+                kept.iter().for_each(|name| self.leave(name, false));
                 for (order, _) in results.into_iter().filter(|(_, r)| r.is_ok()) {
                     self.stop_replica(order.name);
                 }
-                return self.answer(asker, Err(Refused::Failed(reason)));
+                self.answer(asker, Err(Refused::Failed(reason)));
+                return true;
             }
-            (Some(asker), None) => {
+            (Some(Waiting { asker, .. }), None) => {
                 self.join_started(&results, took);
                 let names = self.names();
                 self.answer(asker, Ok(names));
@@ -232,9 +232,11 @@ impl Control {
         let (leaving, young) = (entry.leaving.is_some(), now.since(entry.born) < SHORT_LIFE);
         let (replica, weight, region) =
             (entry.backend.name.clone(), entry.backend.weight, entry.backend.region.clone());
-        self.drop_entry(at);
         if !leaving {
             self.tell(Fact::ReplicaDied { replica, reason });
+        }
+        self.drop_entry(at);
+        if !leaving {
             if young {
                 self.stumble(now);
             } else {

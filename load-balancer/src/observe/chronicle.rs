@@ -57,10 +57,11 @@ pub struct Chronicle {
 }
 
 impl Chronicle {
-    /// With nothing told.
+    /// With nothing told. The configuration came into force at `at` (milliseconds since the Unix epoch).
     #[must_use]
-    pub fn new(metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub fn new(metrics: &Arc<Metrics>, at: u64) -> Arc<Self> {
         let pool = metrics.pool.as_str();
+        metrics.reload_at.with_label_values::<&str>(&[]).set(at as f64 / 1e3);
         for result in ["applied", "refused"] {
             metrics.reloads.with_label_values(&[result]);
         }
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn readers_get_the_last_ones_and_then_every_next_one() {
-        let chronicle = Chronicle::new(&Arc::new(Metrics::new("p").unwrap()));
+        let chronicle = Chronicle::new(&Arc::new(Metrics::new("p").unwrap()), 0);
         (1..=REMEMBERED + 5).for_each(|n| chronicle.tell(n as u64, joined(n)));
         let (all, _) = chronicle.since(0, usize::MAX);
         assert_eq!((all.len(), all[0].number), (REMEMBERED, 6));

@@ -32,7 +32,7 @@ impl Pool {
             load: Arc::new(Load::new()),
         };
         let members: Vec<_> = (1..=n).map(member).collect();
-        let hashing = Preset::Md5x1024x100.build(&members, None);
+        let hashing = Preset::Md5x1024x100.build(&members, None, None);
         Pool { scripts, view: View::new(members, Arc::default(), Arc::default(), hashing) }
     }
 

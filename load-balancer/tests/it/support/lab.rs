@@ -24,6 +24,7 @@ const BASE: &[(&str, &str)] = &[
     ("listen.traffic", "127.0.0.1:0"),
     ("listen.admin", "127.0.0.1:0"),
     ("health.enabled", "false"),
+    ("pool.slow_start", "0"),
     ("timeouts.drain", "5s"),
     ("algo.choosers", "anyone"),
 ];

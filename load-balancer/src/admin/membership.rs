@@ -1,0 +1,162 @@
+//! `/rep`, `/add`, `/rm` and `/server_up`, with the texts that the originals' users know.
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lb_core::membership::Refusal;
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::{Admin, Peer, access, registration};
+use crate::event::{Ask, Event, Refused};
+
+/// Endpoints that change something.
+pub(super) const CHANGING: [&str; 3] = ["/add", "/rm", "/server_up"];
+
+/// An answer that is no success: its status, and its message.
+type Fault = (StatusCode, String);
+
+/// GET `/rep`: the members, in the order in which they came.
+pub(super) async fn list(State(admin): State<Admin>) -> Response {
+    let snapshot = admin.registry.load();
+    let names: Vec<&str> = snapshot.members.iter().map(|&at| snapshot.backends[at as usize].name.as_str()).collect();
+    members(&names).into_response()
+}
+
+/// POST `/add`.
+pub(super) async fn add(State(admin): State<Admin>, peer: Peer, headers: HeaderMap, body: Bytes) -> Response {
+    let ask = numbered(&body).map(|(n, names)| Ask::Add { n, names });
+    admin.change("/add", peer, &headers, ask).await
+}
+
+/// DELETE or POST `/rm`.
+pub(super) async fn remove(State(admin): State<Admin>, peer: Peer, headers: HeaderMap, body: Bytes) -> Response {
+    let ask = numbered(&body).map(|(n, names)| Ask::Remove { n, names });
+    admin.change("/rm", peer, &headers, ask).await
+}
+
+/// POST `/server_up`.
+pub(super) async fn server_up(
+    State(admin): State<Admin>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let config = std::sync::Arc::clone(&admin.registry.load().config);
+    let allowed = access::may_change(&config.control, peer, &headers);
+    let ask = match allowed {
+        // Nobody makes us look names up who may not register them.
+        Err(_) => Err((StatusCode::BAD_REQUEST, String::new())),
+        Ok(()) => registration::read(&body, &config.control, &admin.listening).await,
+    };
+    let response = admin.change("/server_up", peer, &headers, ask).await;
+    if response.status() == StatusCode::OK { "ok".into_response() } else { response }
+}
+
+impl Admin {
+    /// Has the control task make a change, if whoever asks may.
+    async fn change(&self, endpoint: &'static str, peer: Peer, headers: &HeaderMap, ask: Result<Ask, Fault>) -> Response {
+        let allowed = access::may_change(&self.registry.load().config.control, peer, headers);
+        let outcome = match allowed {
+            Err((status, why)) => Err((status, format!("<Error> {why}"))),
+            Ok(()) => match ask {
+                Ok(ask) => self.ask(ask).await,
+                Err(fault) => Err(fault),
+            },
+        };
+        let status = outcome.as_ref().err().map_or(StatusCode::OK, |(status, _)| *status);
+        self.metrics.control_requests.with_label_values(&[endpoint, status.as_str()]).inc();
+        let message = outcome.as_ref().err().map(|(_, message)| message.as_str());
+        tracing::info!(endpoint, peer = ?peer.0, status = status.as_u16(), message, "control request");
+        match outcome {
+            Ok(names) => members(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_response(),
+            Err((status, message)) => failure(status, &message),
+        }
+    }
+
+    async fn ask(&self, ask: Ask) -> Result<Vec<String>, Fault> {
+        let gone = || (StatusCode::SERVICE_UNAVAILABLE, "<Error> the balancer is stopping".to_owned());
+        let (asker, answer) = oneshot::channel();
+        self.events.send(Event::Asked(ask, asker)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?.map_err(|refused| {
+            let status = match refused {
+                Refused::Unfit(_) => StatusCode::BAD_REQUEST,
+                Refused::Powerless(_) => StatusCode::CONFLICT,
+                Refused::Failed(_) => StatusCode::BAD_GATEWAY,
+            };
+            (status, refused.to_string())
+        })
+    }
+}
+
+fn members(names: &[&str]) -> axum::Json<Value> {
+    axum::Json(json!({ "message": { "N": names.len(), "replicas": names }, "status": "successful" }))
+}
+
+/// The originals' shape of a failure, with the balancer's own `error` beside it.
+pub(super) fn failure(status: StatusCode, message: &str) -> Response {
+    let error = message.strip_prefix("<Error> ").unwrap_or(message);
+    let shape = if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        json!({ "error": error, "message": message, "status": "failure" })
+    } else {
+        json!({ "message": message, "status": "failure" })
+    };
+    let mut response = (status, axum::Json(shape)).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// A body as an object with none but these fields.
+pub(super) fn object(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, Fault> {
+    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+    let example = known.join(", ");
+    let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
+        return Err(bad(format!("<Error> the body must be a JSON object with {example}")));
+    };
+    match fields.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(bad(format!("<Error> {key:?} is unknown here: use {example}"))),
+        None => Ok(fields),
+    }
+}
+
+/// `n` and `hostnames`.
+fn numbered(body: &[u8]) -> Result<(usize, Vec<String>), Fault> {
+    let bad = |message: String| (StatusCode::BAD_REQUEST, message);
+    let fields = object(body, &["n", "hostnames"])?;
+    let n = fields.get("n").and_then(Value::as_u64).unwrap_or(0);
+    if n == 0 {
+        return Err(bad(Refusal::NotPositive.to_string()));
+    }
+    let names = match fields.get("hostnames") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(names)) => names.iter().map(|name| name.as_str().map(str::to_owned)).collect(),
+        Some(_) => None,
+    };
+    let names =
+        names.ok_or_else(|| bad("<Error> hostnames: must be a list of strings, like [\"S5\"]".to_owned()))?;
+    Ok((usize::try_from(n).unwrap_or(usize::MAX), names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_is_documented_and_nothing_else() {
+        assert_eq!(numbered(br#"{"n":2,"hostnames":["S5"]}"#).unwrap(), (2, vec!["S5".to_owned()]));
+        assert_eq!(numbered(br#"{"n":1}"#).unwrap(), (1, Vec::new()));
+        let bad: &[&[u8]] = &[
+            b"", b"[]", b"3", b"null", b"{", br#"{"hostnames":[]}"#, br#"{"n":0}"#, br#"{"n":-1}"#,
+            br#"{"n":1.5}"#, br#"{"n":"2"}"#, br#"{"n":1,"hostnames":"S5"}"#, br#"{"n":1,"hostnames":[5]}"#,
+            br#"{"n":1,"hostname":["S5"]}"#, b"\xff\xfe", br#"{"n":1e99}"#,
+        ];
+        for body in bad {
+            let (status, message) = numbered(body).unwrap_err();
+            assert_eq!(status, StatusCode::BAD_REQUEST);
+            assert!(message.starts_with("<Error> "), "{message}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Reading `/server_up`: a URL from outside becomes an address that the balancer may send requests to.
+//!
+//! A name is looked up once, here, and the address it had is what gets used: a name that later points elsewhere (DNS
+//! rebinding) moves nothing. Every address a name has must lie in `control.networks`, which leave out link-local ones,
+//! where clouds hand out credentials; and none may be the balancer itself, which would send requests in circles.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use reqwest::Url;
+
+use super::membership::object;
+use crate::config::{Address, Control};
+use crate::event::Ask;
+
+/// Longest that a name may take to look up.
+const LOOKUP: Duration = Duration::from_secs(2);
+/// Longest name of a backend: it becomes a metric label.
+const NAME_MAX: usize = 63;
+
+/// The backend that a body announces.
+///
+/// # Errors
+/// 400 with the field and the fix; 403 where nobody may register.
+pub(super) async fn read(
+    body: &[u8],
+    control: &Control,
+    listening: &[SocketAddr],
+) -> Result<Ask, (StatusCode, String)> {
+    if !control.registration {
+        let why = "<Error> no backend may register itself here: set control.registration = true";
+        return Err((StatusCode::FORBIDDEN, why.to_owned()));
+    }
+    let fields = object(body, &["url"])?;
+    let text = fields.get("url").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let bad = |why: String| (StatusCode::BAD_REQUEST, format!("<Error> url: {why}"));
+    let (name, host, port) = target(text).map_err(|why| bad(format!("{text:?} {why}")))?;
+    let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), port)));
+    let found: Vec<SocketAddr> = match found.await {
+        Ok(Ok(found)) => found.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())).collect(),
+        Ok(Err(error)) => return Err(bad(format!("{host:?} cannot be looked up: {error}"))),
+        Err(_) => return Err(bad(format!("{host:?} took too long to look up"))),
+    };
+    let Some(first) = found.first() else { return Err(bad(format!("{host:?} has no address"))) };
+    for address in &found {
+        if !control.networks.iter().any(|net| net.contains(&address.ip())) {
+            return Err(bad(format!("{} is in none of control.networks", address.ip())));
+        }
+        if listening.iter().any(|own| own.port() == port && is_own(own.ip(), address.ip())) {
+            return Err(bad(format!("{address} is this balancer itself")));
+        }
+    }
+    Ok(Ask::Register { name, address: Address::Ip(*first) })
+}
+
+/// Name, host and port of a URL that is nothing but those.
+fn target(text: &str) -> Result<(String, String, u16), &'static str> {
+    let url = Url::parse(text).map_err(|_| "is no URL: write \"http://host:port/\"")?;
+    if url.scheme() != "http" {
+        return Err("must begin with http://");
+    }
+    let bare = url.username().is_empty() && url.password().is_none();
+    if !bare || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err("must be no more than http://host:port/");
+    }
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = url.port_or_known_default().unwrap_or(80);
+    if host.is_empty() || port == 0 {
+        return Err("needs a host and a port above 0");
+    }
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name = format!("{}-{port}", host.chars().map(plain).collect::<String>());
+    if name.len() > NAME_MAX {
+        return Err("has too long a host name: at most 57 characters");
+    }
+    Ok((name, host, port))
+}
+
+/// Whether an address is this machine's, where `own` is what the balancer listens on.
+fn is_own(own: IpAddr, ip: IpAddr) -> bool {
+    // Only a machine's own addresses can be bound.
+    ip == own || (own.is_unspecified() && UdpSocket::bind((ip, 0)).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(networks: &[&str]) -> Control {
+        Control {
+            on_traffic_port: false,
+            token: None,
+            registration: true,
+            networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
+            max_backends: 10,
+        }
+    }
+
+    async fn ask(url: &str, networks: &[&str]) -> Result<Ask, String> {
+        let body = serde_json::json!({ "url": url }).to_string();
+        let own = ["0.0.0.0:5000".parse().unwrap(), "127.0.0.1:9901".parse().unwrap()];
+        read(body.as_bytes(), &control(networks), &own).await.map_err(|(_, message)| message)
+    }
+
+    #[tokio::test]
+    async fn takes_what_it_may() {
+        let expected = |name: &str, address: &str| {
+            Ok(Ask::Register { name: name.into(), address: Address::Ip(address.parse().unwrap()) })
+        };
+        let private = ["127.0.0.0/8", "10.0.0.0/8", "::1/128"];
+        assert_eq!(ask("http://127.0.0.1:8001/", &private).await, expected("127.0.0.1-8001", "127.0.0.1:8001"));
+        assert_eq!(ask("http://10.1.2.3", &private).await, expected("10.1.2.3-80", "10.1.2.3:80"));
+        assert_eq!(ask("http://[::1]:81/", &private).await, expected("--1-81", "[::1]:81"));
+    }
+
+    #[tokio::test]
+    async fn refuses_what_it_must_not_send_to() {
+        let private = ["127.0.0.0/8", "10.0.0.0/8"];
+        for (url, why) in [
+            ("", "no URL"),
+            ("server1:5000", "http://"),
+            ("https://127.0.0.1:8001/", "http://"),
+            ("ftp://127.0.0.1/", "http://"),
+            ("file:///etc/passwd", "http://"),
+            ("http://user@127.0.0.1:8001/", "no more than"),
+            ("http://127.0.0.1:8001/path", "no more than"),
+            ("http://127.0.0.1:8001/?q", "no more than"),
+            ("http://127.0.0.1:0/", "above 0"),
+            ("http://169.254.169.254/", "control.networks"),
+            ("http://[::ffff:169.254.169.254]/", "control.networks"),
+            ("http://2852039166/", "control.networks"),
+            ("http://0.0.0.0:8001/", "control.networks"),
+            ("http://93.184.216.34/", "control.networks"),
+            ("http://127.0.0.1:5000/", "itself"),
+            ("http://127.0.0.1:9901/", "itself"),
+            ("http://no.such.host.invalid:8001/", "looked up"),
+        ] {
+            let refused = ask(url, &private).await.unwrap_err();
+            assert!(refused.starts_with("<Error> url: ") && refused.contains(why), "{url}: {refused}");
+        }
+    }
+}
