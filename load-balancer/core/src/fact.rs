@@ -1,0 +1,133 @@
+//! What happened, as plain data: the transitions an operator wants to know of.
+//!
+//! The deciding code states facts; logs, metrics and the admin listener each make of them what they need, so that all
+//! three tell the same story and tests can compare it. Facts are rare (no request makes one), hence owned strings. It
+//! fails by staleness: a fact is true when stated, not when read.
+
+use crate::breaker::Reason;
+
+mod say;
+
+pub use say::Value;
+
+/// A transition. Names of backends are those in the configuration or those chosen when they were added.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(
+    missing_docs,
+    reason = "the fields are named after what they hold; units are in the variants' comments"
+)]
+pub enum Fact {
+    /// A backend is now a member.
+    Joined { backend: String, address: String },
+    /// A backend is no longer a member; `in_flight` requests were cut off.
+    Left { backend: String, in_flight: u32 },
+    /// A backend gets nothing new; `in_flight` requests may still end.
+    Draining { backend: String, in_flight: u32 },
+    /// Health checks pass; `was` is the state before.
+    Healthy { backend: String, was: &'static str },
+    /// Health checks fail.
+    Unhealthy { backend: String, reason: String },
+    /// A backend is out for `seconds`; `level` is how often the next ejection's base time is doubled, and now `ejected`
+    /// of `allowed` are out.
+    Ejected { backend: String, reason: Reason, seconds: f64, level: u32, ejected: usize, allowed: usize },
+    /// A backend would be ejected, but `allowed` are out already.
+    Spared { backend: String, reason: Reason, allowed: usize },
+    /// An ejection is over: the next request is the backend's trial.
+    Trial { backend: String },
+    /// The trial passed.
+    Restored { backend: String },
+    /// Slow start is over.
+    Warm { backend: String },
+    /// A backend said it has too much to do and gets nothing for `seconds`.
+    Saturated { backend: String, seconds: f64 },
+    /// A saturated backend gets requests again.
+    Relieved { backend: String },
+    /// The panic threshold (0 to 1) is crossed, downwards (`on`) or upwards: `eligible` of `total` backends are left.
+    Panic { on: bool, eligible: usize, total: usize, threshold: f64 },
+    /// A replica's process ended unasked.
+    ReplicaDied { replica: String, reason: String },
+    /// A replica answers, `milliseconds` after it was started.
+    ReplicaStarted { replica: String, address: String, milliseconds: u64 },
+    /// No replica could be started; the next try comes in `next_try_seconds`.
+    ReplicaFailed { reason: String, next_try_seconds: f64 },
+    /// The number of replicas changes for `in_flight` requests (smoothed).
+    Scaled { from: u32, to: u32, in_flight: f64 },
+    /// A new configuration holds; `changed` are its settings that differ.
+    Reloaded { changed: Vec<String> },
+    /// A new configuration is wrong, the old one holds.
+    ReloadRefused { faults: String },
+    /// The saved state cannot be read; it is kept under another name and the balancer starts without.
+    StateRefused { file: String, kept_as: String, reason: String },
+}
+
+impl Fact {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Fact::Joined { .. } => "joined",
+            Fact::Left { .. } => "left",
+            Fact::Draining { .. } => "draining",
+            Fact::Healthy { .. } => "healthy",
+            Fact::Unhealthy { .. } => "unhealthy",
+            Fact::Ejected { .. } => "ejected",
+            Fact::Spared { .. } => "spared",
+            Fact::Trial { .. } => "trial",
+            Fact::Restored { .. } => "restored",
+            Fact::Warm { .. } => "warm",
+            Fact::Saturated { .. } => "saturated",
+            Fact::Relieved { .. } => "relieved",
+            Fact::Panic { .. } => "panic",
+            Fact::ReplicaDied { .. } => "replica_died",
+            Fact::ReplicaStarted { .. } => "replica_started",
+            Fact::ReplicaFailed { .. } => "replica_failed",
+            Fact::Scaled { .. } => "scaled",
+            Fact::Reloaded { .. } => "reloaded",
+            Fact::ReloadRefused { .. } => "reload_refused",
+            Fact::StateRefused { .. } => "state_refused",
+        }
+    }
+
+    /// The backend it is about (a replica is one too), where it is about one.
+    #[must_use]
+    pub fn backend(&self) -> Option<&str> {
+        match self {
+            Fact::Joined { backend, .. }
+            | Fact::Left { backend, .. }
+            | Fact::Draining { backend, .. }
+            | Fact::Healthy { backend, .. }
+            | Fact::Unhealthy { backend, .. }
+            | Fact::Ejected { backend, .. }
+            | Fact::Spared { backend, .. }
+            | Fact::Trial { backend }
+            | Fact::Restored { backend }
+            | Fact::Warm { backend }
+            | Fact::Saturated { backend, .. }
+            | Fact::Relieved { backend }
+            | Fact::ReplicaDied { replica: backend, .. }
+            | Fact::ReplicaStarted { replica: backend, .. } => Some(backend),
+            Fact::Panic { .. }
+            | Fact::ReplicaFailed { .. }
+            | Fact::Scaled { .. }
+            | Fact::Reloaded { .. }
+            | Fact::ReloadRefused { .. }
+            | Fact::StateRefused { .. } => None,
+        }
+    }
+
+    /// Whether it is worth a warning: somebody may have to act.
+    #[must_use]
+    pub const fn alarming(&self) -> bool {
+        matches!(
+            self,
+            Fact::Unhealthy { .. }
+                | Fact::Ejected { .. }
+                | Fact::Spared { .. }
+                | Fact::Panic { on: true, .. }
+                | Fact::ReplicaDied { .. }
+                | Fact::ReplicaFailed { .. }
+                | Fact::ReloadRefused { .. }
+                | Fact::StateRefused { .. }
+        )
+    }
+}

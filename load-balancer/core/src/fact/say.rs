@@ -1,0 +1,181 @@
+//! A fact in words, and as fields for JSON and logs.
+//!
+//! Both are matches without `..` where fields are listed, so that a new field cannot be forgotten in the output.
+
+use super::Fact;
+use crate::breaker::Reason;
+
+/// The value of a field.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Text.
+    Text(String),
+    /// A number, in the unit that the field's name says.
+    Number(f64),
+    /// Yes or no.
+    Flag(bool),
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        Value::Text(text.clone())
+    }
+}
+
+impl From<&&'static str> for Value {
+    fn from(text: &&'static str) -> Self {
+        Value::Text((*text).to_owned())
+    }
+}
+
+impl From<&bool> for Value {
+    fn from(flag: &bool) -> Self {
+        Value::Flag(*flag)
+    }
+}
+
+impl From<&Vec<String>> for Value {
+    fn from(texts: &Vec<String>) -> Self {
+        Value::Text(texts.join(", "))
+    }
+}
+
+impl From<&Reason> for Value {
+    fn from(reason: &Reason) -> Self {
+        Value::Text(reason.name().to_owned())
+    }
+}
+
+/// Numbers of every kind become `f64`: exact up to 2⁵³, and JSON has no others.
+macro_rules! numbers {
+    ($($kind:ty),*) => {
+        $(impl From<&$kind> for Value {
+            #[allow(clippy::cast_lossless, reason = "not every kind has a lossless conversion")]
+            fn from(number: &$kind) -> Self {
+                Value::Number(*number as f64)
+            }
+        })*
+    };
+}
+
+numbers!(u32, u64, usize, f64);
+
+/// Bindings as fields of the same names.
+macro_rules! fields {
+    ($($name:ident),*) => { vec![$((stringify!($name), Value::from($name))),*] };
+}
+
+impl Fact {
+    /// Its fields by name, in the order declared; a reason's own numbers come last.
+    #[must_use]
+    pub fn fields(&self) -> Vec<(&'static str, Value)> {
+        match self {
+            Fact::Joined { backend, address } => fields![backend, address],
+            Fact::Left { backend, in_flight } | Fact::Draining { backend, in_flight } => {
+                fields![backend, in_flight]
+            }
+            Fact::Healthy { backend, was } => fields![backend, was],
+            Fact::Unhealthy { backend, reason } => fields![backend, reason],
+            Fact::Ejected { backend, reason, seconds, level, ejected, allowed } => {
+                let mut fields = fields![backend, reason, seconds, level, ejected, allowed];
+                fields.extend(numbers(reason));
+                fields
+            }
+            Fact::Spared { backend, reason, allowed } => {
+                let mut fields = fields![backend, reason, allowed];
+                fields.extend(numbers(reason));
+                fields
+            }
+            Fact::Trial { backend }
+            | Fact::Restored { backend }
+            | Fact::Warm { backend }
+            | Fact::Relieved { backend } => fields![backend],
+            Fact::Saturated { backend, seconds } => fields![backend, seconds],
+            Fact::Panic { on, eligible, total, threshold } => fields![on, eligible, total, threshold],
+            Fact::ReplicaDied { replica, reason } => fields![replica, reason],
+            Fact::ReplicaStarted { replica, address, milliseconds } => {
+                fields![replica, address, milliseconds]
+            }
+            Fact::ReplicaFailed { reason, next_try_seconds } => fields![reason, next_try_seconds],
+            Fact::Scaled { from, to, in_flight } => fields![from, to, in_flight],
+            Fact::Reloaded { changed } => fields![changed],
+            Fact::ReloadRefused { faults } => fields![faults],
+            Fact::StateRefused { file, kept_as, reason } => fields![file, kept_as, reason],
+        }
+    }
+
+    /// One sentence with the numbers, for people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Fact::Joined { backend, address } => format!("{backend} joined at {address}"),
+            Fact::Left { backend, in_flight: 0 } => format!("{backend} left with nothing in flight"),
+            Fact::Left { backend, in_flight } => {
+                format!("{backend} left with {} cut off", requests(*in_flight))
+            }
+            Fact::Draining { backend, in_flight } => {
+                format!("{backend} is draining with {} in flight", requests(*in_flight))
+            }
+            Fact::Healthy { backend, was } => format!("{backend} is healthy (was {was})"),
+            Fact::Unhealthy { backend, reason } => format!("{backend} is unhealthy: {reason}"),
+            Fact::Ejected { backend, reason, seconds, level: _, ejected, allowed } => format!(
+                "{backend} is ejected for {seconds:.1} s because {reason} ({ejected} of at most {allowed} are out)"
+            ),
+            Fact::Spared { backend, reason, allowed } => format!(
+                "{backend} is not ejected although {reason}: no more than {allowed} may be out at once"
+            ),
+            Fact::Trial { backend } => format!("{backend} may take one request on trial"),
+            Fact::Restored { backend } => format!("{backend} passed its trial and takes traffic again"),
+            Fact::Warm { backend } => format!("{backend} is warm and gets its whole share"),
+            Fact::Saturated { backend, seconds } => {
+                format!("{backend} is saturated and gets nothing for {seconds:.1} s")
+            }
+            Fact::Relieved { backend } => format!("{backend} is no longer saturated"),
+            Fact::Panic { on, eligible, total, threshold } => {
+                let (side, ejection) =
+                    if *on { ("below", "ignored") } else { ("no longer below", "respected") };
+                let percent = threshold * 100.0;
+                format!(
+                    "{eligible} of {total} backends are eligible, {side} the panic threshold of {percent:.0} %: \
+                     ejection is {ejection}"
+                )
+            }
+            Fact::ReplicaDied { replica, reason } => format!("replica {replica} died: {reason}"),
+            Fact::ReplicaStarted { replica, address, milliseconds } => {
+                format!("replica {replica} started at {address} in {milliseconds} ms")
+            }
+            Fact::ReplicaFailed { reason, next_try_seconds } => {
+                format!("no replica could be started: {reason}; next try in {next_try_seconds:.1} s")
+            }
+            Fact::Scaled { from, to, in_flight } => {
+                format!("scaled from {from} to {to} replicas for {in_flight:.1} requests in flight")
+            }
+            Fact::Reloaded { changed } if changed.is_empty() => "reloaded: nothing changed".to_owned(),
+            Fact::Reloaded { changed } => format!("reloaded: changed {}", changed.join(", ")),
+            Fact::ReloadRefused { faults } => {
+                format!("reload refused, the old configuration holds: {faults}")
+            }
+            Fact::StateRefused { file, kept_as, reason } => {
+                format!("state in {file} refused: {reason}; kept as {kept_as}, starting without it")
+            }
+        }
+    }
+}
+
+/// The numbers behind a reason.
+fn numbers(reason: &Reason) -> Vec<(&'static str, Value)> {
+    match reason {
+        Reason::Consecutive { cause: _, run } => fields![run],
+        Reason::SuccessRate { rate, others, deviation, requests } => {
+            fields![rate, others, deviation, requests]
+        }
+        Reason::Trial => Vec::new(),
+    }
+}
+
+fn requests(n: u32) -> String {
+    if n == 1 { "1 request".to_owned() } else { format!("{n} requests") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::breaker::Cause;
+
+/// One of each, with a backend that is called `S5`.
+fn all() -> Vec<Fact> {
+    let backend = || "S5".to_owned();
+    let text = |text: &str| text.to_owned();
+    let rate = Reason::SuccessRate { rate: 0.5, others: 0.99, deviation: 0.01, requests: 100 };
+    let run = Reason::Consecutive { cause: Cause::Connect, run: 3 };
+    vec![
+        Fact::Joined { backend: backend(), address: text("127.0.0.1:80") },
+        Fact::Left { backend: backend(), in_flight: 1 },
+        Fact::Draining { backend: backend(), in_flight: 7 },
+        Fact::Healthy { backend: backend(), was: "down" },
+        Fact::Unhealthy { backend: backend(), reason: text("status 503") },
+        Fact::Ejected { backend: backend(), reason: run, seconds: 2.0, level: 2, ejected: 1, allowed: 2 },
+        Fact::Spared { backend: backend(), reason: rate, allowed: 2 },
+        Fact::Trial { backend: backend() },
+        Fact::Restored { backend: backend() },
+        Fact::Warm { backend: backend() },
+        Fact::Saturated { backend: backend(), seconds: 2.5 },
+        Fact::Relieved { backend: backend() },
+        Fact::Panic { on: true, eligible: 1, total: 3, threshold: 0.5 },
+        Fact::ReplicaDied { replica: backend(), reason: text("signal 9") },
+        Fact::ReplicaStarted { replica: backend(), address: text("127.0.0.1:81"), milliseconds: 120 },
+        Fact::ReplicaFailed { reason: text("no such image"), next_try_seconds: 0.5 },
+        Fact::Scaled { from: 2, to: 4, in_flight: 37.25 },
+        Fact::Reloaded { changed: vec![text("algorithm"), text("health.rise")] },
+        Fact::ReloadRefused { faults: text("algorithm: unknown") },
+        Fact::StateRefused {
+            file: text("state.json"),
+            kept_as: text("state.json.bad"),
+            reason: text("cut off"),
+        },
+    ]
+}
+
+#[test]
+fn kinds_are_distinct_snake_case() {
+    let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
+    assert_eq!(kinds.len(), 20);
+    assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+}
+
+#[test]
+fn every_text_and_every_field_list_tells_the_backend() {
+    for fact in all() {
+        let (text, fields) = (fact.text(), fact.fields());
+        let named = fields.iter().any(|(name, _)| ["backend", "replica"].contains(name));
+        assert_eq!(fact.backend().is_some(), named, "{fact:?}");
+        assert!(fact.backend().is_none_or(|name| name == "S5" && text.contains(name)), "{text}");
+        assert!(!text.contains('\n') && !text.ends_with('.'), "{text}");
+        let names: BTreeSet<&str> = fields.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names.len(), fields.len(), "{fact:?} has a field twice");
+        assert!(!names.contains("kind"), "taken by the fact's own kind");
+    }
+}
+
+#[test]
+fn alarms() {
+    let alarming: Vec<&str> = all().iter().filter(|fact| fact.alarming()).map(Fact::kind).collect();
+    let expected = [
+        "unhealthy",
+        "ejected",
+        "spared",
+        "panic",
+        "replica_died",
+        "replica_failed",
+        "reload_refused",
+        "state_refused",
+    ];
+    assert_eq!(alarming, expected);
+    assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());
+}
+
+#[test]
+fn sentences() {
+    let texts: Vec<String> = all().iter().map(Fact::text).collect();
+    for expected in [
+        "S5 left with 1 request cut off",
+        "S5 is ejected for 2.0 s because 3 requests in a row failed, the last by a connection that could not be made \
+         (1 of at most 2 are out)",
+        "S5 is not ejected although 50.0 % of 100 requests succeeded, while the others have 99.0 % ± 1.0 %: no more \
+         than 2 may be out at once",
+        "1 of 3 backends are eligible, below the panic threshold of 50 %: ejection is ignored",
+    ] {
+        assert!(texts.iter().any(|text| text == expected), "{texts:#?}");
+    }
+}
+
+#[test]
+fn a_reason_brings_its_numbers() {
+    let spared = all().into_iter().find(|fact| fact.kind() == "spared").map(|fact| fact.fields()).unwrap();
+    let text = |text: &str| Value::Text(text.to_owned());
+    let expected = [
+        ("backend", text("S5")),
+        ("reason", text("success_rate")),
+        ("allowed", Value::Number(2.0)),
+        ("rate", Value::Number(0.5)),
+        ("others", Value::Number(0.99)),
+        ("deviation", Value::Number(0.01)),
+        ("requests", Value::Number(100.0)),
+    ];
+    assert_eq!(spared, expected);
+}
