@@ -5,6 +5,7 @@
 //! to undo. It fails if the membership changes between planning and doing: plan and act within one step of the control
 //! side.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::rng::Rng;
@@ -174,16 +175,15 @@ fn check(n: usize, names: &[String], removable: bool) -> Result<(), Refusal> {
     if let Some(name) = names.iter().find(|name| !valid_name(name)) {
         return Err(Refusal::Invalid(name.clone()));
     }
-    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-        Some((_, name)) => Err(Refusal::Repeated(name.clone())),
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => Err(Refusal::Repeated(name.clone())),
         None => Ok(()),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     /// What the first reason to refuse is, said once more in another manner.
@@ -195,13 +195,13 @@ mod tests {
         most: usize,
     ) -> Option<Refusal> {
         let first = |wrong: &dyn Fn(&String) -> bool| names.iter().find(|n| wrong(n)).cloned();
-        let twice = |name: &String| names.iter().filter(|n| *n == name).count() > 1;
+        let twice = (1..names.len()).find(|&at| names[..at].contains(&names[at])).map(|at| names[at].clone());
         let known = |name: &String| members.contains(name) == add;
         match () {
             () if n == 0 => Some(Refusal::NotPositive),
             () if names.len() > n => Some(Refusal::TooManyNames { removable: !add }),
             () if first(&|n| n.contains('_')).is_some() => first(&|n| n.contains('_')).map(Refusal::Invalid),
-            () if first(&twice).is_some() => first(&twice).map(Refusal::Repeated),
+            () if twice.is_some() => twice.map(Refusal::Repeated),
             () if first(&known).is_some() => {
                 first(&known).map(if add { Refusal::Present } else { Refusal::Unknown })
             }

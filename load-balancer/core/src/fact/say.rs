@@ -50,6 +50,7 @@ impl From<&Reason> for Value {
 macro_rules! numbers {
     ($($kind:ty),*) => {
         $(impl From<&$kind> for Value {
+            #[allow(clippy::cast_lossless, reason = "not every kind has a lossless conversion")]
             fn from(number: &$kind) -> Self {
                 Value::Number(*number as f64)
             }
