@@ -81,6 +81,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every name there is.
+    pub const NAMES: [&'static str; 6] = [
+        "consecutive_connect",
+        "consecutive_reset",
+        "consecutive_timeout",
+        "consecutive_status",
+        "success_rate",
+        "trial",
+    ];
+
     /// Its name in logs and metrics.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -5,7 +5,9 @@
 //! benches all run this very code and a decision can be replayed from its inputs.
 //!
 //! Reading order: [`view`] (what a policy sees) → [`policy`] (how it picks) → [`load`] (what it learns) → the tables
-//! a view carries ([`alias`], [`wrr`], [`ring`], [`slots`]) → [`health`] (who may be picked at all).
+//! a view carries ([`alias`], [`wrr`], [`ring`], [`slots`]) → who may be picked at all ([`health`], [`breaker`], [`outlier`],
+//! [`cap`]) and with how much of its weight ([`warmth`]) → who is there ([`membership`], [`scale`]) → [`fact`] (what is
+//! told of all that).
 
 pub mod alias;
 pub mod backoff;

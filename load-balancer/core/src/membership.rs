@@ -172,7 +172,8 @@ fn check(n: usize, names: &[String], removable: bool) -> Result<(), Refusal> {
     if names.len() > n {
         return Err(Refusal::TooManyNames { removable });
     }
-    if let Some(name) = names.iter().find(|name| !valid_name(name)) {
+    // Who is to be removed only has to be known: members that came otherwise may have other names.
+    if let Some(name) = names.iter().find(|name| !removable && !valid_name(name)) {
         return Err(Refusal::Invalid(name.clone()));
     }
     let mut seen = BTreeSet::new();
@@ -200,7 +201,9 @@ mod tests {
         match () {
             () if n == 0 => Some(Refusal::NotPositive),
             () if names.len() > n => Some(Refusal::TooManyNames { removable: !add }),
-            () if first(&|n| n.contains('_')).is_some() => first(&|n| n.contains('_')).map(Refusal::Invalid),
+            () if add && first(&|n| n.contains('_')).is_some() => {
+                first(&|n| n.contains('_')).map(Refusal::Invalid)
+            }
             () if twice.is_some() => twice.map(Refusal::Repeated),
             () if first(&known).is_some() => {
                 first(&known).map(if add { Refusal::Present } else { Refusal::Unknown })

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::breaker::Cause;
+use crate::load::Cause;
 
 /// One of each, with a backend that is called `S5`.
 fn all() -> Vec<Fact> {
