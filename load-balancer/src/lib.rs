@@ -26,6 +26,7 @@ pub mod hashing;
 pub mod http;
 pub mod listener;
 pub mod observe;
+pub mod provision;
 pub mod registry;
 mod signals;
 mod socket;
