@@ -115,7 +115,7 @@ fn replicas_are_created_die_and_are_removed() {
         for name in ["a", "b", "c"] {
             let replica = provider.create(order(name)).await.unwrap();
             assert_eq!(replica.name, name);
-            assert!(greeting(replica.address).await.contains(&format!("Hello from {name}")));
+            assert!(greeting(replica.address).await.contains(&format!("Hello from Server: {name}")));
             addresses.push(replica.address);
         }
         let pids = record.pids();
@@ -219,6 +219,7 @@ fn a_dropped_creation_and_a_dropped_provider_leave_nothing() {
         assert!(creating.is_err());
         gone(record.pids()[0]).await;
 
+        let record = File::new("dropped-too", "");
         let (dropped, mut died) = provider(record.settings(ours()));
         dropped.create(order("b")).await.unwrap();
         let pid = record.pids()[0];
