@@ -234,7 +234,7 @@ impl ControlSide {
 
     async fn run(self, socket: Option<std::net::TcpListener>) {
         let (dying, deaths) = mpsc::unbounded_channel();
-        let provider = provision::provider(&self.config, dying);
+        let provider = provision::configured(&self.config, dying);
         let control =
             Control::new(&self.config, self.clock, &self.metrics, &self.chronicle, &self.registry);
         // Whoever starts us waits for this.

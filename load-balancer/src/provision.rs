@@ -8,43 +8,16 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
-
-use crate::config::{self, Config};
-
+mod configured;
 mod process;
 
+pub use configured::configured;
 pub use process::{Process, ProcessSettings};
 
 /// Between asking a replica to end (TERM) and making it (KILL): what a backend needs for requests that a drain left over.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// The provider that the configuration names; `None` for backends that are somebody else's.
-///
-/// # Errors
-/// Where it cannot be had: a program or a daemon is missing.
-pub fn provider(
-    config: &Config,
-    deaths: mpsc::UnboundedSender<Death>,
-) -> Result<Option<Rc<dyn Provider>>, String> {
-    Ok(match &config.replicas.provider {
-        config::Provider::Static => None,
-        config::Provider::Process(process) => {
-            let settings = ProcessSettings {
-                program: process.program.clone(),
-                args: process.args.clone(),
-                ports: process.ports.clone(),
-                record: config.state.as_ref().map(|state| state.with_extension("replicas")),
-                ..ProcessSettings::default()
-            };
-            Some(Rc::new(Process::new(settings, deaths)?))
-        }
-        config::Provider::Docker(_) => return Err("docker".to_owned()),
-    })
-}
 
 /// A future on the control thread.
 pub type Task<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;

@@ -15,6 +15,7 @@ mod limits;
 mod metrics;
 mod pacing;
 mod process;
+mod provision;
 mod proxying;
 mod refusals;
 mod retries;

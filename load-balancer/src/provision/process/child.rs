@@ -75,10 +75,8 @@ impl Tended {
     async fn run(mut self, state: Rc<State>, ready: oneshot::Sender<Result<SocketAddr, String>>) {
         // Waiting would close it, so it is kept here.
         let _leash = self.child.stdin.take();
-        let started = self.start().await;
-        let begun = started.is_ok();
         let mut death = None;
-        let told = match started {
+        let refused = match self.start().await {
             Ok((address, mut output)) => {
                 // A creator that is gone has us stopped.
                 let _ = ready.send(Ok(address));
@@ -96,10 +94,10 @@ impl Tended {
         };
         state.children.borrow_mut().remove(&self.name);
         state.write_record();
-        if let Some((ready, why)) = told {
+        if let Some((ready, why)) = refused {
             let _ = ready.send(Err(why));
         }
-        if let Some(reason) = death.filter(|_| begun) {
+        if let Some(reason) = death {
             // Without a receiver the balancer is ending.
             let _ = state.deaths.send(Death { name: self.name.clone(), reason });
         }

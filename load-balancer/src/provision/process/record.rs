@@ -99,9 +99,9 @@ impl Record {
         // Renaming replaces at once: a crash leaves the old record or the new one.
         let mut new = self.path.clone().into_os_string();
         new.push(".new");
-        fs::write(&new, text).and_then(|()| fs::rename(&new, &self.path)).map_err(|e| {
-            format!("the record of replicas, {}, cannot be written: {e}", self.path.display())
-        })
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &self.path))
+            .map_err(|e| format!("the record of replicas, {}, cannot be written: {e}", self.path.display()))
     }
 
     /// Ends what another balancer left behind, and empties the record.
@@ -122,7 +122,11 @@ impl Record {
         }
         let orphans: Vec<&Line> = lines.iter().filter(|line| line.child.lives()).collect();
         for orphan in &orphans {
-            tracing::warn!(replica = orphan.name, pid = orphan.child.pid, "left behind by another balancer: ended");
+            tracing::warn!(
+                replica = orphan.name,
+                pid = orphan.child.pid,
+                "left behind by another balancer: ended"
+            );
             signal(Some(orphan.child.pid), Signal::TERM);
         }
         for orphan in orphans {

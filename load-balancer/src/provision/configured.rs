@@ -1,0 +1,32 @@
+//! From the configuration to a provider.
+
+use std::rc::Rc;
+
+use tokio::sync::mpsc;
+
+use super::{Death, Process, ProcessSettings, Provider};
+use crate::config::{self, Config};
+
+/// The provider that the configuration names; `None` for backends that are somebody else's.
+///
+/// # Errors
+/// Where it cannot be had: a program or a daemon is missing.
+pub fn configured(
+    config: &Config,
+    deaths: mpsc::UnboundedSender<Death>,
+) -> Result<Option<Rc<dyn Provider>>, String> {
+    Ok(match &config.replicas.provider {
+        config::Provider::Static => None,
+        config::Provider::Process(process) => {
+            let settings = ProcessSettings {
+                program: process.program.clone(),
+                args: process.args.clone(),
+                ports: process.ports.clone(),
+                record: config.state.as_ref().map(|state| state.with_extension("replicas")),
+                ..ProcessSettings::default()
+            };
+            Some(Rc::new(Process::new(settings, deaths)?))
+        }
+        config::Provider::Docker(_) => return Err("docker".to_owned()),
+    })
+}
