@@ -30,8 +30,7 @@ mod registration;
 pub use access::Peer;
 
 /// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
-const PATHS: [&str; 8] =
-    ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
+const PATHS: [&str; 8] = ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
 /// The one that has more below it.
 const REQUESTS: &str = "/requests/";
 /// How long a scrape waits for the workers' buffers. A worker that is busier than that is up to a second behind.

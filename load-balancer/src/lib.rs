@@ -235,8 +235,7 @@ impl ControlSide {
     async fn run(self, socket: Option<std::net::TcpListener>) {
         let (dying, deaths) = mpsc::unbounded_channel();
         let provider = provision::configured(&self.config, dying);
-        let control =
-            Control::new(&self.config, self.clock, &self.metrics, &self.chronicle, &self.registry);
+        let control = Control::new(&self.config, self.clock, &self.metrics, &self.chronicle, &self.registry);
         // Whoever starts us waits for this.
         let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
         let Ok(provider) = provider else { return };

@@ -57,7 +57,14 @@ impl Snapshot {
     pub fn empty(config: &Arc<Config>) -> Self {
         let hashing = Hashing::Ring { bound: None };
         let view = View::new(Vec::new(), Arc::default(), Arc::default(), hashing);
-        Snapshot { epoch: 0, config: Arc::clone(config), view, members: Box::default(), trials: Box::default(), backends: Box::default() }
+        Snapshot {
+            epoch: 0,
+            config: Arc::clone(config),
+            view,
+            members: Box::default(),
+            trials: Box::default(),
+            backends: Box::default(),
+        }
     }
 }
 

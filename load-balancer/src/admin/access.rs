@@ -50,7 +50,10 @@ pub(super) fn may_change(control: &Control, peer: Peer, headers: &HeaderMap) -> 
         };
     }
     if !peer.0.is_some_and(|ip| ip.is_loopback()) {
-        return Err((StatusCode::FORBIDDEN, "only this machine may change anything: set control.token for others"));
+        return Err((
+            StatusCode::FORBIDDEN,
+            "only this machine may change anything: set control.token for others",
+        ));
     }
     if headers.contains_key(header::ORIGIN) || CARRIED.iter().any(|name| headers.contains_key(*name)) {
         let why = "a browser's or a proxy's request needs a token: set control.token";

@@ -20,7 +20,8 @@ type Fault = (StatusCode, String);
 /// GET `/rep`: the members, in the order in which they came.
 pub(super) async fn list(State(admin): State<Admin>) -> Response {
     let snapshot = admin.registry.load();
-    let names: Vec<&str> = snapshot.members.iter().map(|&at| snapshot.backends[at as usize].name.as_str()).collect();
+    let names: Vec<&str> =
+        snapshot.members.iter().map(|&at| snapshot.backends[at as usize].name.as_str()).collect();
     members(&names).into_response()
 }
 
@@ -31,7 +32,12 @@ pub(super) async fn add(State(admin): State<Admin>, peer: Peer, headers: HeaderM
 }
 
 /// DELETE or POST `/rm`.
-pub(super) async fn remove(State(admin): State<Admin>, peer: Peer, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn remove(
+    State(admin): State<Admin>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let ask = numbered(&body).map(|(n, names)| Ask::Remove { n, names });
     admin.change("/rm", peer, &headers, ask).await
 }
@@ -56,7 +62,13 @@ pub(super) async fn server_up(
 
 impl Admin {
     /// Has the control task make a change, if whoever asks may.
-    async fn change(&self, endpoint: &'static str, peer: Peer, headers: &HeaderMap, ask: Result<Ask, Fault>) -> Response {
+    async fn change(
+        &self,
+        endpoint: &'static str,
+        peer: Peer,
+        headers: &HeaderMap,
+        ask: Result<Ask, Fault>,
+    ) -> Response {
         let allowed = access::may_change(&self.registry.load().config.control, peer, headers);
         let outcome = match allowed {
             Err((status, why)) => Err((status, format!("<Error> {why}"))),
@@ -149,9 +161,21 @@ mod tests {
         assert_eq!(numbered(br#"{"n":2,"hostnames":["S5"]}"#).unwrap(), (2, vec!["S5".to_owned()]));
         assert_eq!(numbered(br#"{"n":1}"#).unwrap(), (1, Vec::new()));
         let bad: &[&[u8]] = &[
-            b"", b"[]", b"3", b"null", b"{", br#"{"hostnames":[]}"#, br#"{"n":0}"#, br#"{"n":-1}"#,
-            br#"{"n":1.5}"#, br#"{"n":"2"}"#, br#"{"n":1,"hostnames":"S5"}"#, br#"{"n":1,"hostnames":[5]}"#,
-            br#"{"n":1,"hostname":["S5"]}"#, b"\xff\xfe", br#"{"n":1e99}"#,
+            b"",
+            b"[]",
+            b"3",
+            b"null",
+            b"{",
+            br#"{"hostnames":[]}"#,
+            br#"{"n":0}"#,
+            br#"{"n":-1}"#,
+            br#"{"n":1.5}"#,
+            br#"{"n":"2"}"#,
+            br#"{"n":1,"hostnames":"S5"}"#,
+            br#"{"n":1,"hostnames":[5]}"#,
+            br#"{"n":1,"hostname":["S5"]}"#,
+            b"\xff\xfe",
+            br#"{"n":1e99}"#,
         ];
         for body in bad {
             let (status, message) = numbered(body).unwrap_err();

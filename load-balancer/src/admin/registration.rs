@@ -109,7 +109,10 @@ mod tests {
             Ok(Ask::Register { name: name.into(), address: Address::Ip(address.parse().unwrap()) })
         };
         let private = ["127.0.0.0/8", "10.0.0.0/8", "::1/128"];
-        assert_eq!(ask("http://127.0.0.1:8001/", &private).await, expected("127.0.0.1-8001", "127.0.0.1:8001"));
+        assert_eq!(
+            ask("http://127.0.0.1:8001/", &private).await,
+            expected("127.0.0.1-8001", "127.0.0.1:8001")
+        );
         assert_eq!(ask("http://10.1.2.3", &private).await, expected("10.1.2.3-80", "10.1.2.3:80"));
         assert_eq!(ask("http://[::1]:81/", &private).await, expected("--1-81", "[::1]:81"));
     }

@@ -104,7 +104,9 @@ impl Control {
             Err(Refusal::TooManyNames { .. }) => {
                 return Err(Refused::Unfit(Refusal::TooManyNames { removable: false }));
             }
-            Err(refusal @ (Refusal::NotPositive | Refusal::Repeated(_))) => return Err(Refused::Unfit(refusal)),
+            Err(refusal @ (Refusal::NotPositive | Refusal::Repeated(_))) => {
+                return Err(Refused::Unfit(refusal));
+            }
             Err(_) => {
                 let detail = "<Error> this pool has no provider that can start replicas: only configured backends \
                               that /rm removed can be added again; set replicas.provider";
@@ -122,7 +124,13 @@ impl Control {
         let configured = std::sync::Arc::clone(&self.config);
         for backend in configured.pool.backends.iter().filter(|b| planned.contains(&b.name)) {
             if let Some(address) = &backend.address {
-                self.join(Origin::Configured, &backend.name, address.clone(), backend.weight, &backend.region);
+                self.join(
+                    Origin::Configured,
+                    &backend.name,
+                    address.clone(),
+                    backend.weight,
+                    &backend.region,
+                );
             }
         }
         self.rederive(false);
@@ -197,8 +205,7 @@ impl Control {
     pub(super) fn leave(&mut self, name: &str, retire: bool) {
         let now = self.clock.now();
         let until = now.after(self.config.timeouts.drain.max(DRAIN_LEAST));
-        let Some(entry) =
-            self.entries.iter_mut().find(|e| e.backend.name == name && e.leaving.is_none())
+        let Some(entry) = self.entries.iter_mut().find(|e| e.backend.name == name && e.leaving.is_none())
         else {
             return;
         };

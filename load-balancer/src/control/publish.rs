@@ -89,7 +89,10 @@ impl Control {
             metrics.backend_healthy.with_label_values(&labels).set(i64::from(eligible));
             metrics.backend_weight.with_label_values(&labels).set(f64::from(b.weight) / total);
             metrics.backend_warmth.with_label_values(&labels).set(entry.warmth);
-            metrics.backend_info.with_label_values(&[pool, &b.name, &b.address.to_string(), &b.region]).set(1);
+            metrics
+                .backend_info
+                .with_label_values(&[pool, &b.name, &b.address.to_string(), &b.region])
+                .set(1);
         }
         for ((_, name), count) in State::ALL.iter().zip(counts) {
             metrics.backends.with_label_values(&[pool, name]).set(count);

@@ -174,7 +174,8 @@ impl Control {
                 *result = Err(format!("it ended at once: {}", self.supply.stillborn.remove(at).reason));
             }
         }
-        let fault = results.iter().find_map(|(order, r)| Some(format!("{}: {}", order.name, r.as_ref().err()?)));
+        let fault =
+            results.iter().find_map(|(order, r)| Some(format!("{}: {}", order.name, r.as_ref().err()?)));
         match (asked, fault) {
             (Some(Waiting { asker, kept }), Some(reason)) => {
                 kept.iter().for_each(|name| self.leave(name, false));
@@ -307,8 +308,10 @@ async fn start_all(provider: &Rc<dyn Provider>, orders: Vec<Order>) -> Vec<(Orde
         let provider = Rc::clone(provider);
         tasks.spawn_local(async move { (at, provider.create(order).await) });
     }
-    let mut results: Vec<_> =
-        orders.into_iter().map(|order| (order, Err("the task that starts it broke off".to_owned()))).collect();
+    let mut results: Vec<_> = orders
+        .into_iter()
+        .map(|order| (order, Err("the task that starts it broke off".to_owned())))
+        .collect();
     while let Some(done) = tasks.join_next().await {
         if let Ok((at, result)) = done {
             results[at].1 = result;

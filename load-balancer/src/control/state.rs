@@ -81,7 +81,13 @@ impl Control {
     pub(super) fn join_new(&mut self, backend: &crate::config::Backend) {
         match &backend.address {
             Some(address) => {
-                self.join(Origin::Configured, &backend.name, address.clone(), backend.weight, &backend.region);
+                self.join(
+                    Origin::Configured,
+                    &backend.name,
+                    address.clone(),
+                    backend.weight,
+                    &backend.region,
+                );
             }
             None => self.supply.missing.push_back(Order {
                 name: backend.name.clone(),
@@ -100,11 +106,15 @@ impl Control {
         let address = member.address.as_deref().and_then(Address::parse);
         match (member.origin, configured, address) {
             // The configuration has the last word about its own backends.
-            (SavedOrigin::Configured, Some(backend), _) if backend.address.is_some() => self.join_new(&backend),
+            (SavedOrigin::Configured, Some(backend), _) if backend.address.is_some() => {
+                self.join_new(&backend)
+            }
             (SavedOrigin::Registered, None, Some(address)) if self.config.control.registration => {
                 self.join(Origin::Registered, &member.name, address, member.weight, &member.region);
             }
-            (SavedOrigin::Replica, None, _) if self.config.replicas.provider != crate::config::Provider::Static => {
+            (SavedOrigin::Replica, None, _)
+                if self.config.replicas.provider != crate::config::Provider::Static =>
+            {
                 self.supply.missing.push_back(Order {
                     name: member.name.clone(),
                     weight: member.weight,

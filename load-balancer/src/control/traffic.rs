@@ -47,7 +47,8 @@ impl Control {
                 self.nudge(at);
             }
             if let Some(cause) = seen.cause {
-                changed |= self.eject(at, Reason::Consecutive { cause, run: seen.run.max(seen.connects) }, now);
+                changed |=
+                    self.eject(at, Reason::Consecutive { cause, run: seen.run.max(seen.connects) }, now);
             }
         }
         changed
@@ -56,12 +57,16 @@ impl Control {
     /// Ejects whoever fails much more often than the others.
     fn outliers(&mut self, now: Tick) -> bool {
         let checked = self.checked_actively();
-        let rates: Vec<_> = self.entries.iter_mut().map(|entry| {
-            let seen = entry.backend.load.tallies();
-            let before = std::mem::replace(&mut entry.counted, seen);
-            entry.window.add(now, seen.good.wrapping_sub(before.good), seen.bad.wrapping_sub(before.bad));
-            (entry.ready(checked) && entry.closed()).then(|| entry.window.sum(now))
-        }).collect();
+        let rates: Vec<_> = self
+            .entries
+            .iter_mut()
+            .map(|entry| {
+                let seen = entry.backend.load.tallies();
+                let before = std::mem::replace(&mut entry.counted, seen);
+                entry.window.add(now, seen.good.wrapping_sub(before.good), seen.bad.wrapping_sub(before.bad));
+                (entry.ready(checked) && entry.closed()).then(|| entry.window.sum(now))
+            })
+            .collect();
         let found = outlier(&rates, &self.config.ejection.rules);
         found.into_iter().fold(false, |changed, (at, reason)| changed | self.eject(at, reason, now))
     }

@@ -160,8 +160,11 @@ pub const FACTS: Family = counter(
     "Transitions of the pool by kind, each of them a log line and an entry of /decisions.",
 );
 /// Replicas to come.
-pub const REPLICAS_MISSING: Family =
-    gauge("lb_replicas_missing", POOL, "Replicas that the pool is short of: starting, or waiting for the next try.");
+pub const REPLICAS_MISSING: Family = gauge(
+    "lb_replicas_missing",
+    POOL,
+    "Replicas that the pool is short of: starting, or waiting for the next try.",
+);
 /// Reloads.
 pub const RELOADS: Family = counter(
     "lb_config_reloads_total",
