@@ -4,6 +4,7 @@
 
 mod algo;
 mod drain;
+mod ejection;
 mod duplex;
 mod failures;
 mod framing;
