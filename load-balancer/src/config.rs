@@ -46,6 +46,8 @@ pub struct Config {
     pub retry: Retry,
     /// Active health checks; `None` takes every backend as up.
     pub health: Option<HealthChecks>,
+    /// Request ids that each backend is remembered for, 0..=100,000; 0 for none.
+    pub request_log: usize,
     /// Whether `/metrics`, `/health` and `/ready` also answer on the traffic port, hiding backends' own.
     pub control_on_traffic_port: bool,
 }
@@ -66,8 +68,19 @@ pub struct Pool {
     pub name: String,
     /// The algorithm of requests that do not choose.
     pub algorithm: Algorithm,
+    /// The paths that backends have; empty for all.
+    pub allowed_paths: Vec<AllowedPath>,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
+}
+
+/// A path that backends have, spelt as [`crate::http::paths`] compares them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedPath {
+    /// This path alone.
+    Exact(String),
+    /// This path and everything below it; written with `/*` behind it, which is not kept.
+    Below(String),
 }
 
 /// One configured backend.
@@ -206,6 +219,13 @@ pub struct Limits {
 pub struct Retry {
     /// Attempts beyond the first, 0..=7.
     pub attempts: usize,
+    /// Answers, 500..=599, that another backend is asked to better.
+    pub statuses: Vec<u16>,
+    /// Bytes of a request's body that are kept to be sent again; 0 keeps none.
+    pub body_bytes: usize,
+    /// The most that is waited before the first retry of a request that had been sent; doubled with each further one.
+    /// Zero waits never.
+    pub backoff: Duration,
     /// Retries allowed per request, on average.
     pub budget_ratio: f64,
     /// Retries a second that are always allowed.

@@ -21,6 +21,10 @@ use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
 
+mod recent;
+
+pub use recent::{Recent, RequestLog};
+
 /// Between flushes of the metric buffers and sweeps of idle upstream connections.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -29,6 +33,13 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 pub enum Command {
     /// Add the metric buffers to the shared families, then answer.
     Flush(oneshot::Sender<()>),
+    /// Tell which requests a backend has answered lately.
+    Recent {
+        /// [`Backend::id`]; of one that is not in the pool nothing is known.
+        backend: u64,
+        /// Where to.
+        reply: oneshot::Sender<Recent>,
+    },
 }
 
 /// What every worker is given.
@@ -61,6 +72,8 @@ pub struct Lane {
     pub meters: Rc<LaneMeters>,
     /// Connects that failed in a row.
     pub refused: Cell<u32>,
+    /// Which requests it has answered lately.
+    pub log: RefCell<RequestLog>,
 }
 
 /// A snapshot and, position by position, this worker's lanes.
@@ -157,6 +170,12 @@ impl Worker {
         Rc::clone(&scene)
     }
 
+    fn recent(&self, backend: u64) -> Recent {
+        let scene = self.scene();
+        let lane = scene.lanes.iter().find(|lane| lane.backend.id == backend);
+        lane.map(|lane| lane.log.borrow().recent(self.config().request_log)).unwrap_or_default()
+    }
+
     fn housekeep(&self) {
         let scene = self.scene();
         let (now, limit) = (self.now(), self.config().timeouts.upstream_idle);
@@ -184,6 +203,7 @@ impl Scene {
                 backend: Arc::clone(backend),
                 idle: RefCell::default(),
                 refused: Cell::new(0),
+                log: RefCell::default(),
             }),
         };
         Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }
@@ -241,6 +261,10 @@ pub async fn run(
                             worker.flush(&scene);
                             // The asker may have given up waiting: then nobody needs the answer.
                             let _ = done.send(());
+                        }
+                        Some(Command::Recent { backend, reply }) => {
+                            // As above.
+                            let _ = reply.send(worker.recent(backend));
                         }
                         None => std::future::pending().await,
                     },

@@ -9,10 +9,11 @@ use lb_core::Algorithm;
 use toml::Value;
 
 use super::{
-    Address, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits, Listen, Pool,
-    Retry, Timeouts, raw, units,
+    Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
+    Listen, Pool, Retry, Timeouts, raw, units,
 };
 use crate::hashing::Preset;
+use crate::http::paths;
 
 /// Longest name of a pool or backend: it becomes a metric label.
 const NAME_MAX: usize = 63;
@@ -34,6 +35,7 @@ pub(super) fn check(raw: &raw::Raw) -> Result<Config, Faults> {
         limits: c.limits(&raw.limits),
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
+        request_log: c.request_log(&raw.control),
         control_on_traffic_port: c.control(&raw.control),
     };
     if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }
@@ -78,7 +80,23 @@ impl Checker {
         }
         let mut names = BTreeSet::new();
         let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
-        Pool { name, algorithm, backends }
+        let allowed_paths = self.allowed_paths(raw.allowed_paths.as_ref());
+        Pool { name, algorithm, allowed_paths, backends }
+    }
+
+    fn allowed_paths(&mut self, value: Option<&Value>) -> Vec<AllowedPath> {
+        let mut allowed = Vec::new();
+        for text in self.texts("pool.allowed_paths", value, &[]) {
+            match paths::allowed(&text) {
+                Some(path) => allowed.push(path),
+                None => self.faults.add(
+                    "pool.allowed_paths",
+                    &quoted(&text),
+                    "is no path: write \"/status\", or \"/api/*\" for everything below; without query and dot segments",
+                ),
+            }
+        }
+        allowed
     }
 
     fn backend(&mut self, i: usize, raw: &raw::Backend, names: &mut BTreeSet<String>) -> Backend {
@@ -211,6 +229,10 @@ impl Checker {
         let most = lb_core::policy::MAX_TRIED as i64 - 1;
         Retry {
             attempts: self.int("retry.attempts", raw.attempts.as_ref(), 1, 0, most) as usize,
+            statuses: self.statuses(raw.statuses.as_ref()),
+            body_bytes: self.size("retry.body_bytes", raw.body_bytes.as_ref(), 64 << 10, 0, 16 << 20)
+                as usize,
+            backoff: self.time_or_off("retry.backoff", raw.backoff.as_ref(), "25ms").unwrap_or_default(),
             budget_ratio: self.float("retry.budget_ratio", raw.budget_ratio.as_ref(), 0.2, 0.0, 1.0),
             budget_per_second: self.float(
                 "retry.budget_per_second",
@@ -220,6 +242,18 @@ impl Checker {
                 1e6,
             ),
         }
+    }
+
+    fn statuses(&mut self, value: Option<&Value>) -> Vec<u16> {
+        const DEFAULT: [u16; 3] = [502, 503, 504];
+        let Some(value) = value else { return DEFAULT.to_vec() };
+        let status = |v: &Value| v.as_integer().filter(|n| (500..=599).contains(n)).map(|n| n as u16);
+        let found = value.as_array().and_then(|items| items.iter().map(status).collect());
+        found.unwrap_or_else(|| {
+            let remedy = "must be a list of numbers from 500 to 599: [502, 503]";
+            self.faults.add("retry.statuses", &value.to_string(), remedy);
+            DEFAULT.to_vec()
+        })
     }
 
     fn health(&mut self, raw: &raw::Health) -> Option<HealthChecks> {
@@ -242,6 +276,10 @@ impl Checker {
     fn control(&mut self, raw: &raw::Control) -> bool {
         self.unknown("control", &raw.unknown, raw::Control::KEYS);
         self.flag("control.on_traffic_port", raw.on_traffic_port.as_ref(), false)
+    }
+
+    fn request_log(&mut self, raw: &raw::Control) -> usize {
+        self.int("control.request_log", raw.request_log.as_ref(), 0, 0, 100_000) as usize
     }
 }
 

@@ -46,9 +46,9 @@ section!(Timeouts {
     drain
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
-section!(Retry { attempts, budget_ratio, budget_per_second });
+section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, interval, edge_interval, timeout, rise, fall });
-section!(Control { on_traffic_port });
+section!(Control { on_traffic_port, request_log });
 
 /// The `[pool]` section with its `[[pool.backend]]` entries.
 #[derive(Debug, Default, Deserialize)]
@@ -56,13 +56,14 @@ section!(Control { on_traffic_port });
 pub(super) struct Pool {
     pub(super) name: Leaf,
     pub(super) algorithm: Leaf,
+    pub(super) allowed_paths: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Pool {
-    pub(super) const KEYS: &'static [&'static str] = &["name", "algorithm", "backend"];
+    pub(super) const KEYS: &'static [&'static str] = &["name", "algorithm", "allowed_paths", "backend"];
 }
 
 /// The whole file.
