@@ -26,6 +26,7 @@ mod access;
 mod decisions;
 mod membership;
 mod registration;
+mod requests;
 
 pub use access::Peer;
 
@@ -80,6 +81,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/add", post(membership::add))
         .route("/rm", post(membership::remove).delete(membership::remove))
         .route("/server_up", post(membership::server_up))
+        .route("/requests/{id}", get(requests::requests))
         .route("/decisions", get(decisions::decisions))
         .layer(DefaultBodyLimit::max(BODY_MOST))
         .with_state(admin)

@@ -76,8 +76,19 @@ pub struct Pool {
     pub algorithm: Algorithm,
     /// How long a backend that joins a running pool takes to get its full share; zero for at once.
     pub slow_start: Duration,
+    /// The paths that backends have; empty for all.
+    pub allowed_paths: Vec<AllowedPath>,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
+}
+
+/// A path that backends have, spelt as [`crate::http::paths`] compares them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedPath {
+    /// This path alone.
+    Exact(String),
+    /// This path and everything below it; written with `/*` behind it, which is not kept.
+    Below(String),
 }
 
 /// One configured backend.
@@ -233,6 +244,13 @@ pub struct Limits {
 pub struct Retry {
     /// Attempts beyond the first, 0..=7.
     pub attempts: usize,
+    /// Answers, 500..=599, that another backend is asked to better.
+    pub statuses: Vec<u16>,
+    /// Bytes of a request's body that are kept to be sent again; 0 keeps none.
+    pub body_bytes: usize,
+    /// The most that is waited before the first retry of a request that had been sent; doubled with each further one.
+    /// Zero waits never.
+    pub backoff: Duration,
     /// Retries allowed per request, on average.
     pub budget_ratio: f64,
     /// Retries a second that are always allowed.

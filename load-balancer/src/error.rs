@@ -10,6 +10,8 @@ use hyper::StatusCode;
 pub enum Kind {
     /// The request is malformed or asks for something that does not exist here.
     BadRequest,
+    /// The path is not one of `pool.allowed_paths`.
+    PathNotAllowed,
     /// `?algo=` or `x-lb-algo` from a client that may not choose.
     AlgorithmNotAllowed,
     /// The method is not proxied (CONNECT, TRACE).
@@ -66,8 +68,9 @@ impl std::error::Error for ProxyError {}
 
 impl Kind {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::BadRequest,
+        Kind::PathNotAllowed,
         Kind::AlgorithmNotAllowed,
         Kind::MethodNotAllowed,
         Kind::RequestTimeout,
@@ -112,12 +115,19 @@ impl Kind {
         )
     }
 
+    /// Whether the client spoilt an attempt, which then says nothing about its backend.
+    #[must_use]
+    pub const fn blames_client(self) -> bool {
+        matches!(self, Kind::BodyTooLarge | Kind::RequestTimeout | Kind::BadRequest)
+    }
+
     /// Whether the message is the detail itself, because the client can act on it.
     #[must_use]
     pub const fn tells_detail(self) -> bool {
         matches!(
             self,
             Kind::BadRequest
+                | Kind::PathNotAllowed
                 | Kind::AlgorithmNotAllowed
                 | Kind::MethodNotAllowed
                 | Kind::BodyTooLarge
@@ -129,6 +139,7 @@ impl Kind {
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Kind::PathNotAllowed => (StatusCode::BAD_REQUEST, "path_not_allowed", "No such path"),
             Kind::AlgorithmNotAllowed => {
                 (StatusCode::FORBIDDEN, "algorithm_not_allowed", "Choosing the algorithm is not allowed")
             }

@@ -15,6 +15,7 @@ mod algo;
 mod client_id;
 pub mod headers;
 mod key;
+pub mod paths;
 pub mod refusal;
 pub mod upgrade;
 
@@ -67,6 +68,10 @@ fn plan(
 ) -> Result<Plan, ProxyError> {
     let config = &*worker.config();
     admit(config, &head, seen, body)?;
+    if !paths::is_allowed(&config.pool.allowed_paths, head.uri.path()) {
+        let detail = format!("<Error> '{}' endpoint does not exist in server replicas", head.uri.path());
+        return Err(ProxyError::new(Kind::PathNotAllowed, detail));
+    }
     headers::host_of_target(&mut head, &mut seen);
     let (algorithm, target) = algo::choose(config, client, &head, seen)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
@@ -74,8 +79,9 @@ fn plan(
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
         _ => Vec::new(),
     };
+    let logged = if config.control.request_log > 0 { key::id(&config.hash.key, &head) } else { None };
     let added = headers::Added::new(config, client, &head.headers, algorithm, id);
-    Ok(Plan { head, seen, target, algorithm, client_ip, key, added })
+    Ok(Plan { head, seen, target, algorithm, client_ip, key, logged, added })
 }
 
 /// Refuses what is never passed on.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
 use lb_core::trial::Trial;
 use lb_core::view::Hashing;
-use lb_core::{Load, View};
+use lb_core::{Load, Tick, View};
 
 use crate::config::{Address, Config};
 
@@ -45,8 +45,8 @@ pub struct Snapshot {
     pub view: View,
     /// Positions of backends that are not leaving, in the order in which they joined.
     pub members: Box<[u32]>,
-    /// Positions of backends that wait for their trial; nearly always none.
-    pub trials: Box<[u32]>,
+    /// Positions of backends that wait for their trial, and since when; nearly always none.
+    pub trials: Box<[(u32, Tick)]>,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }

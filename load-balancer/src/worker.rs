@@ -20,6 +20,10 @@ use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
 
+mod recent;
+
+pub use recent::{Recent, RequestLog};
+
 /// Between flushes of the metric buffers and sweeps of idle upstream connections.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -28,6 +32,13 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 pub enum Command {
     /// Add the metric buffers to the shared families, then answer.
     Flush(oneshot::Sender<()>),
+    /// Tell which requests a backend has answered lately.
+    Recent {
+        /// [`Backend::id`]; of one that is not in the pool nothing is known.
+        backend: u64,
+        /// Where to.
+        reply: oneshot::Sender<Recent>,
+    },
 }
 
 /// What every worker is given.
@@ -56,6 +67,8 @@ pub struct Lane {
     pub idle: RefCell<Vec<Live>>,
     /// Metric buffers.
     pub meters: Rc<LaneMeters>,
+    /// Which requests it has answered lately.
+    pub log: RefCell<RequestLog>,
 }
 
 /// A snapshot and, position by position, this worker's lanes.
@@ -152,6 +165,12 @@ impl Worker {
         Rc::clone(&scene)
     }
 
+    fn recent(&self, backend: u64) -> Recent {
+        let scene = self.scene();
+        let lane = scene.lanes.iter().find(|lane| lane.backend.id == backend);
+        lane.map(|lane| lane.log.borrow().recent(self.config().control.request_log)).unwrap_or_default()
+    }
+
     fn housekeep(&self) {
         let scene = self.scene();
         let (now, limit) = (self.now(), self.config().timeouts.upstream_idle);
@@ -178,6 +197,7 @@ impl Scene {
                 meters: LaneMeters::new(Arc::clone(metrics), &backend.name),
                 backend: Arc::clone(backend),
                 idle: RefCell::default(),
+                log: RefCell::default(),
             }),
         };
         Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }
@@ -235,6 +255,10 @@ pub async fn run(
                             worker.flush(&scene);
                             // The asker may have given up waiting: then nobody needs the answer.
                             let _ = done.send(());
+                        }
+                        Some(Command::Recent { backend, reply }) => {
+                            // As above.
+                            let _ = reply.send(worker.recent(backend));
                         }
                         None => std::future::pending().await,
                     },

@@ -94,6 +94,7 @@ mod tests {
             registration: true,
             networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
             max_backends: 10,
+            request_log: 0,
         }
     }
 

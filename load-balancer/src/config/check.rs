@@ -10,10 +10,11 @@ use lb_core::Algorithm;
 use toml::Value;
 
 use super::{
-    Address, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits, Listen, Pool,
-    Retry, Timeouts, raw, units,
+    Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
+    Listen, Pool, Retry, Timeouts, raw, units,
 };
 use crate::hashing::Preset;
+use crate::http::paths;
 
 mod healing;
 
@@ -79,8 +80,24 @@ impl Checker {
         });
         let mut names = BTreeSet::new();
         let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
+        let allowed_paths = self.allowed_paths(raw.allowed_paths.as_ref());
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
-        Pool { name, algorithm, slow_start: slow_start.unwrap_or_default(), backends }
+        Pool { name, algorithm, allowed_paths, slow_start: slow_start.unwrap_or_default(), backends }
+    }
+
+    fn allowed_paths(&mut self, value: Option<&Value>) -> Vec<AllowedPath> {
+        let mut allowed = Vec::new();
+        for text in self.texts("pool.allowed_paths", value, &[]) {
+            match paths::allowed(&text) {
+                Some(path) => allowed.push(path),
+                None => self.faults.add(
+                    "pool.allowed_paths",
+                    &quoted(&text),
+                    "is no path: write \"/status\", or \"/api/*\" for everything below; without query and dot segments",
+                ),
+            }
+        }
+        allowed
     }
 
     fn backend(&mut self, i: usize, raw: &raw::Backend, names: &mut BTreeSet<String>) -> Backend {
@@ -215,6 +232,10 @@ impl Checker {
         let most = lb_core::policy::MAX_TRIED as i64 - 1;
         Retry {
             attempts: self.int("retry.attempts", raw.attempts.as_ref(), 1, 0, most) as usize,
+            statuses: self.statuses(raw.statuses.as_ref()),
+            body_bytes: self.size("retry.body_bytes", raw.body_bytes.as_ref(), 64 << 10, 0, 16 << 20)
+                as usize,
+            backoff: self.time_or_off("retry.backoff", raw.backoff.as_ref(), "25ms").unwrap_or_default(),
             budget_ratio: self.float("retry.budget_ratio", raw.budget_ratio.as_ref(), 0.2, 0.0, 1.0),
             budget_per_second: self.float(
                 "retry.budget_per_second",
@@ -224,6 +245,18 @@ impl Checker {
                 1e6,
             ),
         }
+    }
+
+    fn statuses(&mut self, value: Option<&Value>) -> Vec<u16> {
+        const DEFAULT: [u16; 3] = [502, 503, 504];
+        let Some(value) = value else { return DEFAULT.to_vec() };
+        let status = |v: &Value| v.as_integer().filter(|n| (500..=599).contains(n)).map(|n| n as u16);
+        let found = value.as_array().and_then(|items| items.iter().map(status).collect());
+        found.unwrap_or_else(|| {
+            let remedy = "must be a list of numbers from 500 to 599: [502, 503]";
+            self.faults.add("retry.statuses", &value.to_string(), remedy);
+            DEFAULT.to_vec()
+        })
     }
 
     fn health(&mut self, raw: &raw::Health) -> Option<HealthChecks> {

@@ -35,6 +35,8 @@ pub struct Control {
     pub networks: Vec<IpNet>,
     /// Members the pool may have, however they came.
     pub max_backends: usize,
+    /// Request ids that each backend is remembered for, 0..=100,000; 0 for none.
+    pub request_log: usize,
 }
 
 /// A secret that no log and no error shows.

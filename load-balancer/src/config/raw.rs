@@ -46,7 +46,7 @@ section!(Timeouts {
     drain
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
-section!(Retry { attempts, budget_ratio, budget_per_second });
+section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
     enabled,
@@ -61,7 +61,7 @@ section!(Ejection {
     max_share,
     panic
 });
-section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends });
+section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends, request_log });
 section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
@@ -94,13 +94,15 @@ pub(super) struct Pool {
     pub(super) name: Leaf,
     pub(super) algorithm: Leaf,
     pub(super) slow_start: Leaf,
+    pub(super) allowed_paths: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Pool {
-    pub(super) const KEYS: &'static [&'static str] = &["name", "algorithm", "slow_start", "backend"];
+    pub(super) const KEYS: &'static [&'static str] =
+        &["name", "algorithm", "slow_start", "allowed_paths", "backend"];
 }
 
 /// The whole file.

@@ -22,6 +22,9 @@ fn the_least_file_has_the_documented_defaults() {
     assert_eq!(c.timeouts.connect, Duration::from_secs(2));
     assert_eq!(c.timeouts.total, Some(Duration::from_secs(30)));
     assert_eq!(c.limits.body_bytes, Some(1 << 20));
+    assert_eq!((c.retry.statuses.as_slice(), c.retry.body_bytes), (&[502, 503, 504][..], 64 << 10));
+    assert_eq!((c.retry.backoff, c.control.request_log), (Duration::from_millis(25), 0));
+    assert!(c.pool.allowed_paths.is_empty(), "every path");
     assert_eq!((c.limits.headers, c.limits.header_bytes), (100, 32 << 10));
     assert_eq!(c.health.as_ref().unwrap().fall, 3);
     assert!(matches!(c.choosers, Choosers::Trusted(_)) && !c.control.on_traffic_port);
@@ -61,6 +64,37 @@ fn every_fault_is_reported_at_once() {
         "{text}"
     );
     assert!(text.contains("timeouts.conect = \"1s\": is unknown here; known: connect"), "{text}");
+}
+
+#[test]
+fn retries_paths_and_the_request_log_have_their_bounds() {
+    for (section, key, bad) in [
+        ("retry", "statuses", "[499]"),
+        ("retry", "statuses", "[503, 600]"),
+        ("retry", "statuses", "[\"503\"]"),
+        ("retry", "statuses", "503"),
+        ("retry", "body_bytes", "\"17MiB\""),
+        ("retry", "body_bytes", "-1"),
+        ("retry", "backoff", "25"),
+        ("pool", "allowed_paths", "\"/\""),
+        ("pool", "allowed_paths", "[\"/a\", \"api\"]"),
+        ("pool", "allowed_paths", "[\"/a/../b\"]"),
+        ("pool", "allowed_paths", "[\"/a*\"]"),
+        ("control", "request_log", "100001"),
+        ("control", "request_log", "-1"),
+    ] {
+        let found = faults(&format!("[{section}]\n{key} = {bad}\n{LEAST}"));
+        let fields: Vec<&str> = found.iter().map(|f| f.field.as_str()).collect();
+        assert_eq!(fields, [format!("{section}.{key}")], "{bad}");
+    }
+    let c = parse(&format!(
+        "[retry]\nstatuses = []\nbody_bytes = 0\nbackoff = \"0\"\n[control]\nrequest_log = 100000\n\
+         [pool]\nallowed_paths = [\"/\", \"/%61pi/*\"]\n{LEAST}"
+    ));
+    let c = c.unwrap();
+    assert_eq!((c.retry.statuses.len(), c.retry.body_bytes, c.retry.backoff), (0, 0, Duration::ZERO));
+    let paths = [AllowedPath::Exact("/".to_owned()), AllowedPath::Below("/api".to_owned())];
+    assert_eq!((c.pool.allowed_paths.as_slice(), c.control.request_log), (&paths[..], 100_000));
 }
 
 #[test]

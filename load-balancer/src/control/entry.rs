@@ -126,9 +126,12 @@ impl Entry {
         self.breaker.state() == breaker::State::Closed
     }
 
-    /// Half-open: one request may show whether it works again.
-    pub(super) fn trying(&self) -> bool {
-        matches!(self.breaker.state(), breaker::State::HalfOpen { .. })
+    /// Since when it is half-open: one request may show whether it works again.
+    pub(super) fn trying(&self) -> Option<Tick> {
+        match self.breaker.state() {
+            breaker::State::HalfOpen { since } => Some(since),
+            _ => None,
+        }
     }
 
     /// The share of its weight that is due at `now`, 0.1..=1: slow start and recovery from saturation.

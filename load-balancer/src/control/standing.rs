@@ -6,6 +6,7 @@
 //! more likely wrong than the backends, and ejected ones are picked again. Their failures still cost, so load-aware
 //! algorithms go on avoiding the worst. A pool in which everybody is saturated is not left without anybody either.
 
+use lb_core::Tick;
 use lb_core::cap::panics;
 
 use super::entry::Entry;
@@ -16,8 +17,8 @@ use crate::config::Ejection;
 pub(super) struct Standing {
     /// Position by position.
     pub(super) eligible: Vec<bool>,
-    /// Positions with a trial to give.
-    pub(super) trials: Vec<u32>,
+    /// Positions with a trial to give, and since when.
+    pub(super) trials: Vec<(u32, Tick)>,
     /// Members without fault.
     pub(super) faultless: usize,
     /// Members that are not leaving.
@@ -37,7 +38,11 @@ pub(super) fn standing(entries: &[Entry], checked: bool, ejection: &Ejection) ->
     let relief = !entries.iter().any(|e| may(e) && !e.held);
     Standing {
         eligible: entries.iter().map(|e| may(e) && (!e.held || relief)).collect(),
-        trials: (0..).zip(entries).filter(|(_, e)| e.ready(checked) && e.trying()).map(|(i, _)| i).collect(),
+        trials: (0..)
+            .zip(entries)
+            .filter(|(_, e)| e.ready(checked))
+            .filter_map(|(i, e)| Some((i, e.trying()?)))
+            .collect(),
         faultless,
         total,
         panic,

@@ -116,7 +116,7 @@ impl Control {
                     changed = true;
                     continue;
                 }
-                _ if !entry.trying() => continue,
+                _ if entry.trying().is_none() => continue,
                 _ => {}
             }
             match entry.backend.trial.verdict() {

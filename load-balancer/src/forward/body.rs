@@ -1,8 +1,8 @@
-//! Bodies on their way through: counted, limited and timed, frame by frame, never collected.
+//! Responses' bodies on their way through: counted and timed, frame by frame, never collected.
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -10,14 +10,13 @@ use hyper::{Response, StatusCode, header};
 use lb_core::Tick;
 
 use super::{Exchange, Live};
-use crate::error::Kind;
 use crate::http::headers;
 use crate::listener::{Client, Phase, Tunnel};
 use crate::worker::{Lane, Worker};
 
 /// Why a body could not be passed on to its end. The peer only sees its connection end; the reason is for our records.
 #[derive(Debug)]
-pub struct Broken(&'static str);
+pub struct Broken(pub(super) &'static str);
 
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -26,115 +25,6 @@ impl std::fmt::Display for Broken {
 }
 
 impl std::error::Error for Broken {}
-
-/// A client's body on its way to a backend.
-pub struct RequestBody(Option<Box<Upload>>);
-
-struct Upload {
-    incoming: Incoming,
-    client: Rc<Client>,
-    worker: Rc<Worker>,
-    left: Option<u64>,
-}
-
-impl RequestBody {
-    /// Wraps `incoming`; one that is empty costs nothing.
-    #[must_use]
-    pub fn new(incoming: Incoming, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
-        if incoming.is_end_stream() {
-            return RequestBody(None);
-        }
-        client.body_done.set(false);
-        let left = worker.config().limits.body_bytes;
-        RequestBody(Some(Box::new(Upload {
-            incoming,
-            client: Rc::clone(client),
-            worker: Rc::clone(worker),
-            left,
-        })))
-    }
-
-    /// No body.
-    #[must_use]
-    pub fn empty() -> Self {
-        RequestBody(None)
-    }
-}
-
-impl Upload {
-    /// Counts a piece; false where it breaks the limit.
-    fn allow(&mut self, bytes: u64) -> bool {
-        if let Some(left) = &mut self.left {
-            match left.checked_sub(bytes) {
-                Some(rest) => *left = rest,
-                None => return false,
-            }
-        }
-        self.worker.meters.request_bytes.inc_by(bytes);
-        true
-    }
-
-    /// After each piece: the client has `body_idle` for the next, after the last the backend has `first_byte`.
-    fn progress(&self, done: bool) {
-        self.client.moved.set(true);
-        if self.client.phase() == Phase::Waiting {
-            let timeouts = &self.worker.config().timeouts;
-            let limit = if done { timeouts.first_byte } else { timeouts.body_idle };
-            let now = self.worker.now();
-            self.client.arm(limit.map(|t| now.after(t)));
-            self.client.sent_at.set(now);
-        }
-        self.client.body_done.set(done);
-    }
-}
-
-impl HttpBody for RequestBody {
-    type Data = Bytes;
-    type Error = Broken;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Some(upload) = &mut self.0 else { return Poll::Ready(None) };
-        let polled = Pin::new(&mut upload.incoming).poll_frame(cx);
-        upload.client.starving.set(polled.is_pending());
-        let frame = match ready!(polled) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                upload.client.gone.set(broken_off(&error));
-                upload.client.fault.set(Some(Kind::BadRequest));
-                return Poll::Ready(Some(Err(Broken("the client's body is malformed or was broken off"))));
-            }
-            None => {
-                upload.progress(true);
-                return Poll::Ready(None);
-            }
-        };
-        if !upload.allow(frame.data_ref().map_or(0, |data| data.len() as u64)) {
-            upload.client.fault.set(Some(Kind::BodyTooLarge));
-            return Poll::Ready(Some(Err(Broken("the client's body exceeds limits.body_bytes"))));
-        }
-        // Trailers are the last frame, and a chunked body does not know its end before.
-        upload.progress(frame.is_trailers() || upload.incoming.is_end_stream());
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|upload| upload.incoming.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |upload| upload.incoming.size_hint())
-    }
-}
-
-/// Whether the client's connection ended, rather than its body being malformed.
-fn broken_off(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
-    io.is_some_and(|e| matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
-}
 
 /// A response's body on its way to a client.
 pub enum Body {
@@ -204,17 +94,44 @@ pub(super) fn respond(
     Response::from_parts(head, Body::Proxied(download))
 }
 
+/// Keeps a connection for the next request, if there is room and it can carry one.
+fn put_back(worker: &Worker, lane: &Lane, live: Live, now: Tick) {
+    let mut idle = lane.idle.borrow_mut();
+    if idle.len() < worker.config().limits.upstream_idle
+        && let Some(live) = live.rest(now)
+    {
+        lane.meters.idle.add(1);
+        idle.push(live);
+    }
+}
+
+/// Most that is read of a response nobody will see, in bytes: more costs more than the new connection it saves.
+const DISCARD_BYTES: usize = 16 << 10;
+
+/// Reads a response away, as far as it is here already: its connection rests, if that was all of it, and closes otherwise.
+pub(super) fn discard(worker: &Worker, lane: &Lane, mut live: Live, mut body: Incoming, now: Tick) {
+    // Polled without a waker: nobody waits for the rest.
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut left = DISCARD_BYTES;
+    while !body.is_end_stream() {
+        live.drive(&mut cx);
+        match Pin::new(&mut body).poll_frame(&mut cx) {
+            Poll::Ready(Some(Ok(frame))) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(rest) => left = rest,
+                None => return,
+            },
+            Poll::Ready(None) => break,
+            Poll::Ready(Some(Err(_))) | Poll::Pending => return,
+        }
+    }
+    put_back(worker, lane, live, now);
+}
+
 impl Download {
     /// The last byte is here: the connection may rest, and the attempt counts as complete.
     fn finish(&mut self, now: Tick) {
         if let Some(live) = self.live.take() {
-            let mut idle = self.lane.idle.borrow_mut();
-            if idle.len() < self.worker.config().limits.upstream_idle
-                && let Some(live) = live.rest(now)
-            {
-                self.lane.meters.idle.add(1);
-                idle.push(live);
-            }
+            put_back(&self.worker, &self.lane, live, now);
         }
         self.exchange.finish(now);
     }

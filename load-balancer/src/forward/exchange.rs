@@ -21,12 +21,14 @@ pub struct Flight {
     pool: Arc<PoolLoad>,
     ticket: Option<Ticket>,
     verdict: Cell<Option<Outcome>>,
+    /// It holds its backend's trial, until there is a verdict.
+    trial: Cell<bool>,
 }
 
 impl Flight {
-    /// Counts an attempt in.
+    /// Counts an attempt in; `trial` where it has taken its backend's trial.
     #[must_use]
-    pub fn begin(lane: &Rc<Lane>, pool: &Arc<PoolLoad>, now: Tick) -> Self {
+    pub fn begin(lane: &Rc<Lane>, pool: &Arc<PoolLoad>, now: Tick, trial: bool) -> Self {
         lane.meters.active.add(1);
         let ticket = lane.backend.load.begin(now, pool);
         Flight {
@@ -34,6 +36,7 @@ impl Flight {
             pool: Arc::clone(pool),
             ticket: Some(ticket),
             verdict: Cell::new(None),
+            trial: Cell::new(trial),
         }
     }
 
@@ -60,6 +63,9 @@ impl Flight {
         self.verdict.set(Some(outcome));
         if let Some(ticket) = &self.ticket {
             self.lane.backend.load.observe(now, ticket, outcome, &self.pool);
+        }
+        if self.trial.take() {
+            self.lane.backend.trial.report(!matches!(outcome, Outcome::Failure(_)));
         }
     }
 
@@ -90,6 +96,9 @@ impl Drop for Flight {
         // The client, not the backend, broke the attempt off: that says nothing about the backend.
         if self.verdict.get().is_none() {
             self.lane.meters.ended(Attempt::Canceled);
+        }
+        if self.trial.take() {
+            self.lane.backend.trial.give_back();
         }
         if let Some(ticket) = self.ticket.take() {
             self.lane.backend.load.end(ticket, &self.pool);

@@ -16,7 +16,7 @@ use lb_core::Tick;
 use std::future::Future;
 use tokio::net::TcpStream;
 
-use super::body::RequestBody;
+use super::upload::RequestBody;
 use crate::config::Address;
 use crate::error::Kind;
 use crate::socket::Socket as UpstreamIo;

@@ -77,6 +77,12 @@ pub fn on_the_wire(worker: &Worker, error: &ProxyError) -> Bytes {
 fn fields(error: &ProxyError, id: &HeaderValue) -> Map<String, Value> {
     let message = if error.kind.tells_detail() { &*error.detail } else { error.kind.message() };
     let mut fields = Map::new();
+    if error.kind == Kind::PathNotAllowed {
+        // Contracted: the id is in its header alone.
+        fields.insert("message".into(), message.into());
+        fields.insert("status".into(), "failure".into());
+        return fields;
+    }
     fields.insert("error".into(), message.into());
     fields.insert("request_id".into(), id.to_str().unwrap_or_default().into());
     fields

@@ -109,7 +109,14 @@ pub const CONNECTS: Family = counter(
 pub const RETRIES: Family = counter(
     "lb_retries_total",
     &["pool", "reason", "outcome"],
-    "Failed attempts that could be repeated, by why they failed and what came of it: retried, or over_budget.",
+    "Failed attempts that could be repeated, by why they failed and what came of it: success or failure of the attempt that \
+     followed, over_budget, or no_backend where none was left to ask.",
+);
+/// Retries to a backend that the request had been sent to.
+pub const RETRIES_SAME_BACKEND: Family = counter(
+    "lb_retries_same_backend_total",
+    POOL,
+    "Retries sent to a backend that the same request had already been sent to; must stay 0.",
 );
 /// Picks.
 pub const DECISIONS: Family =
@@ -239,6 +246,7 @@ pub const ALL: &[Family] = &[
     UPSTREAM_CONNECTIONS,
     CONNECTS,
     RETRIES,
+    RETRIES_SAME_BACKEND,
     DECISIONS,
     BACKEND_HEALTHY,
     BACKEND_STATE,

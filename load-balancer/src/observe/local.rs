@@ -84,6 +84,7 @@ pub struct WorkerMeters {
     algorithms: Vec<PerAlgorithm>,
     aborts: ByKey<&'static str>,
     retries: ByKey<(&'static str, &'static str)>,
+    pub retries_same_backend: LocalIntCounter,
     pub in_flight: LocalGauge,
     pub connections: LocalGauge,
     pub accepted: LocalIntCounter,
@@ -106,6 +107,7 @@ impl WorkerMeters {
             algorithms: algorithms.collect(),
             aborts: ByKey::default(),
             retries: ByKey::default(),
+            retries_same_backend: shared.retries_same_backend.with_label_values(&[pool]).local(),
             in_flight: LocalGauge::new(shared.requests_in_flight.with_label_values(&[pool])),
             connections: LocalGauge::new(shared.downstream.with_label_values(&["traffic"])),
             accepted: shared.accepted.with_label_values(&["traffic"]).local(),
@@ -133,7 +135,7 @@ impl WorkerMeters {
         });
     }
 
-    /// A failed attempt could be repeated; `outcome` tells whether it was.
+    /// An attempt that failed for `reason` could be repeated; `outcome` tells what came of it.
     pub fn retry(&self, reason: &'static str, outcome: &'static str) {
         self.retries.inc((reason, outcome), || {
             self.shared.retries.with_label_values(&[self.shared.pool.as_str(), reason, outcome]).local()
@@ -148,6 +150,7 @@ impl WorkerMeters {
         }
         self.aborts.flush();
         self.retries.flush();
+        self.retries_same_backend.flush();
         self.in_flight.flush();
         self.connections.flush();
         self.accepted.flush();

@@ -71,7 +71,7 @@ async fn five_failures_in_a_row_eject_and_one_trial_brings_back() {
         within("no more than it takes", async { assert!(picks(&lb, "b1").await < 12.0) }).await;
     }
     let fact = &facts(&lb, "ejected").await[0];
-    assert_eq!((fact["backend"].as_str(), fact["cause"].as_str()), (Some("b1"), Some("status")), "{fact}");
+    assert_eq!((&fact["backend"], &fact["reason"]), (&"b1".into(), &"consecutive_status".into()), "{fact}");
     assert!(fact["run"].as_f64().unwrap() >= 5.0 && fact["allowed"] == 1.0, "{fact}");
     let scrape = lb.scrape().await;
     let reason = [("backend", "b1"), ("reason", "consecutive_status")];
@@ -270,7 +270,11 @@ async fn who_comes_back_starts_slowly() {
     ];
     let lb = Lb::over(&super::support::addresses(&backends), &settings).await;
     let scrape = lb.scrape().await;
-    assert_eq!(scrape.sum("lb_backend_warmth_ratio", &[]), 2.0, "the first ones have nobody to warm up beside");
+    assert_eq!(
+        scrape.sum("lb_backend_warmth_ratio", &[]),
+        2.0,
+        "the first ones have nobody to warm up beside"
+    );
     backends[0].app().set_healthy(false);
     lb.until("b1 leaves", |s| in_state(s, "b1", "unhealthy")).await;
     backends[0].app().set_healthy(true);

@@ -40,7 +40,8 @@ async fn a_refused_connection_is_502() {
     // With retries allowed but nobody else to ask, the cause is still the answer.
     let lb = Lb::over(&[refusing()], &[("retry.attempts", "3")]).await;
     fails(&lb, GET, 502, "Backend unreachable", "upstream_connect").await;
-    assert_eq!(lb.scrape().await.sum("lb_retries_total", &[]), 0.0);
+    let (scrape, nobody) = (lb.scrape().await, [("reason", "upstream_connect"), ("outcome", "no_backend")]);
+    assert_eq!((scrape.sum("lb_retries_total", &[]), scrape.sum("lb_retries_total", &nobody)), (1.0, 1.0));
 }
 
 #[tokio::test]

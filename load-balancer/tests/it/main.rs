@@ -4,8 +4,8 @@
 
 mod algo;
 mod drain;
-mod ejection;
 mod duplex;
+mod ejection;
 mod failures;
 mod framing;
 mod hashing;
@@ -15,12 +15,16 @@ mod kill;
 mod limits;
 mod metrics;
 mod pacing;
+mod paths;
 mod process;
 mod provision;
 mod proxying;
 mod refusals;
+mod replays;
+mod request_log;
 mod retries;
 mod riot;
+mod statuses;
 mod streaming;
 mod support;
 mod upgrades;

@@ -37,7 +37,7 @@ async fn a_request_lost_on_a_pooled_connection_goes_elsewhere() {
     }
     assert_eq!((b1.requests().len(), b1.accepted()), (2, 1), "the third request met the pooled connection");
     let scrape = lb.settled().await;
-    let retried = [("reason", "upstream_reset"), ("outcome", "retried")];
+    let retried = [("reason", "upstream_reset"), ("outcome", "success")];
     assert_eq!((scrape.sum("lb_retries_total", &retried), scrape.code("200")), (1.0, 3.0));
     assert_eq!(scrape.sum("lb_request_aborts_total", &[]), 0.0, "the client noticed nothing");
 }
@@ -104,8 +104,8 @@ async fn resets_and_garbage_before_the_head_go_elsewhere() {
 
 #[tokio::test]
 async fn what_may_have_been_done_is_not_done_twice() {
-    let with_body = "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody";
-    for sent in [post("/", "body"), post("/", ""), with_body.to_owned(), request("PATCH", "/", &[])] {
+    let patch = post("/", "body").replace("POST", "PATCH");
+    for sent in [post("/", "body"), post("/", ""), patch, request("PATCH", "/", &[])] {
         let (b1, b2) = (resetting().await, Script::named("b2").await);
         let lb = Lb::over(&[b1.address, b2.address], &[IN_TURN]).await;
         assert_eq!(lb.send(&sent).await.status(), 502, "{sent}");
@@ -121,7 +121,7 @@ async fn a_refused_connection_leaves_even_a_post_whole() {
     let reply = lb.send(post("/form", "all of it")).await;
     assert_eq!((reply.text().as_str(), b2.request().text().as_str()), ("b2", "all of it"));
     let scrape = lb.settled().await;
-    let retried = [("reason", "upstream_connect"), ("outcome", "retried")];
+    let retried = [("reason", "upstream_connect"), ("outcome", "success")];
     assert_eq!((scrape.sum("lb_retries_total", &retried), scrape.requests()), (1.0, 1.0));
     assert_eq!(scrape.sum("lb_decisions_total", &[]), 2.0);
 }
@@ -142,12 +142,17 @@ async fn no_backend_is_asked_twice() {
         for (b, before) in bad.iter().zip(before) {
             assert_eq!(b.requests().len(), before + 1, "{algorithm}");
         }
+        for lb in [lb, all_bad] {
+            let same =
+                lb.settled().await.samples.into_iter().find(|(n, ..)| n == "lb_retries_same_backend_total");
+            assert_eq!(same.map(|(_, _, value)| value), Some(0.0), "{algorithm}: exposed, and never counted");
+        }
     }
 }
 
 #[tokio::test]
 async fn an_answer_is_an_answer() {
-    let b1 = Script::answering("HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy").await;
+    let b1 = Script::answering("HTTP/1.1 500 Oops\r\ncontent-length: 4\r\n\r\noops").await;
     let broken = Script::start(async |mut conn: Conn| {
         conn.request().await;
         conn.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf").await;
@@ -155,12 +160,33 @@ async fn an_answer_is_an_answer() {
     .await;
     let b2 = Script::named("b2").await;
     let lb = Lb::over(&[b1.address, b2.address], &[IN_TURN]).await;
-    assert_eq!(lb.get("/").await.text(), "busy", "a backend's own 503 is passed on");
+    assert_eq!(lb.get("/").await.text(), "oops", "a backend's own 500 is passed on");
     let lb = Lb::over(&[broken.address, b2.address], &[IN_TURN]).await;
     let mut wire = lb.connect().await;
     wire.send(keep("/")).await;
     assert!(wire.try_reply().await.is_none(), "half an answer cannot be taken back");
     assert_eq!(b2.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn what_came_of_a_retry_is_counted() {
+    let reset = [("reason", "upstream_reset")];
+    let (b1, b2) = (resetting().await, resetting().await);
+    for (attempts, nobody_left) in [("1", 0.0), ("2", 1.0)] {
+        let lb = Lb::over(&[b1.address, b2.address], &[IN_TURN, ("retry.attempts", attempts)]).await;
+        assert_eq!(lb.get("/").await.status(), 502);
+        let scrape = lb.settled().await;
+        let of = |outcome| scrape.sum("lb_retries_total", &[reset[0], ("outcome", outcome)]);
+        assert_eq!((of("failure"), of("no_backend"), of("success")), (1.0, nobody_left, 0.0));
+        assert_eq!(scrape.sum("lb_retries_total", &[]), 1.0 + nobody_left);
+    }
+    let lb = Lb::over(&[b1.address, b2.address], &[("retry.attempts", "0")]).await;
+    assert_eq!(lb.get("/").await.status(), 502);
+    assert_eq!(
+        lb.settled().await.sum("lb_retries_total", &[]),
+        0.0,
+        "told not to, nobody asks whether one could"
+    );
 }
 
 #[tokio::test]

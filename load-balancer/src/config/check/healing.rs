@@ -55,6 +55,7 @@ impl Checker {
             networks: self.nets("control.networks", raw.networks.as_ref(), &NETWORKS),
             max_backends: self.int("control.max_backends", raw.max_backends.as_ref(), 1_000, 1, 100_000)
                 as usize,
+            request_log: self.int("control.request_log", raw.request_log.as_ref(), 0, 0, 100_000) as usize,
         }
     }
 

@@ -1,0 +1,195 @@
+//! One attempt: a connection, the request, the response head, and the verdict on the backend.
+
+use std::rc::Rc;
+
+use hyper::body::{Body as _, Incoming};
+use hyper::{Request, Response, StatusCode};
+use lb_core::{Cause, Tick};
+
+use super::{Exchange, Flight, Live, Plan, RequestBody, body};
+use crate::error::{Kind, ProxyError};
+use crate::http::headers;
+use crate::listener::{Client, Phase};
+use crate::worker::{Lane, Scene, Worker};
+
+/// A response head, already judged, and what its body comes from.
+pub(super) struct Answer {
+    pub(super) response: Response<Incoming>,
+    live: Live,
+    flight: Flight,
+    at: Tick,
+}
+
+/// One failed attempt.
+pub(super) struct Failed {
+    pub(super) error: ProxyError,
+    /// The body, where nothing of the request reached the backend.
+    pub(super) unsent: Option<RequestBody>,
+}
+
+impl Failed {
+    fn sent(error: ProxyError) -> Self {
+        Failed { error, unsent: None }
+    }
+}
+
+impl Answer {
+    /// Makes it the client's.
+    pub(super) fn pass_on(
+        self,
+        worker: &Rc<Worker>,
+        client: &Rc<Client>,
+        lane: &Rc<Lane>,
+        mut exchange: Exchange,
+    ) -> Response<body::Body> {
+        exchange.flight = Some(self.flight);
+        body::respond(worker, client, lane, self.live, self.response, exchange, self.at)
+    }
+
+    /// Puts it aside: another backend is asked.
+    pub(super) fn put_aside(self, worker: &Worker, client: &Client, lane: &Lane) {
+        // A connection that still takes the body would go on reading what the next attempt needs.
+        if client.body_done.get() {
+            body::discard(worker, lane, self.live, self.response.into_body(), self.at);
+        }
+        self.flight.complete(self.at);
+    }
+}
+
+/// Sends the request to `lane`'s backend and waits for the response head. `trial` where it has taken the backend's trial.
+///
+/// # Errors
+/// Why none came.
+pub(super) async fn attempt(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    scene: &Scene,
+    plan: &Plan,
+    lane: &Rc<Lane>,
+    (body, trial): (RequestBody, bool),
+    exchange: &Exchange,
+) -> Result<Answer, Failed> {
+    let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
+    let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial);
+    let (mut live, sent_at) = match connection(worker, client, lane, started).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            flight.fail(worker.now(), Cause::Connect);
+            return Err(Failed { error, unsent: Some(body) });
+        }
+    };
+    let bodiless = body.is_end_stream();
+    if !bodiless {
+        // What an earlier attempt passed on is not passed on in this one.
+        client.body_done.set(false);
+    }
+    let timeouts = &worker.config().timeouts;
+    let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };
+    client.arm(limit.map(|t| sent_at.after(t)));
+    flight.send(sent_at);
+    let request = request(plan, lane, body);
+    let sent = client.within(live.send(request)).await;
+    let now = worker.now();
+    let response = match sent {
+        Ok(Ok(response)) if unasked(&response, plan) => {
+            flight.fail(now, Cause::Reset);
+            let error = ProxyError::new(Kind::UpstreamProtocol, "the backend switched protocols unasked");
+            return Err(Failed::sent(error));
+        }
+        Ok(Ok(response)) => response,
+        Ok(Err(refused)) => {
+            let kind = client.fault.take().unwrap_or(refused.kind);
+            if !kind.blames_client() {
+                flight.fail(now, Cause::Reset);
+            }
+            let unsent = refused.unsent.map(Request::into_body);
+            return Err(Failed { error: ProxyError::new(kind, refused.detail), unsent });
+        }
+        Err(_elapsed) => {
+            let error = late(worker, client, now);
+            if error.kind != Kind::RequestTimeout {
+                flight.fail(now, Cause::Timeout);
+            }
+            return Err(Failed::sent(error));
+        }
+    };
+    if !bodiless && client.body_done.get() {
+        // The latency of an upload counts from its last byte: what the client took to send it says nothing.
+        flight.send(client.sent_at.get());
+    }
+    flight.answered(now, &response);
+    if let Some(id) = &plan.logged {
+        lane.log.borrow_mut().add(now, id, worker.config().control.request_log);
+    }
+    Ok(Answer { response, live, flight, at: now })
+}
+
+/// A 101 that no upgrade asked for: passed on, it would let a backend's bytes pose as answers.
+fn unasked(response: &Response<Incoming>, plan: &Plan) -> bool {
+    response.status() == StatusCode::SWITCHING_PROTOCOLS && !plan.seen.upgrade
+}
+
+/// What an expired deadline means here: whose slowness it was.
+fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
+    if !client.body_done.get() && client.starving.get() && client.out_of_time(now) {
+        ProxyError::new(Kind::RequestTimeout, "the request body was not complete within timeouts.total")
+    } else if client.out_of_time(now) {
+        ProxyError::new(Kind::TotalTimeout, "the exchange took longer than timeouts.total")
+    } else if client.body_done.get() {
+        ProxyError::new(Kind::FirstByteTimeout, "no response head within timeouts.first_byte")
+    } else {
+        let limit = worker.config().timeouts.body_idle.unwrap_or_default();
+        let kind = if client.starving.get() { Kind::RequestTimeout } else { Kind::FirstByteTimeout };
+        ProxyError::new(kind, format!("the request body made no progress for {limit:?}"))
+    }
+}
+
+fn request(plan: &Plan, lane: &Lane, body: RequestBody) -> Request<RequestBody> {
+    let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
+    let mut request = Request::new(body);
+    *request.method_mut() = plan.head.method.clone();
+    *request.uri_mut() = plan.target.clone();
+    *request.headers_mut() = headers::outgoing(&plan.head, plan.seen, &plan.added, &lane.backend.host);
+    if chunked {
+        // Said outright: for methods that rarely have a body hyper would otherwise take it that there is none.
+        let chunked = hyper::header::HeaderValue::from_static("chunked");
+        request.headers_mut().insert(hyper::header::TRANSFER_ENCODING, chunked);
+    }
+    request
+}
+
+/// An idle connection that still works, or a new one; and when it was there.
+async fn connection(
+    worker: &Worker,
+    client: &Client,
+    lane: &Lane,
+    now: Tick,
+) -> Result<(Live, Tick), ProxyError> {
+    let max_idle = worker.config().timeouts.upstream_idle;
+    loop {
+        let Some(live) = lane.idle.borrow_mut().pop() else { break };
+        lane.meters.idle.add(-1);
+        if let Some(live) = live.still_idle(now, max_idle) {
+            return Ok((live, now));
+        }
+    }
+    client.enter(Phase::Waiting, None);
+    client.arm(Some(worker.now().after(worker.config().timeouts.connect)));
+    match client.within(Live::connect(&lane.backend.address)).await {
+        Ok(Ok(live)) => {
+            lane.meters.connected("ok");
+            Ok((live, worker.now()))
+        }
+        Ok(Err(error)) => {
+            lane.meters.connected("refused");
+            Err(ProxyError::new(Kind::UpstreamConnect, format!("{}: {error}", lane.backend.address)))
+        }
+        Err(_elapsed) => {
+            lane.meters.connected("timeout");
+            let detail = format!("{} did not accept a connection in time", lane.backend.address);
+            let late = client.out_of_time(worker.now());
+            let kind = if late { Kind::TotalTimeout } else { Kind::UpstreamConnectTimeout };
+            Err(ProxyError::new(kind, detail))
+        }
+    }
+}
