@@ -10,8 +10,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+mod docker;
 mod process;
 
+pub use docker::{Docker, DockerSettings};
 pub use process::{Process, ProcessSettings};
 
 /// Between asking a replica to end (TERM) and making it (KILL): what a backend needs for requests that a drain left over.

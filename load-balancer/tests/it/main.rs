@@ -16,6 +16,7 @@ mod metrics;
 mod pacing;
 mod process;
 mod provision;
+mod provision_docker;
 mod proxying;
 mod refusals;
 mod retries;
