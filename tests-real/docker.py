@@ -62,7 +62,7 @@ class Docker:
             "--default-address-pool", SUBNETS,
         )  # fmt: skip
         try:
-            self.process.said("API listen on", self.process.err)
+            self.process.said(f"API listen on {re.escape(str(self.socket))}", self.process.err)
             self.load()
             self.ask("POST", "/networks/create", {"Name": NETWORK})
         except BaseException:

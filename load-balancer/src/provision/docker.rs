@@ -141,7 +141,9 @@ impl Provider for Docker {
             // The sender is ours: this cannot fail.
             let _ = self.state.creating.subscribe().wait_for(|&n| n == 0).await;
             let replicas = std::mem::take(&mut *self.state.replicas.borrow_mut());
-            let removals = join_all(replicas.keys().map(|name| self.state.remove(name))).await;
+            // Without the slots, whose end is that of the watching: these ends are asked for.
+            let names: Vec<String> = replicas.into_keys().collect();
+            let removals = join_all(names.iter().map(|name| self.state.remove(name))).await;
             for error in removals.into_iter().filter_map(Result::err) {
                 tracing::warn!(%error, "a replica may still be running");
             }

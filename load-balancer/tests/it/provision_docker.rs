@@ -26,7 +26,7 @@ impl Site {
     /// `None` where there is no daemon to test with.
     fn of(pool: &str) -> Option<Site> {
         let Ok(told) = std::env::var("BALLAST_TEST_DOCKER") else {
-            println!("not run: BALLAST_TEST_DOCKER is not set; tests-real/test_docker.py sets it");
+            eprintln!("not run: BALLAST_TEST_DOCKER is not set; tests-real/test_docker.py sets it");
             return None;
         };
         let [socket, image, network] = *told.split(',').collect::<Vec<_>>() else {
