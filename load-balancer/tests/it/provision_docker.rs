@@ -8,7 +8,6 @@ use std::time::Duration;
 use load_balancer::provision::{Death, Docker, DockerSettings, Order, Provider, Replica};
 use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError, unbounded_channel};
 use tokio::task::LocalSet;
-use tokio::time::Instant;
 
 use super::support::{Wire, keep, within};
 
@@ -113,9 +112,7 @@ fn containers_are_created_die_and_are_removed() {
         let (provider, mut died) = site.provider();
         assert_eq!(provider.adopt().await.unwrap(), []);
         for name in ["a", "b", "c"] {
-            let begun = Instant::now();
             let replica = provider.create(order(name)).await.unwrap();
-            println!("created in {:?}", begun.elapsed());
             assert_eq!((replica.name.as_str(), replica.address.port()), (name, PORT));
             let said = greeting(replica.address).await;
             assert!(said.contains(&format!("Hello from Server: {name}")), "{said}");
@@ -123,17 +120,13 @@ fn containers_are_created_die_and_are_removed() {
         let taken = provider.create(order("a")).await.unwrap_err();
         assert!(taken.contains("a runs already"), "{taken}");
 
-        let begun = Instant::now();
         site.ask("POST", &format!("/containers/{}/kill", site.container("b")), "");
         let death = tokio::time::timeout(Duration::from_secs(5), died.recv()).await.unwrap().unwrap();
-        println!("death told in {:?}", begun.elapsed());
         assert_eq!(death, Death { name: "b".to_owned(), reason: "killed by signal 9".to_owned() });
         // The name is free again.
         within("the next b", provider.create(order("b"))).await.unwrap();
 
-        let begun = Instant::now();
         within("the removal", provider.remove("a")).await.unwrap();
-        println!("removed in {:?}", begun.elapsed());
         assert_eq!(site.containers(), [site.container("b"), site.container("c")]);
         provider.remove("a").await.unwrap();
         provider.remove("nobody").await.unwrap();
