@@ -2,11 +2,15 @@
 //! which `tests-real/test_docker.py` does; without, it says that it was not run. The image is of the program `backend`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use load_balancer::provision::{Death, Docker, DockerSettings, Order, Provider, Replica};
+use tokio::io::copy_bidirectional;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, error::TryRecvError, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::support::{Wire, keep, within};
@@ -158,6 +162,58 @@ fn the_next_balancer_takes_over_what_runs() {
         assert_eq!((death.name.as_str(), death.reason.as_str()), ("a", "exit status 0"));
         assert!(site.containers().is_empty());
         second.shutdown().await;
+    });
+}
+
+/// A way to the daemon that can be cut: while `open` is false, connections end and new ones are refused.
+async fn gate(from: PathBuf, to: String, open: watch::Receiver<bool>) {
+    let listener = UnixListener::bind(from).unwrap();
+    loop {
+        let (mut near, _) = listener.accept().await.unwrap();
+        let (to, mut open) = (to.clone(), open.clone());
+        tokio::spawn(async move {
+            let mut far = UnixStream::connect(to).await.unwrap();
+            tokio::select! {
+                _ = open.wait_for(|&open| !open) => {}
+                _ = copy_bidirectional(&mut near, &mut far) => {}
+            }
+        });
+    }
+}
+
+#[test]
+fn no_death_is_lost_and_none_invented_while_the_daemon_is_away() {
+    let Some(site) = Site::of("away") else { return };
+    local(async {
+        let path = std::env::temp_dir().join(format!("ballast-it-{}.sock", std::process::id()));
+        let (open, opened) = watch::channel(true);
+        let gate = tokio::spawn(gate(path.clone(), site.socket.clone(), opened));
+        within("the gate", async {
+            while !path.exists() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        let settings =
+            DockerSettings { host: Some(format!("unix://{}", path.display())), ..site.settings.clone() };
+        let (provider, mut died) = Site { settings, ..site.clone() }.provider();
+        provider.adopt().await.unwrap();
+        provider.create(order("a")).await.unwrap();
+        provider.create(order("b")).await.unwrap();
+
+        open.send_replace(false);
+        site.ask("POST", &format!("/containers/{}/kill", site.container("b")), "");
+        assert!(within("a refusal", provider.create(order("c"))).await.is_err());
+        assert_eq!(died.try_recv(), Err(TryRecvError::Empty));
+        open.send_replace(true);
+        assert_eq!(within("the death", died.recv()).await.unwrap().name, "b");
+        assert_eq!(site.containers(), [site.container("a")]);
+
+        provider.shutdown().await;
+        assert!(site.containers().is_empty());
+        assert_eq!(died.try_recv(), Err(TryRecvError::Empty));
+        gate.abort();
+        std::fs::remove_file(path).unwrap();
     });
 }
 
