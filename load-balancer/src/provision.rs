@@ -14,6 +14,8 @@ mod configured;
 mod process;
 
 pub use configured::configured;
+mod docker;
+pub use docker::{Docker, DockerSettings};
 pub use process::{Process, ProcessSettings};
 
 /// Between asking a replica to end (TERM) and making it (KILL): what a backend needs for requests that a drain left over.

@@ -18,6 +18,7 @@ mod pacing;
 mod paths;
 mod process;
 mod provision;
+mod provision_docker;
 mod proxying;
 mod refusals;
 mod replays;
