@@ -11,10 +11,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 mod configured;
+mod docker;
 mod process;
 
 pub use configured::configured;
-mod docker;
 pub use docker::{Docker, DockerSettings};
 pub use process::{Process, ProcessSettings};
 

@@ -275,7 +275,7 @@ impl Control {
 
     /// Follows the load where scaling is on.
     fn scale(&mut self, now: Tick) {
-        let Some(scaling) = self.config.replicas.scaling.clone() else { return };
+        let Some(scaling) = self.config.replicas.scaling else { return };
         let serving = |e: &&Entry| e.origin == Origin::Replica && e.leaving.is_none();
         let have = (self.entries.iter().filter(serving).count() + self.supply.orders().count()) as u32;
         let in_flight = self.pool.in_flight();

@@ -107,7 +107,7 @@ impl Control {
         match (member.origin, configured, address) {
             // The configuration has the last word about its own backends.
             (SavedOrigin::Configured, Some(backend), _) if backend.address.is_some() => {
-                self.join_new(&backend)
+                self.join_new(&backend);
             }
             (SavedOrigin::Registered, None, Some(address)) if self.config.control.registration => {
                 self.join(Origin::Registered, &member.name, address, member.weight, &member.region);
