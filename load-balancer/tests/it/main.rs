@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail as tests do")]
 
 mod algo;
+mod decisions;
 mod drain;
 mod duplex;
 mod ejection;
