@@ -191,9 +191,11 @@ impl Control {
         self.next_id += 1;
         let (rise, fall) = self.config.health.as_ref().map_or((1, 1), |h| (h.rise, h.fall));
         let fact = Fact::Joined { backend: name.to_owned(), address: backend.address.to_string() };
-        let mut entry =
-            Entry::new(backend, self.next_ordinal, origin, Checks::new(rise, fall), self.clock.now());
-        self.next_ordinal += 1;
+        let ordinal = self.remembered.remove(name).unwrap_or_else(|| {
+            self.next_ordinal += 1;
+            self.next_ordinal - 1
+        });
+        let mut entry = Entry::new(backend, ordinal, origin, Checks::new(rise, fall), self.clock.now());
         if self.settled && !self.checked_actively() {
             entry.warming = Some(self.clock.now());
         }

@@ -68,6 +68,9 @@ impl Control {
         let config = Arc::clone(&self.config);
         let mut known: Vec<String> = Vec::new();
         if let Some(saved) = saved {
+            self.next_ordinal = self.next_ordinal.max(saved.next_ordinal);
+            let numbered = |member: &SavedMember| Some((member.name.clone(), member.ordinal?));
+            self.remembered = saved.members.iter().filter_map(numbered).collect();
             for member in saved.members {
                 let dismissed = saved.seeded.contains(&member.name)
                     && !config.pool.backends.iter().any(|b| b.name == member.name);
@@ -82,7 +85,6 @@ impl Control {
             // Only what the configuration still names can ever be brought back.
             let named = |name: &String| config.pool.backends.iter().any(|b| b.name == *name);
             self.retired = saved.removed.into_iter().filter(named).collect();
-            self.next_ordinal = self.next_ordinal.max(saved.next_ordinal);
         }
         for backend in config.pool.backends.iter().filter(|b| !known.contains(&b.name)) {
             self.join_new(backend);
@@ -111,10 +113,6 @@ impl Control {
 
     fn restore_member(&mut self, member: &SavedMember) {
         let configured = self.config.pool.backends.iter().find(|b| b.name == member.name).cloned();
-        let before = self.next_ordinal;
-        if let Some(ordinal) = member.ordinal {
-            self.next_ordinal = ordinal;
-        }
         let address = member.address.as_deref().and_then(Address::parse);
         match (member.origin, configured, address) {
             // The configuration has the last word about its own backends.
@@ -136,7 +134,6 @@ impl Control {
             (SavedOrigin::Replica, Some(backend), _) if backend.address.is_none() => self.join_new(&backend),
             _ => {}
         }
-        self.next_ordinal = self.next_ordinal.max(before);
     }
 
     /// Whether a backend at this address could register today.
@@ -179,7 +176,7 @@ impl Control {
             address: None,
             weight: order.weight,
             region: order.region.clone(),
-            ordinal: None,
+            ordinal: self.remembered.get(&order.name).copied(),
         });
         let backends = &self.config.pool.backends;
         Saved {
