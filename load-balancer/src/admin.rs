@@ -2,7 +2,7 @@
 //! where configured.
 //!
 //! Reading is open to whoever reaches the listener, which is on loopback by default. What changes something passes
-//! [`access`] first. Bodies and answers are bounded; nothing here is on a request's way to a backend.
+//! `access` first. Bodies and answers are bounded; nothing here is on a request's way to a backend.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

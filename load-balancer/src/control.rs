@@ -220,6 +220,9 @@ impl Control {
         match change {
             Some(Health::Up) => {
                 entry.backend.load.forget(now, &self.pool);
+                // It was gone for its checks too: what comes back is not what traffic condemned.
+                entry.breaker.close(now);
+                entry.backend.trial.withdraw();
                 entry.down_since = None;
                 // The pool's first backends have nobody to warm up beside.
                 entry.warming = self.settled.then_some(now);

@@ -78,7 +78,7 @@ fn welcome(running: &Running, admin: std::net::SocketAddr) -> String {
          curl -s http://{traffic}/rep                                   # the replicas; kill -9 one and look again\n  \
          curl -s -d '{{\"n\":2,\"hostnames\":[\"S7\"]}}' http://{traffic}/add\n  \
          curl -s -X DELETE -d '{{\"n\":1}}' http://{traffic}/rm\n  \
-         curl -sN http://{traffic}/decisions                            # what happens, and why\n\n\
+         curl -s 'http://{traffic}/decisions?format=json'               # what happened, and why; without format it goes on\n\n\
          Metrics and readiness: http://{admin}/metrics  http://{admin}/ready\n\
          Ctrl-C stops everything."
     );

@@ -214,16 +214,12 @@ impl Breaker {
         }
     }
 
-    /// The trial passed: closed, with its levels kept until time forgives them. Means nothing unless half-open.
-    pub fn passed(&mut self, now: Tick) {
-        if matches!(self.state, State::HalfOpen { .. }) {
+    /// The trial passed, or the server is another one than was ejected: closed, with its levels kept until time forgives
+    /// them. One that is closed already stays as it is.
+    pub fn close(&mut self, now: Tick) {
+        if self.state != State::Closed {
             (self.state, self.calm) = (State::Closed, now);
         }
-    }
-
-    /// Forgets everything: a new server has come under this name.
-    pub fn lift(&mut self) {
-        *self = Self::new();
     }
 
     fn forgive(&mut self, now: Tick, rules: &Rules) {
@@ -300,14 +296,10 @@ mod tests {
                         assert_eq!(breaker.level(), model.level);
                     }
                     6 => {
-                        if model.half {
-                            (model.half, model.calm) = (false, 0);
+                        if model.half || model.out.is_some() {
+                            (model.out, model.half, model.calm) = (None, false, 0);
                         }
-                        breaker.passed(at);
-                    }
-                    _ if rng.below(10) == 0 => {
-                        model = Model { out: None, half: false, level: 0, calm: 0 };
-                        breaker.lift();
+                        breaker.close(at);
                     }
                     _ => {}
                 }
@@ -332,7 +324,7 @@ mod tests {
             assert_eq!(breaker.tick(now, &rules), Some(State::HalfOpen { since: now }));
         }
         assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        breaker.passed(now);
+        breaker.close(now);
         assert_eq!(breaker.level(), 6);
         breaker.tick(now.after(rules.decay * 2), &rules);
         assert_eq!(breaker.level(), 4);
@@ -348,7 +340,7 @@ mod tests {
             for i in 0..1_000 {
                 assert_eq!(breaker.eject(Tick::from_millis(i), &rules), base.min(longest));
                 breaker.tick(Tick::from_nanos(u64::MAX), &rules);
-                breaker.passed(Tick::from_millis(i));
+                breaker.close(Tick::from_millis(i));
                 breaker.tick(Tick::from_nanos(u64::MAX), &rules);
             }
         }

@@ -126,7 +126,7 @@ impl Control {
             }
             match entry.backend.trial.verdict() {
                 Some(true) => {
-                    entry.breaker.passed(now);
+                    entry.breaker.close(now);
                     entry.backend.load.forget(now, &self.pool);
                     entry.window = lb_core::outlier::Window::new();
                     if now.since(entry.ejected_at) > COLD_AFTER {

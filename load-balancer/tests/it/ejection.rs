@@ -50,6 +50,20 @@ async fn pool(statuses: &[u16], settings: &[(&str, &str)]) -> (Vec<Moody>, Lb) {
     (all, lb)
 }
 
+/// A backend whose checks answer `health`, and everything else `status`.
+async fn checked(health: Arc<AtomicU16>, status: u16) -> Script {
+    Script::start(move |mut conn: Conn| {
+        let health = Arc::clone(&health);
+        async move {
+            while let Some(request) = conn.request().await {
+                let status = if request.target() == "/health" { health.load(SeqCst) } else { status };
+                conn.send(format!("HTTP/1.1 {status} S\r\nContent-Length: 0\r\n\r\n")).await;
+            }
+        }
+    })
+    .await
+}
+
 fn in_state(scrape: &Scrape, backend: &str, state: &str) -> bool {
     scrape.sum("lb_backend_state", &[("backend", backend), ("state", state)]) == 1.0
 }
@@ -222,17 +236,6 @@ async fn in_panic_ejection_is_ignored_and_told() {
         ("ejection.base", "60s"),
         ("ejection.max_share", "0.6"),
     ];
-    let checked = |health: Arc<AtomicU16>, status: u16| {
-        Script::start(move |mut conn: Conn| {
-            let health = Arc::clone(&health);
-            async move {
-                while let Some(request) = conn.request().await {
-                    let status = if request.target() == "/health" { health.load(SeqCst) } else { status };
-                    conn.send(format!("HTTP/1.1 {status} S\r\nContent-Length: 0\r\n\r\n")).await;
-                }
-            }
-        })
-    };
     let health: Vec<_> = (0..3).map(|_| Arc::new(AtomicU16::new(200))).collect();
     let mut scripts = Vec::new();
     for (health, status) in health.iter().zip([500, 200, 200]) {
@@ -313,4 +316,31 @@ async fn only_the_idle_are_checked() {
     .await;
     let checked = passes(&now, &busy) - passes(&before, &busy);
     assert!(checked <= 2.0, "{checked} checks of the one that serves");
+}
+
+/// A passing check does not undo what traffic showed; a server that its checks, too, saw dead and alive again is another.
+#[tokio::test]
+async fn who_was_down_altogether_needs_no_trial() {
+    let health = Arc::new(AtomicU16::new(200));
+    let (failing, fine) = (checked(Arc::clone(&health), 500).await, Script::answering(ok("")).await);
+    let settings = [
+        ("health.enabled", "true"),
+        ("health.interval", "20ms"),
+        ("health.edge_interval", "5ms"),
+        ("pool.algorithm", "round_robin"),
+        ("ejection.base", "60s"),
+        ("retry.attempts", "0"),
+    ];
+    let lb = Lb::over(&[failing.address, fine.address], &settings).await;
+    while !in_state(&lb.scrape().await, "b1", "ejected") {
+        lb.get("/").await;
+    }
+    let passed = |s: &Scrape| s.sum("lb_health_checks_total", &[("backend", "b1"), ("result", "pass")]);
+    let before = passed(&lb.scrape().await);
+    let scrape = lb.until("more checks pass", |s| passed(s) > before + 3.0).await;
+    assert!(in_state(&scrape, "b1", "ejected"));
+    health.store(503, SeqCst);
+    lb.until("b1 is down", |s| in_state(s, "b1", "unhealthy")).await;
+    health.store(200, SeqCst);
+    lb.until("b1 is back, without a request", |s| in_state(s, "b1", "healthy")).await;
 }
