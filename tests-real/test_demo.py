@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import unittest
-from pathlib import Path
 
 import rig
 from clients import curl
@@ -21,16 +20,7 @@ PORTS = (*range(5000, 5007), 9901)
 
 
 def listening():
-    """Those of the demo's ports that somebody listens on, by the kernel's own table."""
-    states = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    open_ports = {int(local.rpartition(":")[2], 16) for local, state in states if state == "0A"}
-    return sorted(open_ports.intersection(PORTS))
-
-
-def children(pid):
-    """The processes that `pid` started and that still run."""
-    files = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in files for child in file.read_text().split()]
+    return rig.listening(PORTS)
 
 
 class Demo(unittest.TestCase):
@@ -47,7 +37,7 @@ class Demo(unittest.TestCase):
 
     def end(self, demo):
         """Stops it, and its backends should it leave them behind: that failed a test, but must not fail the next."""
-        left = children(demo.popen.pid)
+        left = rig.children(demo.popen.pid)
         demo.stop()
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
