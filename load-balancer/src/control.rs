@@ -5,7 +5,7 @@
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
 //! leaving), `replicas` (keeping their number), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +80,8 @@ pub struct Control {
     last_second: Tick,
     next_id: u64,
     next_ordinal: u32,
+    /// Which numbers members had before the restart, until they have joined again.
+    remembered: BTreeMap<String, u32>,
     /// Configured backends that `/rm` took out.
     retired: Vec<String>,
     supply: Supply,
@@ -120,6 +122,7 @@ impl Control {
             last_second: clock.now(),
             next_id: 1,
             next_ordinal: 1,
+            remembered: BTreeMap::new(),
             retired: Vec::new(),
             supply: Supply::new(config, clock.now()),
             asker: None,

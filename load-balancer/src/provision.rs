@@ -11,9 +11,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 mod configured;
+mod docker;
 mod process;
 
 pub use configured::configured;
+pub use docker::{Docker, DockerSettings};
 pub use process::{Process, ProcessSettings};
 
 /// Between asking a replica to end (TERM) and making it (KILL): what a backend needs for requests that a drain left over.

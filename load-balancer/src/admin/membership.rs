@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lb_core::membership::Refusal;
@@ -16,6 +17,8 @@ pub(super) const CHANGING: [&str; 3] = ["/add", "/rm", "/server_up"];
 
 /// An answer that is no success: its status, and its message.
 type Fault = (StatusCode, String);
+/// A body as it came; an error where it is too long or broke off.
+type Received = Result<Bytes, BytesRejection>;
 
 /// GET `/rep`: the members, in the order in which they came.
 pub(super) async fn list(State(admin): State<Admin>) -> Response {
@@ -26,8 +29,13 @@ pub(super) async fn list(State(admin): State<Admin>) -> Response {
 }
 
 /// POST `/add`.
-pub(super) async fn add(State(admin): State<Admin>, peer: Peer, headers: HeaderMap, body: Bytes) -> Response {
-    let ask = numbered(&body).map(|(n, names)| Ask::Add { n, names });
+pub(super) async fn add(
+    State(admin): State<Admin>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Received,
+) -> Response {
+    let ask = whole(body).and_then(|body| numbered(&body)).map(|(n, names)| Ask::Add { n, names });
     admin.change("/add", peer, &headers, ask).await
 }
 
@@ -36,9 +44,9 @@ pub(super) async fn remove(
     State(admin): State<Admin>,
     peer: Peer,
     headers: HeaderMap,
-    body: Bytes,
+    body: Received,
 ) -> Response {
-    let ask = numbered(&body).map(|(n, names)| Ask::Remove { n, names });
+    let ask = whole(body).and_then(|body| numbered(&body)).map(|(n, names)| Ask::Remove { n, names });
     admin.change("/rm", peer, &headers, ask).await
 }
 
@@ -47,14 +55,17 @@ pub(super) async fn server_up(
     State(admin): State<Admin>,
     peer: Peer,
     headers: HeaderMap,
-    body: Bytes,
+    body: Received,
 ) -> Response {
     let config = std::sync::Arc::clone(&admin.registry.load().config);
     let allowed = access::may_change(&config.control, peer, &headers);
     let ask = match allowed {
         // Nobody makes us look names up who may not register them.
         Err(_) => Err((StatusCode::BAD_REQUEST, String::new())),
-        Ok(()) => registration::read(&body, &config.control, &admin.listening).await,
+        Ok(()) => match whole(body) {
+            Ok(body) => registration::read(&body, &config.control, &admin.listening).await,
+            Err(fault) => Err(fault),
+        },
     };
     let response = admin.change("/server_up", peer, &headers, ask).await;
     if response.status() == StatusCode::OK { "ok".into_response() } else { response }
@@ -119,6 +130,10 @@ pub(super) fn failure(status: StatusCode, message: &str) -> Response {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
     }
     response
+}
+
+fn whole(body: Received) -> Result<Bytes, Fault> {
+    body.map_err(|fault| (fault.status(), format!("<Error> the body: {}", fault.body_text())))
 }
 
 /// A body as an object with none but these fields.

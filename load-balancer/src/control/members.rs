@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lb_core::fact::Fact;
 use lb_core::health::Checks;
-use lb_core::membership::{Refusal, plan_add, plan_remove};
+use lb_core::membership::{Refusal, plan_add, plan_remove, valid_name};
 use lb_core::trial::Trial;
 use lb_core::{Load, Tick};
 use tokio::sync::oneshot;
@@ -58,8 +58,9 @@ impl Control {
         self.answers.push((asker, answer));
     }
 
-    /// Starts `n` replicas; a named one that still drains is kept instead. Without a provider, brings back configured
-    /// backends that were removed. Who cannot be answered yet is answered by [`Control::created`].
+    /// Starts `n` replicas; a named one that still drains is kept instead, and a configured backend that was removed is
+    /// brought back. Without a provider, does the last alone. Who cannot be answered yet is answered by
+    /// [`Control::created`].
     fn add(&mut self, n: usize, names: &[String], asker: oneshot::Sender<Answer>) -> Result<(), Unanswered> {
         if self.supply.provider().is_none() {
             return match self.bring_back(n, names) {
@@ -71,19 +72,17 @@ impl Control {
             };
         }
         let draining = |e: &&Entry| e.leaving.is_some() && e.origin == Origin::Replica;
-        let draining: Vec<String> =
-            self.entries.iter().filter(draining).map(|e| e.backend.name.clone()).collect();
-        let taken: Vec<String> = self.names().into_iter().chain(self.supply.starting()).collect();
+        let draining = self.entries.iter().filter(draining).map(|e| e.backend.name.clone());
+        let back: Vec<String> = draining.chain(self.retired.iter().cloned()).collect();
+        let taken: Vec<String> = self.names().into_iter().chain(self.supply.spoken_for()).collect();
         let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
         let most = self.config.control.max_backends;
         let (kept, planned): (Vec<String>, Vec<String>) =
             match plan_add(n, names, &taken, most, &mut self.rng) {
-                Ok(planned) => planned.into_iter().partition(|name| draining.contains(name)),
+                Ok(planned) => planned.into_iter().partition(|name| back.contains(name)),
                 Err(refusal) => return Err((asker, Refused::Unfit(refusal))),
             };
-        for entry in self.entries.iter_mut().filter(|e| kept.contains(&e.backend.name)) {
-            entry.leaving = None;
-        }
+        self.recall(kept.clone());
         let replicas = &self.config.replicas;
         let order = |name| Order { name, weight: replicas.weight, region: replicas.region.clone() };
         let orders = planned.into_iter().map(order).collect();
@@ -99,7 +98,7 @@ impl Control {
             return Err(Refused::Unfit(Refusal::Present(name.clone())));
         }
         // The same rules as for taking away, from the list of the removed.
-        let mut planned = match plan_remove(n, names, &removed, &mut self.rng) {
+        let planned = match plan_remove(n, names, &removed, &mut self.rng) {
             Ok(planned) => planned,
             Err(Refusal::TooManyNames { .. }) => {
                 return Err(Refused::Unfit(Refusal::TooManyNames { removable: false }));
@@ -107,35 +106,33 @@ impl Control {
             Err(refusal @ (Refusal::NotPositive | Refusal::Repeated(_))) => {
                 return Err(Refused::Unfit(refusal));
             }
+            // Nobody has this name, and nobody could.
+            Err(Refusal::Unknown(name)) if !valid_name(&name) => {
+                return Err(Refused::Unfit(Refusal::Invalid(name)));
+            }
             Err(_) => {
                 let detail = "<Error> this pool has no provider that can start replicas: only configured backends \
                               that /rm removed can be added again; set replicas.provider";
                 return Err(Refused::Powerless(detail.to_owned()));
             }
         };
-        self.retired.retain(|name| !planned.contains(name));
-        for entry in &mut self.entries {
-            if let Some(at) = planned.iter().position(|name| *name == entry.backend.name) {
-                // It had not left yet.
-                entry.leaving = None;
-                planned.remove(at);
-            }
-        }
-        let configured = std::sync::Arc::clone(&self.config);
-        for backend in configured.pool.backends.iter().filter(|b| planned.contains(&b.name)) {
-            if let Some(address) = &backend.address {
-                self.join(
-                    Origin::Configured,
-                    &backend.name,
-                    address.clone(),
-                    backend.weight,
-                    &backend.region,
-                );
-            }
-        }
+        self.recall(planned);
         self.rederive(false);
         self.save();
         Ok(())
+    }
+
+    /// Undoes removals: who still drains stays, configured backends that have left join again.
+    pub(super) fn recall(&mut self, mut names: Vec<String>) {
+        self.retired.retain(|name| !names.contains(name));
+        for entry in &mut self.entries {
+            if let Some(at) = names.iter().position(|name| *name == entry.backend.name) {
+                entry.leaving = None;
+                names.remove(at);
+            }
+        }
+        let config = Arc::clone(&self.config);
+        config.pool.backends.iter().filter(|b| names.contains(&b.name)).for_each(|b| self.join_new(b));
     }
 
     /// Takes `n` members out and drains them.
@@ -161,6 +158,10 @@ impl Control {
             }
             if entry.leaving.is_none() && entry.origin != Origin::Registered {
                 return Err(Refused::Unfit(Refusal::Present(name)));
+            }
+            if entry.origin == Origin::Replica {
+                // One of ours that is on its way out: whoever lets it go stops it, too.
+                return Ok(());
             }
             // The same server is back, at a new address or while its old self drains.
             self.drop_entry(at);
@@ -190,9 +191,11 @@ impl Control {
         self.next_id += 1;
         let (rise, fall) = self.config.health.as_ref().map_or((1, 1), |h| (h.rise, h.fall));
         let fact = Fact::Joined { backend: name.to_owned(), address: backend.address.to_string() };
-        let mut entry =
-            Entry::new(backend, self.next_ordinal, origin, Checks::new(rise, fall), self.clock.now());
-        self.next_ordinal += 1;
+        let ordinal = self.remembered.remove(name).unwrap_or_else(|| {
+            self.next_ordinal += 1;
+            self.next_ordinal - 1
+        });
+        let mut entry = Entry::new(backend, ordinal, origin, Checks::new(rise, fall), self.clock.now());
         if self.settled && !self.checked_actively() {
             entry.warming = Some(self.clock.now());
         }
@@ -243,7 +246,12 @@ impl Control {
     pub(super) fn drop_entry(&mut self, at: usize) {
         let entry = self.entries.remove(at);
         let backend = entry.backend.name.clone();
-        self.gone.push_back((self.clock.now().after(SERIES_STAY), backend.clone()));
+        if self.entries.iter().any(|e| e.backend.name == backend) {
+            // Its successor under the same name goes on with its series.
+            self.forget_info(&entry.backend);
+        } else {
+            self.gone.push_back((self.clock.now().after(SERIES_STAY), backend.clone()));
+        }
         self.tell(Fact::Left { backend, in_flight: entry.backend.load.in_flight() });
     }
 

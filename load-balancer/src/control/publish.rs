@@ -10,7 +10,7 @@ use super::Control;
 use super::entry::State;
 use super::standing::{Standing, standing};
 use crate::observe::Metrics;
-use crate::registry::Snapshot;
+use crate::registry::{Backend, Snapshot};
 
 impl Control {
     /// The only place that publishes.
@@ -69,6 +69,13 @@ impl Control {
         self.ring = View::ring_of(&members, hash.points);
         let before = if from_scratch { None } else { Some(&self.hashing) };
         self.hashing = hash.preset.build(&members, hash.bound, before);
+    }
+
+    /// Takes away what `describe` said about an address or a region that is no longer the name's.
+    pub(super) fn forget_info(&self, old: &Backend) {
+        let labels = [self.metrics.pool.as_str(), &old.name, &old.address.to_string(), &old.region];
+        // It may never have been published.
+        let _ = self.metrics.backend_info.remove_label_values(&labels);
     }
 
     /// Sets the gauges that follow from the pool's state.

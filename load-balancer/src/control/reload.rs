@@ -97,6 +97,12 @@ impl Control {
     fn apply(&mut self, next: Config) -> reqwest::Result<()> {
         let before = std::mem::replace(&mut self.config, Arc::new(next));
         let now = Arc::clone(&self.config);
+        if before.health.is_none() {
+            // They have served without being asked: they are up until a check says otherwise.
+            for entry in &mut self.entries {
+                entry.checks.record(true);
+            }
+        }
         for old in &before.pool.backends {
             let stays = now.pool.backends.iter().any(|b| b.name == old.name && b.address == old.address);
             if !stays {
@@ -109,7 +115,16 @@ impl Control {
             match before.pool.backends.iter().find(|b| b.name == new.name && b.address == new.address) {
                 Some(old) if old != new => self.reweigh(new),
                 Some(_) => {}
-                None => self.join_new(new),
+                None if new.address.is_none() && self.entries.iter().any(|e| is_replica(e, &new.name)) => {
+                    // It runs already, if only to drain.
+                    self.recall(vec![new.name.clone()]);
+                    self.reweigh(new);
+                }
+                None => {
+                    // Whoever came under this name otherwise makes way.
+                    self.leave(&new.name, false);
+                    self.join_new(new);
+                }
             }
         }
         if before.health != now.health {
@@ -118,8 +133,9 @@ impl Control {
                 if let Some((prober, _)) = entry.prober.take() {
                     prober.abort();
                 }
-                if let Some(health) = &now.health {
-                    entry.checks.set(health.rise, health.fall);
+                match &now.health {
+                    Some(health) => entry.checks.set(health.rise, health.fall),
+                    None => entry.down_since = None,
                 }
             }
             self.start_checks()?;
@@ -132,19 +148,19 @@ impl Control {
     /// A new weight or region for the same server: everything learned about it stays.
     fn reweigh(&mut self, new: &crate::config::Backend) {
         let same = |e: &&mut Entry| e.backend.name == new.name && e.origin != Origin::Registered;
-        if let Some(entry) = self.entries.iter_mut().find(same) {
-            let old = &entry.backend;
-            entry.backend = Arc::new(Backend {
-                weight: new.weight,
-                region: new.region.clone(),
-                name: old.name.clone(),
-                address: old.address.clone(),
-                host: old.host.clone(),
-                load: Arc::clone(&old.load),
-                trial: Arc::clone(&old.trial),
-                id: old.id,
-            });
-        }
+        let Some(entry) = self.entries.iter_mut().find(same) else { return };
+        let old = Arc::clone(&entry.backend);
+        entry.backend = Arc::new(Backend {
+            weight: new.weight,
+            region: new.region.clone(),
+            name: old.name.clone(),
+            address: old.address.clone(),
+            host: old.host.clone(),
+            load: Arc::clone(&old.load),
+            trial: Arc::clone(&old.trial),
+            id: old.id,
+        });
+        self.forget_info(&old);
     }
 
     /// Checks for every member that has none yet.
@@ -155,6 +171,10 @@ impl Control {
         (0..self.entries.len()).for_each(|at| self.probe(at));
         Ok(())
     }
+}
+
+fn is_replica(entry: &Entry, name: &str) -> bool {
+    entry.origin == Origin::Replica && entry.backend.name == name
 }
 
 /// What only a start can change, where it differs.

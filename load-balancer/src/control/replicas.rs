@@ -33,8 +33,10 @@ pub(super) struct Supply {
     provider: Option<Rc<dyn Provider>>,
     /// The pool is short of these.
     pub(super) missing: VecDeque<Order>,
-    /// Being started, for whomever.
+    /// Those of them that are being started.
     starting: Vec<Order>,
+    /// Being started for somebody who waits: members once all of them run, else nothing.
+    requested: Vec<Order>,
     /// Started and dead before they could join.
     stillborn: Vec<Death>,
     /// Starts that failed and short lives, in a row.
@@ -51,6 +53,7 @@ impl Supply {
             provider: None,
             missing: VecDeque::new(),
             starting: Vec::new(),
+            requested: Vec::new(),
             stillborn: Vec::new(),
             failures: 0,
             next_try: now,
@@ -65,11 +68,11 @@ impl Supply {
     }
 
     /// Names that are spoken for.
-    pub(super) fn starting(&self) -> impl Iterator<Item = String> + '_ {
-        self.orders().map(|order| order.name.clone())
+    pub(super) fn spoken_for(&self) -> impl Iterator<Item = String> + '_ {
+        self.orders().chain(&self.requested).map(|order| order.name.clone())
     }
 
-    /// What is to come: being started, or to be started.
+    /// What the pool is short of: being started, or to be started.
     pub(super) fn orders(&self) -> impl Iterator<Item = &Order> {
         self.starting.iter().chain(&self.missing)
     }
@@ -137,7 +140,8 @@ impl Control {
             self.supply.last_scaled = now;
             self.scale(now);
             let young = |e: &Entry| e.origin == Origin::Replica && now.since(e.born) < SHORT_LIFE;
-            if self.supply.missing.is_empty() && !self.entries.iter().any(young) {
+            // A loop of deaths is short of somebody all the time, if only of one that is just being started.
+            if self.supply.orders().next().is_none() && !self.entries.iter().any(young) {
                 self.supply.failures = 0;
             }
         }
@@ -154,7 +158,8 @@ impl Control {
     /// Has the provider start replicas, all at once; [`Event::Created`] tells what came of it.
     pub(super) fn create(&mut self, orders: Vec<Order>, asked: Option<Waiting>) {
         let (Some(provider), Some(events)) = (self.supply.provider(), self.events.clone()) else { return };
-        self.supply.starting.extend(orders.iter().cloned());
+        let under_way = if asked.is_some() { &mut self.supply.requested } else { &mut self.supply.starting };
+        under_way.extend(orders.iter().cloned());
         let clock = self.clock;
         tokio::task::spawn_local(async move {
             let began = clock.now();
@@ -167,7 +172,8 @@ impl Control {
 
     pub(super) fn created(&mut self, created: Created) -> bool {
         let Created { mut results, took, asked } = created;
-        self.supply.starting.retain(|order| !results.iter().any(|(done, _)| done.name == order.name));
+        let under_way = if asked.is_some() { &mut self.supply.requested } else { &mut self.supply.starting };
+        under_way.retain(|order| !results.iter().any(|(done, _)| done.name == order.name));
         for (order, result) in &mut results {
             let dead = self.supply.stillborn.iter().position(|death| death.name == order.name);
             if let Some(at) = dead {
@@ -178,7 +184,7 @@ impl Control {
             results.iter().find_map(|(order, r)| Some(format!("{}: {}", order.name, r.as_ref().err()?)));
         match (asked, fault) {
             (Some(Waiting { asker, kept }), Some(reason)) => {
-                kept.iter().for_each(|name| self.leave(name, false));
+                kept.iter().for_each(|name| self.leave(name, true));
                 for (order, _) in results.into_iter().filter(|(_, r)| r.is_ok()) {
                     self.stop_replica(order.name);
                 }
@@ -218,7 +224,7 @@ impl Control {
     pub(super) fn replica_died(&mut self, death: Death) -> bool {
         let ours = |e: &Entry| e.origin == Origin::Replica && e.backend.name == death.name;
         let Some(at) = self.entries.iter().position(ours) else {
-            if self.supply.starting.iter().any(|order| order.name == death.name) {
+            if self.supply.spoken_for().any(|name| name == death.name) {
                 self.supply.stillborn.push(death);
             }
             return false;
@@ -258,7 +264,7 @@ impl Control {
 
     fn fresh_name(&mut self) -> String {
         let taken: Vec<String> =
-            self.entries.iter().map(|e| e.backend.name.clone()).chain(self.supply.starting()).collect();
+            self.entries.iter().map(|e| e.backend.name.clone()).chain(self.supply.spoken_for()).collect();
         fresh_name(|name| taken.iter().any(|t| t == name), &mut self.rng)
     }
 
@@ -275,7 +281,7 @@ impl Control {
 
     /// Follows the load where scaling is on.
     fn scale(&mut self, now: Tick) {
-        let Some(scaling) = self.config.replicas.scaling.clone() else { return };
+        let Some(scaling) = self.config.replicas.scaling else { return };
         let serving = |e: &&Entry| e.origin == Origin::Replica && e.leaving.is_none();
         let have = (self.entries.iter().filter(serving).count() + self.supply.orders().count()) as u32;
         let in_flight = self.pool.in_flight();

@@ -4,6 +4,7 @@
 //! backends, backends that were removed. A file that cannot be understood is never overwritten: it is moved aside, and the
 //! balancer starts from its configuration and says so.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,10 @@ use crate::provision::Order;
 
 /// The layout below. A file of a later one is refused, not guessed at.
 const VERSION: u32 = 1;
+/// Largest weight, as in the configuration.
+const WEIGHT_MOST: u32 = 1_000;
+/// Largest ordinal that a file may hold: a pool that has replaced a replica a second has come so far after 34 years.
+const ORDINAL_MOST: u32 = 1 << 30;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,14 +68,23 @@ impl Control {
         let config = Arc::clone(&self.config);
         let mut known: Vec<String> = Vec::new();
         if let Some(saved) = saved {
+            self.next_ordinal = self.next_ordinal.max(saved.next_ordinal);
+            let numbered = |member: &SavedMember| Some((member.name.clone(), member.ordinal?));
+            self.remembered = saved.members.iter().filter_map(numbered).collect();
             for member in saved.members {
-                self.restore_member(&member);
+                let dismissed = saved.seeded.contains(&member.name)
+                    && !config.pool.backends.iter().any(|b| b.name == member.name);
+                // A replica that the configuration ordered and has taken back meanwhile is no member any more.
+                if !dismissed {
+                    self.restore_member(&member);
+                }
                 known.push(member.name);
             }
             known.extend(saved.seeded);
             known.extend(saved.removed.iter().cloned());
-            self.retired = saved.removed;
-            self.next_ordinal = self.next_ordinal.max(saved.next_ordinal);
+            // Only what the configuration still names can ever be brought back.
+            let named = |name: &String| config.pool.backends.iter().any(|b| b.name == *name);
+            self.retired = saved.removed.into_iter().filter(named).collect();
         }
         for backend in config.pool.backends.iter().filter(|b| !known.contains(&b.name)) {
             self.join_new(backend);
@@ -99,17 +113,13 @@ impl Control {
 
     fn restore_member(&mut self, member: &SavedMember) {
         let configured = self.config.pool.backends.iter().find(|b| b.name == member.name).cloned();
-        let before = self.next_ordinal;
-        if let Some(ordinal) = member.ordinal {
-            self.next_ordinal = ordinal;
-        }
         let address = member.address.as_deref().and_then(Address::parse);
         match (member.origin, configured, address) {
             // The configuration has the last word about its own backends.
             (SavedOrigin::Configured, Some(backend), _) if backend.address.is_some() => {
-                self.join_new(&backend)
+                self.join_new(&backend);
             }
-            (SavedOrigin::Registered, None, Some(address)) if self.config.control.registration => {
+            (SavedOrigin::Registered, None, Some(address)) if self.may_register(&address) => {
                 self.join(Origin::Registered, &member.name, address, member.weight, &member.region);
             }
             (SavedOrigin::Replica, None, _)
@@ -124,7 +134,14 @@ impl Control {
             (SavedOrigin::Replica, Some(backend), _) if backend.address.is_none() => self.join_new(&backend),
             _ => {}
         }
-        self.next_ordinal = self.next_ordinal.max(before);
+    }
+
+    /// Whether a backend at this address could register today.
+    fn may_register(&self, address: &Address) -> bool {
+        let control = &self.config.control;
+        // Registered backends are saved with the address that was looked up.
+        let Address::Ip(address) = address else { return false };
+        control.registration && control.networks.iter().any(|net| net.contains(&address.ip()))
     }
 
     /// Keeps what would be lost. A disk that refuses is told and never stops the pool.
@@ -153,13 +170,13 @@ impl Control {
             region: e.backend.region.clone(),
             ordinal: Some(e.ordinal),
         });
-        let coming = self.supply.missing.iter().map(|order| SavedMember {
+        let coming = self.supply.orders().map(|order| SavedMember {
             name: order.name.clone(),
             origin: SavedOrigin::Replica,
             address: None,
             weight: order.weight,
             region: order.region.clone(),
-            ordinal: None,
+            ordinal: self.remembered.get(&order.name).copied(),
         });
         let backends = &self.config.pool.backends;
         Saved {
@@ -199,6 +216,19 @@ fn understand(text: &str, pool: &str) -> Result<Saved, String> {
     }
     if saved.pool != pool {
         return Err(format!("belongs to the pool {:?}, this one is {pool:?}", saved.pool));
+    }
+    let mut seen = BTreeSet::new();
+    for member in &saved.members {
+        if !seen.insert(&member.name) {
+            return Err(format!("names {:?} twice", member.name));
+        }
+        if !(1..=WEIGHT_MOST).contains(&member.weight) {
+            return Err(format!("gives {:?} the weight {}", member.name, member.weight));
+        }
+    }
+    let numbers = saved.members.iter().filter_map(|member| member.ordinal).chain([saved.next_ordinal]);
+    if numbers.max().is_some_and(|most| most > ORDINAL_MOST) {
+        return Err(format!("has an ordinal above {ORDINAL_MOST}"));
     }
     Ok(saved)
 }

@@ -22,6 +22,7 @@ const SPARED_AGAIN: Duration = Duration::from_secs(10);
 impl Control {
     /// Takes in what has happened since the last tick; true where others must see a change.
     pub(super) fn watch_traffic(&mut self, now: Tick) -> bool {
+        self.suspicions();
         let mut changed = self.trials(now);
         if self.config.ejection.enabled {
             changed |= self.runs(now);
@@ -30,23 +31,27 @@ impl Control {
         changed | self.saturation(now) | self.warmths(now)
     }
 
+    /// Has whoever cannot be connected to checked at once: a failed check speaks for itself, whatever the cap says.
+    fn suspicions(&mut self) {
+        for at in 0..self.entries.len() {
+            let entry = &mut self.entries[at];
+            let refuses = entry.backend.load.tallies().connects >= self.config.ejection.rules.connects;
+            if refuses && !entry.suspected {
+                entry.checks.suspect();
+                self.nudge(at);
+            }
+            self.entries[at].suspected = refuses;
+        }
+    }
+
     /// Ejects whoever fails again and again.
     fn runs(&mut self, now: Tick) -> bool {
         let mut changed = false;
         for at in 0..self.entries.len() {
             let rules = &self.config.ejection.rules;
-            let entry = &mut self.entries[at];
-            let seen = entry.backend.load.tallies();
+            let seen = self.entries[at].backend.load.tallies();
             let failing = seen.run >= rules.consecutive || seen.connects >= rules.connects;
-            if !failing {
-                entry.suspected = false;
-                continue;
-            }
-            if seen.connects >= rules.connects && !std::mem::replace(&mut entry.suspected, true) {
-                entry.checks.suspect();
-                self.nudge(at);
-            }
-            if let Some(cause) = seen.cause {
+            if let Some(cause) = seen.cause.filter(|_| failing) {
                 changed |=
                     self.eject(at, Reason::Consecutive { cause, run: seen.run.max(seen.connects) }, now);
             }

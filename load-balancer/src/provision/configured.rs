@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use tokio::sync::mpsc;
 
-use super::{Death, Process, ProcessSettings, Provider};
+use super::{Death, Docker, DockerSettings, Process, ProcessSettings, Provider};
 use crate::config::{self, Config};
 
 /// The provider that the configuration names; `None` for backends that are somebody else's.
@@ -27,6 +27,17 @@ pub fn configured(
             };
             Some(Rc::new(Process::new(settings, deaths)?))
         }
-        config::Provider::Docker(_) => return Err("docker".to_owned()),
+        config::Provider::Docker(docker) => {
+            let settings = DockerSettings {
+                host: docker.host.clone(),
+                image: docker.image.clone(),
+                network: docker.network.clone(),
+                port: docker.port,
+                env: docker.env.clone(),
+                command: docker.command.clone(),
+                pool: config.pool.name.clone(),
+            };
+            Some(Rc::new(Docker::new(settings, deaths)?))
+        }
     })
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail as tests do")]
 
 mod algo;
+mod decisions;
 mod drain;
 mod duplex;
 mod ejection;
@@ -18,6 +19,7 @@ mod pacing;
 mod paths;
 mod process;
 mod provision;
+mod provision_docker;
 mod proxying;
 mod refusals;
 mod replays;

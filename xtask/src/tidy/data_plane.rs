@@ -5,11 +5,11 @@ use super::violation::Violation;
 
 const PATHS: [&str; 2] = ["load-balancer/src/http", "load-balancer/src/forward"];
 
-/// Checks `http*` and `forward*` for the word `control`.
+/// Checks `http*` and `forward*` for the word `control`; as a field (`config.control`) it is a section of settings.
 pub(crate) fn check(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
     for source in tree.sources().filter(|source| PATHS.iter().any(|path| source.path.starts_with(path))) {
-        for at in source.find("control") {
+        for at in source.find("control").into_iter().filter(|&at| !source.code[..at].ends_with('.')) {
             let remedy =
                 "the request path does not know control: take a snapshot, a handle or a sender from lib.rs";
             found.push(Violation::new(&source.path, source.line(at), remedy));
@@ -33,8 +33,9 @@ mod tests {
 
     #[test]
     fn the_header_and_other_files_may() {
+        let field = ("load-balancer/src/http.rs", "let most = config.control.request_log;");
         let header = ("load-balancer/src/http.rs", "let h = \"cache-control\"; let n = CACHE_CONTROL;");
         let other = ("load-balancer/src/lib.rs", "mod control;");
-        assert_eq!(check(&Tree::of(&[header, other])), []);
+        assert_eq!(check(&Tree::of(&[field, header, other])), []);
     }
 }

@@ -145,7 +145,7 @@ pub(crate) fn starts_slowly(subject: &dyn Subject, promises: Promises) -> Result
     let share = f64::from(got[2]) / f64::from(KEYS);
     let due = f64::from(WARMTH / (3.0 + WARMTH));
     // Round robin gives away four of five turns, which is a share of all turns, not of the others' picks.
-    if !(0.7 * due..1.3 * due).contains(&share) || got.iter().any(|&n| n == 0) {
+    if !(0.7 * due..1.3 * due).contains(&share) || got.contains(&0) {
         return Err(format!("{got:?}: {share:.3} to the one starting slowly, {due:.3} was due"));
     }
     // Alone it serves everybody.

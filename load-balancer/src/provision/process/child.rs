@@ -155,13 +155,13 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 /// Reads on, and never ends: that a child closes its output says nothing about its life.
 async fn drain(output: &mut BufReader<ChildStdout>) {
     let _ = tokio::io::copy(output, &mut tokio::io::sink()).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn asked(stopping: &mut watch::Receiver<bool>) {
     // Without a sender nobody can ask any more.
     if stopping.wait_for(|&stop| stop).await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -1,3 +1,5 @@
+//! What facts say, held against what they are.
+
 use std::collections::BTreeSet;
 
 use super::*;
