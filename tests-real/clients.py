@@ -1,7 +1,11 @@
 """The programs people really use, as functions, and what their reports say."""
 
+import http.client
+import random
 import re
 import subprocess
+import threading
+import time
 
 # Program and the Debian package it comes in.
 PACKAGES = {
@@ -91,3 +95,64 @@ def wrk(text):
     failed = sum(map(int, sockets.groups())) if sockets else 0
     refused = number(r"Non-2xx or 3xx responses: (\d+)", text, 0)
     return Tally(complete - refused, failed + refused, text)
+
+
+class Traffic:
+    """Requests at a steady rate over kept connections, in an open loop: GET, PUT with a small body, and a GET that takes
+    50 ms, so that some are always under way.
+
+    Use it as a context; `failed` then holds what was not answered as it should be. A thread that falls behind sends at
+    once until it has caught up, so that a slow answer costs no later request.
+    """
+
+    BODY = b'{"name":"a small body"}'
+    KINDS = (
+        ("GET", "/home", b"Hello from Server"), ("PUT", "/echo", b'"body_bytes":%d' % len(BODY)), ("GET", "/bench50", b"resp_snd_time"),
+    )
+
+    def __init__(self, address, rate, connections=32):
+        self.address, self.pause = address.removeprefix("http://"), connections / rate
+        self.good, self.failed, self.slowest = 0, [], (0.0, "", 0.0)
+        self.stopping, self.lock = threading.Event(), threading.Lock()
+        self.threads = [
+            threading.Thread(target=self.send, args=(number * self.pause / connections,), daemon=True)
+            for number in range(connections)
+        ]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(WITHIN)
+
+    def send(self, offset):
+        connection = http.client.HTTPConnection(self.address, timeout=WITHIN / 2)
+        due, count = time.monotonic() + offset, 0
+        while not self.stopping.wait(max(0, due - time.monotonic())):
+            due, count, begun = due + self.pause, count + 1, time.monotonic()
+            fault = self.one(connection, count % 3)
+            took = time.monotonic() - begun
+            with self.lock:
+                self.slowest = max(self.slowest, (took, self.KINDS[count % 3][1], time.time()))
+                if fault:
+                    self.failed.append((time.time(), took, fault))
+                else:
+                    self.good += 1
+        connection.close()
+
+    def one(self, connection, kind):
+        """What is wrong with the answer, or nothing."""
+        method, path, expected = self.KINDS[kind]
+        try:
+            connection.request(method, f"{path}?request_id={random.random()}", self.BODY if method == "PUT" else None)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            return repr(error)
+        right = answer.status == 200 and expected in body
+        return None if right else f"{answer.status} {body[:300]!r}"

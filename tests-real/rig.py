@@ -22,6 +22,7 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 # BALLAST_… would be taken for configuration, hence another prefix.
 PROGRAMS = Path(os.environ.get("TESTS_REAL_PROGRAMS", TARGET / "debug")).resolve()
 WORK = TARGET / "tests-real"
+EXAMPLES = ROOT / "load-balancer" / "examples"
 
 START_WITHIN = 20.0
 STOP_WITHIN = 10.0
@@ -49,17 +50,39 @@ def environment():
     return {**plain, "NO_COLOR": "1"}
 
 
+def listening(ports):
+    """Those of `ports` that somebody listens on, by the kernel's own table."""
+    states = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    open_ports = {int(local.rpartition(":")[2], 16) for local, state in states if state == "0A"}
+    return sorted(open_ports.intersection(ports))
+
+
+def children(pid):
+    """The processes that `pid` started and that still run."""
+    files = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]
+
+
+def flags(pid):
+    """The arguments of a process, each with the one after it; none where it has ended."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(zip(words, words[1:]))
+
+
 class Process:
     """One program, its output in `<log>.out` and `<log>.err`; killed with us should we be killed."""
 
     started = []
 
-    def __init__(self, log, *argv):
+    def __init__(self, log, *argv, **env):
         self.out, self.err = log.with_suffix(".out"), log.with_suffix(".err")
         argv = ["setpriv", "--pdeathsig", "KILL", *map(str, argv)]
         with self.out.open("ab") as out, self.err.open("ab") as err:
             self.popen = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment()
+                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**environment(), **env}
             )
         Process.started.append(self)
 
@@ -117,16 +140,35 @@ class Backend(Process):
         return exposition.parse(get(f"http://{self.address}/metrics")[1]).sum("backend_requests_total")
 
 
-class Balancer(Process):
-    """`load-balancer serve` before `backends`; `settings` is TOML that goes before the pool."""
+class Serving(Process):
+    """`load-balancer serve --config FILE`, once it listens."""
 
-    def __init__(self, directory, backends, settings="", algorithm="adaptive"):
-        config = directory / "balancer.toml"
-        config.write_text(config_text(backends, settings, algorithm))
-        super().__init__(directory / "balancer", PROGRAMS / "load-balancer", "serve", "--config", config)
+    def __init__(self, directory, config, log="balancer", **env):
+        super().__init__(directory / log, PROGRAMS / "load-balancer", "serve", "--config", config, **env)
         match = self.said(r"listening traffic=(\S+) admin=(\S+)", self.err)
         self.traffic, self.admin = f"http://{match[1]}", f"http://{match[2]}"
-        until(lambda: self.eligible() == len(backends), "every backend eligible")
+
+    def replicas(self):
+        """Its members by /rep."""
+        code, text = get(f"{self.admin}/rep")
+        assert code == 200, text
+        return json.loads(text)["message"]["replicas"]
+
+    def control(self, endpoint, **fields):
+        """Status and answer of /add or /rm, by the admin listener."""
+        body = json.dumps(fields).encode()
+        code, text = fetch(urllib.request.Request(self.admin + endpoint, data=body, method="POST"))
+        return code, json.loads(text)
+
+    def facts(self):
+        """What has happened to the pool, the oldest first."""
+        code, text = get(f"{self.admin}/decisions?format=json&last=1000")
+        assert code == 200, text
+        return json.loads(text)["facts"]
+
+    def processes(self):
+        """Its replicas' processes: name to process id."""
+        return {flags(pid).get("--name"): pid for pid in children(self.popen.pid) if "--name" in flags(pid)}
 
     def eligible(self):
         """Backends that may be picked, as /ready says."""
@@ -143,6 +185,16 @@ class Balancer(Process):
         """The most physical memory it ever held, in bytes."""
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+class Balancer(Serving):
+    """The same before `backends`; `settings` is TOML that goes before the pool."""
+
+    def __init__(self, directory, backends, settings="", algorithm="adaptive"):
+        config = directory / "balancer.toml"
+        config.write_text(config_text(backends, settings, algorithm))
+        super().__init__(directory, config)
+        until(lambda: self.eligible() == len(backends), "every backend eligible")
 
 
 def config_text(backends, settings, algorithm):
