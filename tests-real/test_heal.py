@@ -69,6 +69,9 @@ class Healing(unittest.TestCase):
         pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
         return {pid: found["--name"] for pid in pids if (found := rig.flags(pid)).get("--region") == self.region}
 
+    def process_of(self, name):
+        return self.balancer.processes()[name]
+
     def whole(self):
         """Every member runs, nobody else does, and all are eligible."""
         names = self.balancer.replicas()
@@ -109,7 +112,7 @@ class Killed(Healing):
         seen = self.balancer.facts()[-1]["number"]
         members = set(self.balancer.replicas())
         at = time.time()
-        os.kill(self.balancer.processes()[victim], signal.SIGKILL)
+        os.kill(self.process_of(victim), signal.SIGKILL)
         out = self.first(seen, at, OUT_WITHIN, lambda f: f["kind"] in ("ejected", "left", "replica_died", "unhealthy") and victim in (
             f.get("backend"), f.get("replica")))
         healed = self.first(seen, at, HEALED_WITHIN, lambda f: f["kind"] == "healthy" and f["backend"] not in members)
