@@ -76,6 +76,16 @@ class Assignment(Row):
         facts = {fact["kind"] for fact in self.balancer.facts()}
         self.assertEqual(facts, {"replica_started", "joined", "healthy"}, "nothing was begun")
 
+    def test_what_cannot_be_started_leaves_nothing_half_done(self):
+        self.balancer.stop()
+        self.balancer = rig.Serving(self.directory, self.file, "narrow", BALLAST_REPLICAS__PROCESS__PORTS="5001-5004")
+        self.addCleanup(self.balancer.stop)
+        self.refuses("^<Error> .*no port from 5001 to 5004 is free", "/add", "-d", '{"n":3,"hostnames":["S4"]}', code=502)
+        self.says(200, members("S1", "S2", "S3"), "/rep")
+        rig.until(lambda: len(self.balancer.processes()) == 3, "what had started has ended")
+        # The name and the port are free again.
+        self.says(200, members("S1", "S2", "S3", "S4"), "/add", "-d", '{"n":1,"hostnames":["S4"]}')
+
     def test_other_paths_do_not_exist(self):
         for path in ("/other", "/", "/home/", "/Home", "/is_prime/7"):
             answer = {"message": f"<Error> '{path}' endpoint does not exist in server replicas", "status": "failure"}
