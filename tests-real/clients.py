@@ -107,7 +107,9 @@ class Traffic:
 
     BODY = b'{"name":"a small body"}'
     KINDS = (
-        ("GET", "/home", b"Hello from Server"), ("PUT", "/echo", b'"body_bytes":%d' % len(BODY)), ("GET", "/bench50", b"resp_snd_time"),
+        ("GET", "/home", b"Hello from Server"),
+        ("PUT", "/echo", b'"body_bytes":%d' % len(BODY)),
+        ("GET", "/bench50", b"resp_snd_time"),
     )
 
     def __init__(self, address, rate, connections=32):

@@ -24,8 +24,9 @@ OUT_WITHIN = 1.0
 HEALED_WITHIN = 3.0
 HAMMER_SECONDS = float(os.environ.get("BALLAST_HAMMER_SECONDS", "20"))
 HAMMERS = 4
-# As many /add of each hammer are taken back by its next /rm: the pool never gets smaller than it began.
+# Replicas that one change of a hammer is about, at most.
 MOST = 2
+# What a hammered pool begins with. A hammer only takes back what it has added, so there are never fewer.
 BESIDE = 6
 
 
@@ -113,11 +114,11 @@ class Killed(Healing):
         members = set(self.balancer.replicas())
         at = time.time()
         os.kill(self.process_of(victim), signal.SIGKILL)
-        out = self.first(seen, at, OUT_WITHIN, lambda f: f["kind"] in ("ejected", "left", "replica_died", "unhealthy") and victim in (
-            f.get("backend"), f.get("replica")))
-        healed = self.first(seen, at, HEALED_WITHIN, lambda f: f["kind"] == "healthy" and f["backend"] not in members)
+        gone = ("ejected", "left", "replica_died", "unhealthy")
+        out = self.first(seen, at, OUT_WITHIN, lambda fact: fact["kind"] in gone and victim in fact.values())
+        healed = self.first(seen, at, HEALED_WITHIN, lambda fact: fact["kind"] == "healthy" and fact["backend"] not in members)
         self.assertNotIn(victim, self.balancer.replicas())
-        print(f"  {self.algorithm}: {victim} killed, out after {out:.0f} ms, replaced and healthy after {healed:.0f} ms", flush=True)
+        print(f"  {self.algorithm}: {victim} killed, out after {out:.0f} ms, replaced after {healed:.0f} ms", flush=True)
 
     def first(self, seen, at, within, which):
         """Milliseconds from `at` (Unix seconds) until the first such fact after number `seen`."""
@@ -166,8 +167,9 @@ class Hammered(Healing):
         counted = metrics.by("lb_control_requests_total", "code")
         told = {str(code): sum(n for (_, c), n in self.answers.items() if c == code) for code in (200, 400, 502)}
         self.assertEqual(counted, {code: n for code, n in told.items() if n})
-        print(f"  {HAMMER_SECONDS:g} s: {traffic.good} requests, none failed, the slowest took {traffic.slowest[0] * 1e3:.0f} ms; "
-              f"{dict(sorted(self.answers.items()))}; N {BESIDE} → {BESIDE + self.granted}", flush=True)
+        slowest, answers = traffic.slowest[0] * 1e3, dict(sorted(self.answers.items()))
+        print(f"  {HAMMER_SECONDS:g} s: {traffic.good} requests, none failed, the slowest took {slowest:.0f} ms; {answers}; "
+              f"N {BESIDE} → {BESIDE + self.granted}", flush=True)
 
     def hammer(self, number, end):
         rng = random.Random(number)
@@ -184,7 +186,6 @@ class Hammered(Healing):
                 some = rng.choice((names[:n + 1], [f"nobody-{number}", "-"][:n], [names[0]] * max(2, n)))
             ahead += self.ask(endpoint, n, some)
             time.sleep(rng.uniform(0.0, 0.1))
-        # What is left over stays: the pool has grown by so much.
 
     def ask(self, endpoint, n, names):
         """Makes one change; returns by how much it was granted."""

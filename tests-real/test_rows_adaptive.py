@@ -47,8 +47,10 @@ class Adaptive(Row):
     def test_backends_are_where_they_are_documented(self):
         for number, (name, region) in enumerate(REGIONS.items(), 1):
             self.assertEqual(curl(f"http://127.0.0.1:500{number}/"), f"Hello from {name}, region {region}, algorithm -\n")
-        for path, answer in (("/health_check", "ok"), ("/home", '{"message":"Hello from Server: backend3","status":"successful"}'),
-                             ("/health", '{"status":"healthy"}'), ("/heartbeat", "")):
+        for path, answer in (
+            ("/health_check", "ok"), ("/health", '{"status":"healthy"}'), ("/heartbeat", ""),
+            ("/home", '{"message":"Hello from Server: backend3","status":"successful"}'),
+        ):
             self.assertEqual(curl("--fail", f"http://127.0.0.1:5003{path}"), answer)
 
     def test_an_unhealthy_backend_costs_nothing(self):

@@ -60,15 +60,18 @@ class Assignment(Row):
             self.refuses("^<Error> hostnames: must be a list", endpoint, "-X", method, "-d", '{"n":1,"hostnames":"S7"}')
             self.refuses('^<Error> "name" is unknown', endpoint, "-X", method, "-d", '{"n":1,"name":"S7"}')
         for names, fault in (
-            (["S7", "S7"], "'S7' is given twice"), (["S7", "S1"], "'S1' is already present"), (["S7", "-a"], "'-a' is not a valid"),
+            (["S7", "S7"], "'S7' is given twice"), (["S7", "S1"], "'S1' is already present"),
+            (["S7", "-a"], "'-a' is not a valid"),
             (["S7", "a_b"], "'a_b' is not a valid"), (["S7", ""], "'' is not a valid"), (["S7", "a" * 64], "is not a valid"),
             (["S7", "é"], "is not a valid"), (["S7", "a.b"], "'a.b' is not a valid"),
         ):
             self.refuses(f"^<Error> hostnames: .*{fault}", "/add", "-d", json.dumps({"n": 3, "hostnames": names}))
         self.refuses("^<Error> n: there would be more than", "/add", "-d", '{"n":1000000}')
         for body, fault in (
-            ('{"n":2,"hostnames":["S1","S9"]}', "hostnames: 'S9' is not a removable"), ('{"n":4}', "n: 4 are to be removed and only 3"),
-            ('{"n":2,"hostnames":["S1","S1"]}', "hostnames: 'S1' is given twice"), ('{"n":9,"hostnames":["S1"]}', "n: 9 are"),
+            ('{"n":2,"hostnames":["S1","S9"]}', "hostnames: 'S9' is not a removable"),
+            ('{"n":2,"hostnames":["S1","S1"]}', "hostnames: 'S1' is given twice"),
+            ('{"n":4}', "n: 4 are to be removed and only 3"),
+            ('{"n":9,"hostnames":["S1"]}', "n: 9 are to be removed and only 3"),
         ):
             self.refuses(f"^<Error> {fault}", "/rm", "-X", "DELETE", "-d", body)
         self.says(200, members("S1", "S2", "S3"), "/rep")
@@ -76,11 +79,21 @@ class Assignment(Row):
         facts = {fact["kind"] for fact in self.balancer.facts()}
         self.assertEqual(facts, {"replica_started", "joined", "healthy"}, "nothing was begun")
 
+    def test_what_cannot_be_started_leaves_nothing_half_done(self):
+        self.balancer.stop()
+        self.balancer = rig.Serving(self.directory, self.file, "narrow", BALLAST_REPLICAS__PROCESS__PORTS="5001-5004")
+        self.addCleanup(self.balancer.stop)
+        self.refuses("^<Error> .*no port from 5001 to 5004 is free", "/add", "-d", '{"n":3,"hostnames":["S4"]}', code=502)
+        self.says(200, members("S1", "S2", "S3"), "/rep")
+        rig.until(lambda: len(self.balancer.processes()) == 3, "what had started has ended")
+        # The name and the port are free again.
+        self.says(200, members("S1", "S2", "S3", "S4"), "/add", "-d", '{"n":1,"hostnames":["S4"]}')
+
     def test_other_paths_do_not_exist(self):
-        for path in ("/other", "/", "/home/", "/Home", "/is_prime/7"):
-            answer = {"message": f"<Error> '{path}' endpoint does not exist in server replicas", "status": "failure"}
-            self.says(400, answer, path)
-        self.says(400, {"message": "<Error> '/other' endpoint does not exist in server replicas", "status": "failure"}, "/other?x=1")
+        for path in ("/other", "/", "/heartbeat/", "/Home", "/is_prime/7"):
+            for query in ("", "?request_id=1"):
+                answer = {"message": f"<Error> '{path}' endpoint does not exist in server replicas", "status": "failure"}
+                self.says(400, answer, path + query)
 
     def test_a_request_id_keeps_its_server(self):
         self.assertEqual(len({self.curl("/home?request_id=77") for _ in range(10)}), 1)
