@@ -31,13 +31,8 @@ class Crash(Case):
 
     def comes_back(self):
         self.started(self.backends[VICTIM].restart())
-        rig.until(self.tried_again, "the backend back in")
+        rig.until(lambda: self.balancer.eligible() == 3, "the backend back in")
         rig.until(self.has_its_share, "the backend back at half of its share or more", within=RETURN_WITHIN)
-
-    def tried_again(self):
-        """Whether all are back in. Only a request can show that a backend that failed requests works again."""
-        clients.curl("--fail", self.url())
-        return self.balancer.eligible() == 3
 
     def has_its_share(self):
         """Whether the victim gets at least half of a third of a little load, none of which may fail."""

@@ -224,12 +224,10 @@ impl Control {
                 entry.breaker.close(now);
                 entry.backend.trial.withdraw();
                 entry.down_since = None;
-                // The pool's first backends have nobody to warm up beside.
-                entry.warming = self.settled.then_some(now);
-                entry.warmth = entry.warmth_at(now, &self.config);
                 let was = if was == Health::Unknown { "unknown" } else { "unhealthy" };
                 let fact = Fact::Healthy { backend: entry.backend.name.clone(), was };
                 self.tell(fact);
+                self.warm_up(at, now);
             }
             Some(_) => {
                 entry.down_since = Some(now);

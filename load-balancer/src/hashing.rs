@@ -30,7 +30,8 @@ impl Preset {
     ];
 
     /// The hashing of this preset over `members`; `bound` matters to the default only. Slots that followed this preset
-    /// `before` are changed as the originals change theirs, so they may differ from freshly filled ones.
+    /// `before` are changed as the originals change theirs, so they may differ from freshly filled ones. Slots belong to
+    /// eligible members only.
     #[must_use]
     pub fn build(self, members: &[Member], bound: Option<f32>, before: Option<&Hashing>) -> Hashing {
         let (slots, replicas, pair, probing): (_, _, Arc<dyn HashPair + Send + Sync>, _) = match self {
@@ -39,7 +40,7 @@ impl Preset {
             Preset::Sha256x512x9 => (512, 9, Arc::new(DigestPair::<Sha256>::default()), Probing::Linear),
             Preset::Md5x1024x100 => (1_024, 100, Arc::new(DigestPair::<Md5>::default()), Probing::OddStep),
         };
-        let ordinals = members.iter().enumerate().map(|(i, m)| (i as u32, m.ordinal));
+        let ordinals = (0..).zip(members).filter(|(_, m)| m.eligible).map(|(i, m)| (i, m.ordinal));
         let table = match before {
             Some(Hashing::Slots { table, .. }) => table.changed(ordinals, &*pair),
             _ => Slots::new(ordinals, slots, replicas, &*pair, probing),

@@ -73,6 +73,7 @@ impl fmt::Display for Refusal {
             Refusal::Unknown(name) => {
                 write!(f, "hostnames: '{name}' is not a removable replica: choose one that is")
             }
+            Refusal::TooMany { n, have: 0 } => write!(f, "n: {n} are to be removed and there is none"),
             Refusal::TooMany { n, have } => {
                 write!(f, "n: {n} are to be removed and only {have} can be: ask for {have} or fewer")
             }

@@ -9,7 +9,7 @@ use lb_core::membership::Refusal;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
-use super::{Admin, Peer, access, registration};
+use super::{Admin, BODY_MOST, Peer, access, registration};
 use crate::event::{Ask, Event, Refused};
 
 /// Endpoints that change something.
@@ -133,7 +133,13 @@ pub(super) fn failure(status: StatusCode, message: &str) -> Response {
 }
 
 fn whole(body: Received) -> Result<Bytes, Fault> {
-    body.map_err(|fault| (fault.status(), format!("<Error> the body: {}", fault.body_text())))
+    body.map_err(|fault| {
+        let why = match fault.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => format!("must not have more than {BODY_MOST} bytes"),
+            _ => fault.body_text(),
+        };
+        (fault.status(), format!("<Error> the body: {why}"))
+    })
 }
 
 /// A body as an object with none but these fields.

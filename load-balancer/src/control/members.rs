@@ -143,6 +143,7 @@ impl Control {
         for name in &planned {
             self.leave(name, true);
         }
+        self.rederive(false);
         self.save();
         Ok(())
     }
@@ -195,12 +196,13 @@ impl Control {
             self.next_ordinal += 1;
             self.next_ordinal - 1
         });
-        let mut entry = Entry::new(backend, ordinal, origin, Checks::new(rise, fall), self.clock.now());
-        if self.settled && !self.checked_actively() {
-            entry.warming = Some(self.clock.now());
-        }
+        let entry = Entry::new(backend, ordinal, origin, Checks::new(rise, fall), self.clock.now());
         self.entries.push(entry);
-        self.probe(self.entries.len() - 1);
+        let at = self.entries.len() - 1;
+        if self.config.health.is_none() {
+            self.warm_up(at, self.clock.now());
+        }
+        self.probe(at);
         self.tell(fact);
     }
 

@@ -64,7 +64,9 @@ impl Control {
     /// Derives ring and slots anew, after membership, weights or their settings have changed. Slots remember who was
     /// there before, as the originals' do.
     pub(super) fn rederive(&mut self, from_scratch: bool) {
-        let members = self.members(&vec![true; self.entries.len()]);
+        // Who is leaving has left the slots already, as with the originals; the ring just passes over it.
+        let staying: Vec<bool> = self.entries.iter().map(|e| e.leaving.is_none()).collect();
+        let members = self.members(&staying);
         let hash = &self.config.hash;
         self.ring = View::ring_of(&members, hash.points);
         let before = if from_scratch { None } else { Some(&self.hashing) };

@@ -185,6 +185,7 @@ impl Control {
         match (asked, fault) {
             (Some(Waiting { asker, kept }), Some(reason)) => {
                 kept.iter().for_each(|name| self.leave(name, true));
+                self.rederive(false);
                 for (order, _) in results.into_iter().filter(|(_, r)| r.is_ok()) {
                     self.stop_replica(order.name);
                 }
@@ -302,6 +303,7 @@ impl Control {
                 self.leave(&name, false);
             }
         }
+        self.rederive(false);
         self.save();
         self.publish();
     }

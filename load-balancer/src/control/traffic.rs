@@ -12,6 +12,7 @@ use lb_core::fact::Fact;
 use lb_core::outlier::outlier;
 
 use super::Control;
+use super::entry::Entry;
 
 /// Ejected for longer than this, a backend starts slowly: its caches and pools have gone cold.
 const COLD_AFTER: Duration = Duration::from_secs(10);
@@ -129,11 +130,12 @@ impl Control {
                     entry.breaker.close(now);
                     entry.backend.load.forget(now, &self.pool);
                     entry.window = lb_core::outlier::Window::new();
-                    if now.since(entry.ejected_at) > COLD_AFTER {
-                        entry.warming = Some(now);
-                    }
+                    let cold = now.since(entry.ejected_at) > COLD_AFTER;
                     let fact = Fact::Restored { backend: name() };
                     self.tell(fact);
+                    if cold {
+                        self.warm_up(at, now);
+                    }
                     changed = true;
                 }
                 Some(false) => changed |= self.eject(at, Reason::Trial, now),
@@ -162,6 +164,16 @@ impl Control {
             changed = true;
         }
         changed
+    }
+
+    /// Begins a slow start, where there is somebody to take the rest of the traffic meanwhile.
+    pub(super) fn warm_up(&mut self, at: usize, now: Tick) {
+        let checked = self.checked_actively();
+        let carries = |e: &Entry| e.ready(checked) && e.closed() && e.warming.is_none();
+        let beside = self.entries.iter().enumerate().any(|(other, e)| other != at && carries(e));
+        let entry = &mut self.entries[at];
+        entry.warming = (self.settled && beside).then_some(now);
+        entry.warmth = entry.warmth_at(now, &self.config);
     }
 
     /// Slow starts that have come a step further.
