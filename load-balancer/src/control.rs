@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use lb_core::fact::Fact;
 use lb_core::health::Health;
+use lb_core::outlier::Window;
 use lb_core::ring::Ring;
 use lb_core::view::Hashing;
 use lb_core::{PoolLoad, Rng, Tick};
@@ -80,7 +81,11 @@ pub struct Control {
     last_second: Tick,
     next_id: u64,
     next_ordinal: u32,
-    /// Which numbers members had before the restart, until they have joined again.
+    /// Membership or weights have changed since the last snapshot.
+    reshaped: bool,
+    /// The same since the state file was written.
+    unsaved: bool,
+    /// Numbers of members that are still to join: given when they were called for, or before a restart.
     remembered: BTreeMap<String, u32>,
     /// Configured backends that `/rm` took out.
     retired: Vec<String>,
@@ -122,6 +127,8 @@ impl Control {
             last_second: clock.now(),
             next_id: 1,
             next_ordinal: 1,
+            reshaped: false,
+            unsaved: false,
             remembered: BTreeMap::new(),
             retired: Vec::new(),
             supply: Supply::new(config, clock.now()),
@@ -131,10 +138,11 @@ impl Control {
             gone: VecDeque::new(),
             scratch: Vec::new(),
         };
-        metrics.replicas_missing.with_label_values(&[metrics.pool.as_str()]).set(0);
         control.restore();
         control.rederive(true);
         control.publish();
+        // The file says as much already.
+        control.unsaved = false;
         control
     }
 
@@ -145,7 +153,7 @@ impl Control {
         if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
         }
-        self.start_supply(provider).await;
+        self.start_supply(provider);
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -164,30 +172,34 @@ impl Control {
             if changed {
                 self.publish();
             }
+            if std::mem::take(&mut self.unsaved) {
+                self.save();
+            }
             for (asker, answer) in self.answers.drain(..) {
                 // Who asked may have gone: the change stands.
                 let _ = asker.send(answer);
             }
         }
-        if let Some(provider) = self.supply.provider() {
-            provider.shutdown().await;
-        }
+        self.end_supply().await;
     }
 
     /// What is due at this moment; true where others must see a change.
     fn ticked(&mut self) -> bool {
         let now = self.clock.now();
         self.registry.load().view.refresh(now, &mut self.scratch);
-        let changed = self.watch_traffic(now) | self.let_go(now);
-        self.keep_number(now);
+        let changed =
+            self.watch_traffic(now) | self.let_go(now) | self.forget_registered(now) | self.keep_number(now);
         self.clear_series(now);
         changed
     }
 
     fn announce(&mut self, settled: &watch::Sender<bool>) {
+        if self.settled {
+            return;
+        }
         let unknown = |e: &Entry| e.checks.health() == Health::Unknown;
         let waits = self.checked_actively() && self.entries.iter().any(unknown);
-        if !self.settled && !waits && self.supply.settled() {
+        if !waits && self.supply.settled() {
             self.settled = true;
             settled.send_replace(true);
         }
@@ -198,12 +210,17 @@ impl Control {
         match event {
             Event::Checked(verdict) => self.checked(verdict),
             Event::Asked(ask, asker) => self.asked(ask, asker),
+            Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
             Event::Reread(read) => self.reread(read),
         }
     }
 
     fn checked(&mut self, verdict: Verdict) -> bool {
+        if self.config.health.is_none() {
+            // Asked before checks were turned off.
+            return false;
+        }
         let Some(at) = self.entries.iter().position(|e| e.backend.id == verdict.backend) else {
             return false;
         };
@@ -223,7 +240,8 @@ impl Control {
                 // It was gone for its checks too: what comes back is not what traffic condemned.
                 entry.breaker.close(now);
                 entry.backend.trial.withdraw();
-                entry.down_since = None;
+                (entry.window, entry.counted) = (Window::new(), entry.backend.load.tallies());
+                (entry.down_since, entry.was_up) = (None, true);
                 let was = if was == Health::Unknown { "unknown" } else { "unhealthy" };
                 let fact = Fact::Healthy { backend: entry.backend.name.clone(), was };
                 self.tell(fact);

@@ -16,6 +16,8 @@ pub enum Event {
     Checked(Verdict),
     /// Somebody wants the membership changed; the answer comes once the change can be seen.
     Asked(Ask, oneshot::Sender<Answer>),
+    /// What the provider found running at the start.
+    Adopted(Result<Vec<Replica>, String>),
     /// Replicas that were asked for have started, or have not.
     Created(Created),
     /// The configuration file has changed, or was read again by order.

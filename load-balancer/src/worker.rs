@@ -235,6 +235,13 @@ fn budget(config: &Config) -> RetryBudget {
     RetryBudget::new(config.retry.budget_ratio, config.retry.budget_per_second / config.workers as f64)
 }
 
+/// Idle connections close with their lane.
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.meters.idle.add(-(self.idle.borrow().len() as i64));
+    }
+}
+
 /// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.
 pub async fn run(
     shared: Shared,

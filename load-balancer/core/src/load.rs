@@ -245,7 +245,15 @@ impl Load {
         let stamp = now.millis_u32();
         let (debt, at) = self.debt.get();
         self.mean_duration.set(self.window.slide(stamp));
-        self.set_debt(faded(debt, at, stamp), pool);
+        let left = faded(debt, at, stamp);
+        if debt != 0 && left < DEBT_FLOOR {
+            // Forgotten for good: a stamp of milliseconds looks young again after 25 days.
+            self.debt.update(|(d, at)| if faded(d, at, stamp) < DEBT_FLOOR { (0, stamp) } else { (d, at) });
+        }
+        if self.held_until.load(Relaxed) != 0 && self.held(now).is_none() {
+            self.held_until.store(0, Relaxed);
+        }
+        self.set_debt(left, pool);
         self.price(now, pool);
         if let Some(age) = self.stalled(now, pool) {
             self.set_price(age, now, pool);
@@ -549,6 +557,25 @@ mod tests {
         assert_eq!(load.held(at(1_005)), Some(Duration::from_secs(1)));
         assert_eq!(load.held(at(2_005)), None);
         assert_eq!((load.tallies().bad, load.tallies().run), (0, 0), "full is not broken");
+    }
+
+    /// Stamps repeat after 49.7 days and look younger than they are for half of that: nothing forgotten may come back.
+    #[test]
+    fn what_is_over_does_not_return_after_weeks() {
+        let (load, pool) = (Load::new(), PoolLoad::default());
+        for outcome in [Outcome::Failure(Cause::Status), Outcome::Saturated(Duration::from_secs(1))] {
+            for _ in 0..SATURATED_RUN {
+                let t = load.begin(at(0), &pool);
+                load.observe(at(0), &t, outcome, &pool);
+                load.end(t, &pool);
+            }
+        }
+        assert!(load.held(at(1)).is_some() && load.failure_debt() > 0.0);
+        for hour in 0..(80 * 24) {
+            let now = at(10_000 + hour * 3_600_000);
+            load.refresh(now, &pool);
+            assert_eq!((load.held(now), load.failure_debt()), (None, 0.0), "hour {hour}");
+        }
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(super) struct Entry {
     pub(super) warmth: f64,
     /// Out of the pool, but for what is in flight: since when, and until when it may go on.
     pub(super) leaving: Option<Leaving>,
+    /// It has passed its checks at least once.
+    pub(super) was_up: bool,
     /// Its checks fail since then.
     pub(super) down_since: Option<Tick>,
     /// Connects kept failing: a check at once has been asked for.
@@ -110,6 +112,7 @@ impl Entry {
             relieved: None,
             warmth: 1.0,
             leaving: None,
+            was_up: false,
             down_since: None,
             suspected: false,
             prober: None,

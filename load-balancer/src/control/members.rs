@@ -1,5 +1,6 @@
 //! Joining and leaving: `/add`, `/rm`, `/server_up`, and what the provider brings. All or nothing, one change at a time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,22 @@ use tokio::sync::oneshot;
 use super::Control;
 use super::entry::{Entry, Leaving, Origin};
 use super::publish::prepare;
-use crate::config::Address;
+use crate::config::{self, Address};
 use crate::event::{Answer, Ask, Refused, Waiting};
-use crate::observe::metrics::forget_backend;
+use crate::observe::metrics::{forget_counters, forget_gauges, forget_info};
 use crate::provision::Order;
 use crate::registry::Backend;
 
 /// Shortest drain, even with nothing in flight: by then every worker has the snapshot without the backend, and none can
 /// still be about to send to it (workers look at least once a second).
 const DRAIN_LEAST: Duration = Duration::from_secs(2);
-/// How long the series of a backend that has left stay, so that the last scrape before it left is not its last word.
+/// How long the counters of a backend that has left stay, so that the last scrape before it left is not its last word.
 const SERIES_STAY: Duration = Duration::from_secs(60);
+
+/// How long a registered backend may fail its checks before it is no member any more: longer than any redeployment.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
+/// Names whose series are removed in one tick: it takes a look at every series there is.
+const CLEARED_AT_ONCE: usize = 100;
 
 /// Who asked, and why it is refused.
 type Unanswered = (oneshot::Sender<Answer>, Refused);
@@ -94,9 +100,6 @@ impl Control {
     fn bring_back(&mut self, n: usize, names: &[String]) -> Result<(), Refused> {
         let removed: Vec<&str> = self.retired.iter().map(String::as_str).collect();
         let present = self.names();
-        if let Some(name) = names.iter().find(|name| present.contains(name)) {
-            return Err(Refused::Unfit(Refusal::Present(name.clone())));
-        }
         // The same rules as for taking away, from the list of the removed.
         let planned = match plan_remove(n, names, &removed, &mut self.rng) {
             Ok(planned) => planned,
@@ -105,6 +108,9 @@ impl Control {
             }
             Err(refusal @ (Refusal::NotPositive | Refusal::Repeated(_))) => {
                 return Err(Refused::Unfit(refusal));
+            }
+            Err(Refusal::Unknown(name)) if present.contains(&name) => {
+                return Err(Refused::Unfit(Refusal::Present(name)));
             }
             // Nobody has this name, and nobody could.
             Err(Refusal::Unknown(name)) if !valid_name(&name) => {
@@ -117,22 +123,25 @@ impl Control {
             }
         };
         self.recall(planned);
-        self.rederive(false);
-        self.save();
         Ok(())
     }
 
     /// Undoes removals: who still drains stays, configured backends that have left join again.
     pub(super) fn recall(&mut self, mut names: Vec<String>) {
         self.retired.retain(|name| !names.contains(name));
-        for entry in &mut self.entries {
-            if let Some(at) = names.iter().position(|name| *name == entry.backend.name) {
+        let config = Arc::clone(&self.config);
+        // One that drains may have a predecessor of its name that drains, too: the later one is meant.
+        for entry in self.entries.iter_mut().rev().filter(|e| e.leaving.is_some()) {
+            let moved = |b: &&config::Backend| b.name == entry.backend.name && b.address.is_some();
+            let address = config.pool.backends.iter().find(moved).and_then(|b| b.address.as_ref());
+            let as_configured = address.is_none_or(|address| *address == entry.backend.address);
+            if let Some(at) = names.iter().position(|name| as_configured && *name == entry.backend.name) {
                 entry.leaving = None;
                 names.remove(at);
             }
         }
-        let config = Arc::clone(&self.config);
         config.pool.backends.iter().filter(|b| names.contains(&b.name)).for_each(|b| self.join_new(b));
+        self.reshaped = true;
     }
 
     /// Takes `n` members out and drains them.
@@ -143,41 +152,66 @@ impl Control {
         for name in &planned {
             self.leave(name, true);
         }
-        self.rederive(false);
-        self.save();
         Ok(())
     }
 
     /// A backend announces itself: new, or known and perhaps just back. Said again, it changes nothing.
     fn register(&mut self, name: String, address: Address) -> Result<(), Refused> {
-        let same = |e: &Entry| e.backend.name == name || e.backend.address == address;
-        if let Some(at) = self.entries.iter().position(same) {
-            let entry = &self.entries[at];
-            if entry.leaving.is_none() && entry.backend.address == address {
-                self.nudge(at);
-                return Ok(());
-            }
-            if entry.leaving.is_none() && entry.origin != Origin::Registered {
-                return Err(Refused::Unfit(Refusal::Present(name)));
-            }
-            if entry.origin == Origin::Replica {
+        let staying = |e: &&Entry| e.leaving.is_none();
+        let here = self.entries.iter().filter(staying).find(|e| e.backend.address == address);
+        if here.is_some_and(|e| e.origin != Origin::Registered || e.backend.name == name) {
+            self.nudge_all(&address);
+            return Ok(());
+        }
+        let ours = |e: &Entry| e.backend.name == name && e.origin != Origin::Registered;
+        if let Some(entry) = self.entries.iter().find(|e| ours(e)) {
+            return match entry.leaving {
+                None => Err(Refused::Unfit(Refusal::Present(name))),
                 // One of ours that is on its way out: whoever lets it go stops it, too.
-                return Ok(());
-            }
-            // The same server is back, at a new address or while its old self drains.
+                Some(_) => Ok(()),
+            };
+        }
+        // The same server is back at a new address, or another one is where one was.
+        let old = |e: &Entry| {
+            e.origin == Origin::Registered && (e.backend.name == name || e.backend.address == address)
+        };
+        let replaced = self.entries.iter().filter(|e| old(e)).count();
+        let most = self.config.control.max_backends;
+        if self.entries.len() - replaced >= most {
+            return Err(Refused::Unfit(Refusal::Full { most }));
+        }
+        while let Some(at) = self.entries.iter().position(old) {
             self.drop_entry(at);
-        } else if self.entries.len() >= self.config.control.max_backends {
-            return Err(Refused::Unfit(Refusal::Full { most: self.config.control.max_backends }));
         }
         self.join(Origin::Registered, &name, address, 1, "");
-        self.rederive(false);
-        self.save();
         Ok(())
     }
 
-    /// A new member, not eligible before its first check passes. [`Control::rederive`] is the caller's.
+    /// Has whoever is at this address checked at once.
+    fn nudge_all(&self, address: &Address) {
+        (0..self.entries.len())
+            .filter(|&at| self.entries[at].backend.address == *address)
+            .for_each(|at| self.nudge(at));
+    }
+
+    /// Registered backends that have been gone for long are taken for gone for good: whoever comes back registers again.
+    pub(super) fn forget_registered(&mut self, now: Tick) -> bool {
+        let gone = |e: &Entry| {
+            e.origin == Origin::Registered
+                && e.leaving.is_none()
+                && e.down_since.is_some_and(|since| now.since(since) >= FORGET_AFTER)
+        };
+        let Some(at) = self.entries.iter().position(gone) else { return false };
+        let name = self.entries[at].backend.name.clone();
+        self.leave(&name, false);
+        true
+    }
+
+    /// A new member, not eligible before its first check passes.
     pub(super) fn join(&mut self, origin: Origin, name: &str, address: Address, weight: u32, region: &str) {
         self.gone.retain(|(_, gone)| gone != name);
+        // Whatever it was before, it may be elsewhere now.
+        forget_info(&self.metrics, name);
         prepare(&self.metrics, name);
         let backend = Backend {
             id: self.next_id,
@@ -197,8 +231,10 @@ impl Control {
             self.next_ordinal - 1
         });
         let entry = Entry::new(backend, ordinal, origin, Checks::new(rise, fall), self.clock.now());
-        self.entries.push(entry);
-        let at = self.entries.len() - 1;
+        // In the order of their numbers, which is the order in which they were called for.
+        let at = self.entries.partition_point(|e| e.ordinal < ordinal);
+        self.entries.insert(at, entry);
+        self.reshaped = true;
         if self.config.health.is_none() {
             self.warm_up(at, self.clock.now());
         }
@@ -215,6 +251,7 @@ impl Control {
             return;
         };
         entry.leaving = Some(Leaving { since: now, until });
+        self.reshaped = true;
         let in_flight = entry.backend.load.in_flight();
         if retire && entry.origin == Origin::Configured {
             self.retired.push(name.to_owned());
@@ -238,31 +275,30 @@ impl Control {
             }
             changed = true;
         }
-        if changed {
-            self.rederive(false);
-        }
         changed
     }
 
-    /// Out of the pool, whatever is in flight. [`Control::rederive`] is the caller's.
+    /// Out of the pool, whatever is in flight.
     pub(super) fn drop_entry(&mut self, at: usize) {
         let entry = self.entries.remove(at);
+        self.reshaped = true;
         let backend = entry.backend.name.clone();
         if self.entries.iter().any(|e| e.backend.name == backend) {
             // Its successor under the same name goes on with its series.
-            self.forget_info(&entry.backend);
+            forget_info(&self.metrics, &backend);
         } else {
+            forget_gauges(&self.metrics, &backend);
             self.gone.push_back((self.clock.now().after(SERIES_STAY), backend.clone()));
         }
         self.tell(Fact::Left { backend, in_flight: entry.backend.load.in_flight() });
     }
 
-    /// Drops the series of those that left long enough ago.
+    /// Drops the counters of those that left long enough ago.
     pub(super) fn clear_series(&mut self, now: Tick) {
-        while self.gone.front().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, name)) = self.gone.pop_front() {
-                forget_backend(&self.metrics, &name);
-            }
+        let due = self.gone.iter().take(CLEARED_AT_ONCE).take_while(|(due, _)| *due <= now).count();
+        if due > 0 {
+            let names: HashSet<String> = self.gone.drain(..due).map(|(_, name)| name).collect();
+            forget_counters(&self.metrics, &names);
         }
     }
 }

@@ -10,12 +10,16 @@ use super::Control;
 use super::entry::State;
 use super::standing::{Standing, standing};
 use crate::observe::Metrics;
-use crate::registry::{Backend, Snapshot};
+use crate::registry::Snapshot;
 
 impl Control {
     /// The only place that publishes.
     pub(super) fn publish(&mut self) {
         self.epoch += 1;
+        if std::mem::take(&mut self.reshaped) {
+            self.rederive(false);
+            self.unsaved = true;
+        }
         let standing = standing(&self.entries, self.checked_actively(), &self.config.ejection);
         if standing.panic != self.panic {
             self.panic = standing.panic;
@@ -73,13 +77,6 @@ impl Control {
         self.hashing = hash.preset.build(&members, hash.bound, before);
     }
 
-    /// Takes away what `describe` said about an address or a region that is no longer the name's.
-    pub(super) fn forget_info(&self, old: &Backend) {
-        let labels = [self.metrics.pool.as_str(), &old.name, &old.address.to_string(), &old.region];
-        // It may never have been published.
-        let _ = self.metrics.backend_info.remove_label_values(&labels);
-    }
-
     /// Sets the gauges that follow from the pool's state.
     fn describe(&self, standing: &Standing) {
         let (metrics, checked) = (&self.metrics, self.checked_actively());
@@ -107,6 +104,8 @@ impl Control {
             metrics.backends.with_label_values(&[pool, name]).set(count);
         }
         metrics.panic.with_label_values(&[pool]).set(i64::from(standing.panic));
+        let missing = self.supply.orders().count() as i64;
+        metrics.replicas_missing.with_label_values(&[pool]).set(missing);
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::fact::Fact;
+use lb_core::health::Checks;
 use tokio::sync::mpsc;
 
 use super::Control;
@@ -15,6 +16,7 @@ use super::entry::{Entry, Origin};
 use super::prober::Asker;
 use crate::config::{Config, Fault, Faults};
 use crate::event::Event;
+use crate::observe::metrics::forget_info;
 use crate::registry::Backend;
 
 /// Between looks at the file. Looking is reading: that also sees what a swapped symbolic link (a ConfigMap) hides from
@@ -100,6 +102,7 @@ impl Control {
         if before.health.is_none() {
             // They have served without being asked: they are up until a check says otherwise.
             for entry in &mut self.entries {
+                entry.checks = Checks::new(1, 1);
                 entry.checks.record(true);
             }
         }
@@ -107,7 +110,7 @@ impl Control {
             let stays = now.pool.backends.iter().any(|b| b.name == old.name && b.address == old.address);
             if !stays {
                 self.leave(&old.name, false);
-                self.supply.missing.retain(|order| order.name != old.name);
+                self.supply.cancel(&old.name);
                 self.retired.retain(|name| *name != old.name);
             }
         }
@@ -121,12 +124,18 @@ impl Control {
                     self.reweigh(new);
                 }
                 None => {
-                    // Whoever came under this name otherwise makes way.
+                    // Whoever came under this name otherwise makes way; who is just being started comes anyway.
                     self.leave(&new.name, false);
-                    self.join_new(new);
+                    if !self.supply.spoken_for().any(|name| name == new.name) {
+                        self.join_new(new);
+                    }
                 }
             }
         }
+        if before.hash != now.hash {
+            self.rederive(true);
+        }
+        self.reshaped = true;
         if before.health != now.health {
             self.asker = None;
             for entry in &mut self.entries {
@@ -140,15 +149,13 @@ impl Control {
             }
             self.start_checks()?;
         }
-        self.rederive(before.hash != now.hash);
-        self.save();
         Ok(())
     }
 
     /// A new weight or region for the same server: everything learned about it stays.
     fn reweigh(&mut self, new: &crate::config::Backend) {
         let same = |e: &&mut Entry| e.backend.name == new.name && e.origin != Origin::Registered;
-        let Some(entry) = self.entries.iter_mut().find(same) else { return };
+        let Some(entry) = self.entries.iter_mut().rev().find(same) else { return };
         let old = Arc::clone(&entry.backend);
         entry.backend = Arc::new(Backend {
             weight: new.weight,
@@ -160,7 +167,7 @@ impl Control {
             trial: Arc::clone(&old.trial),
             id: old.id,
         });
-        self.forget_info(&old);
+        forget_info(&self.metrics, &new.name);
     }
 
     /// Checks for every member that has none yet.

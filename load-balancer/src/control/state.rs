@@ -116,9 +116,7 @@ impl Control {
         let address = member.address.as_deref().and_then(Address::parse);
         match (member.origin, configured, address) {
             // The configuration has the last word about its own backends.
-            (SavedOrigin::Configured, Some(backend), _) if backend.address.is_some() => {
-                self.join_new(&backend);
-            }
+            (_, Some(backend), _) => self.join_new(&backend),
             (SavedOrigin::Registered, None, Some(address)) if self.may_register(&address) => {
                 self.join(Origin::Registered, &member.name, address, member.weight, &member.region);
             }
@@ -131,7 +129,6 @@ impl Control {
                     region: member.region.clone(),
                 });
             }
-            (SavedOrigin::Replica, Some(backend), _) if backend.address.is_none() => self.join_new(&backend),
             _ => {}
         }
     }

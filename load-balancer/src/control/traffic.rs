@@ -49,6 +49,10 @@ impl Control {
     fn runs(&mut self, now: Tick) -> bool {
         let mut changed = false;
         for at in 0..self.entries.len() {
+            // Who is out is out: only then is the whole pool looked at.
+            if !self.entries[at].closed() {
+                continue;
+            }
             let rules = &self.config.ejection.rules;
             let seen = self.entries[at].backend.load.tallies();
             let failing = seen.run >= rules.consecutive || seen.connects >= rules.connects;
@@ -82,11 +86,12 @@ impl Control {
         let checked = self.checked_actively();
         let entry = &self.entries[at];
         let again = reason == Reason::Trial;
-        if !entry.ready(checked) || (!again && !entry.closed()) {
+        // A trial that failed is answered even by one that is leaving, or it would stay half-open for ever.
+        if !again && !(entry.ready(checked) && entry.closed()) {
             return false;
         }
         let total = self.entries.iter().filter(|e| e.leaving.is_none()).count();
-        let ejected = self.entries.iter().filter(|e| e.leaving.is_none() && !e.closed()).count();
+        let ejected = self.entries.iter().filter(|e| e.ready(checked) && !e.closed()).count();
         let allowed = allowance(total, self.config.ejection.max_share);
         let name = self.entries[at].backend.name.clone();
         if !again && ejected >= allowed {
@@ -138,7 +143,11 @@ impl Control {
                     }
                     changed = true;
                 }
-                Some(false) => changed |= self.eject(at, Reason::Trial, now),
+                Some(false) if self.config.ejection.enabled => changed |= self.eject(at, Reason::Trial, now),
+                Some(false) => {
+                    entry.breaker.close(now);
+                    changed = true;
+                }
                 None => {}
             }
         }

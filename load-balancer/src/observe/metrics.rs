@@ -1,6 +1,6 @@
 //! The catalogue, registered: one handle a family, shared by the control side and the workers' buffers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -131,31 +131,36 @@ impl Metrics {
     }
 }
 
-/// Takes every series of a backend away.
-pub fn forget_backend(metrics: &Metrics, backend: &str) {
-    let m = metrics;
-    for counters in [&m.upstream_requests, &m.connects, &m.decisions, &m.ejections, &m.health_checks] {
-        forget(counters, backend);
-    }
-    for gauges in [
-        &m.upstream_in_flight,
-        &m.upstream_connections,
-        &m.backend_healthy,
-        &m.backend_state,
-        &m.backend_info,
-    ] {
-        forget(gauges, backend);
+/// Takes away what says how a backend is: it is no more.
+pub fn forget_gauges(metrics: &Metrics, backend: &str) {
+    let (m, is) = (metrics, |name: &str| name == backend);
+    for gauges in [&m.upstream_in_flight, &m.upstream_connections, &m.backend_healthy, &m.backend_state] {
+        forget(gauges, is);
     }
     for gauges in [&m.backend_weight, &m.backend_warmth, &m.backend_latency, &m.backend_errors] {
-        forget(gauges, backend);
+        forget(gauges, is);
     }
-    forget(&m.upstream_duration, backend);
+    forget_info(metrics, backend);
 }
 
-fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, backend: &str) {
+/// Takes away what says where a backend is: it is elsewhere, or no more.
+pub fn forget_info(metrics: &Metrics, backend: &str) {
+    forget(&metrics.backend_info, |name| name == backend);
+}
+
+/// Takes away what says how much these backends have done.
+pub fn forget_counters(metrics: &Metrics, backends: &HashSet<String>) {
+    let (m, is) = (metrics, |name: &str| backends.contains(name));
+    for counters in [&m.upstream_requests, &m.connects, &m.decisions, &m.ejections, &m.health_checks] {
+        forget(counters, is);
+    }
+    forget(&m.upstream_duration, is);
+}
+
+fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, is: impl Fn(&str) -> bool) {
     for series in family.collect().iter().flat_map(|f| f.get_metric()) {
         let labels: HashMap<&str, &str> = series.get_label().iter().map(|l| (l.name(), l.value())).collect();
-        if labels.get("backend") == Some(&backend) {
+        if labels.get("backend").is_some_and(|name| is(name)) {
             // Listed a moment ago; if it is gone already, so much the better.
             let _ = family.remove(&labels);
         }

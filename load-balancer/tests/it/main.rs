@@ -2,7 +2,9 @@
 //! link the whole balancer; a module is a topic.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail as tests do")]
 
+mod access;
 mod algo;
+mod control_fuzz;
 mod decisions;
 mod drain;
 mod duplex;
@@ -14,6 +16,8 @@ mod health;
 mod hop;
 mod kill;
 mod limits;
+mod maintain;
+mod members;
 mod metrics;
 mod pacing;
 mod paths;
@@ -22,10 +26,13 @@ mod provision;
 mod provision_docker;
 mod proxying;
 mod refusals;
+mod registering;
+mod reload;
 mod replays;
 mod request_log;
 mod retries;
 mod riot;
+mod state;
 mod statuses;
 mod streaming;
 mod support;

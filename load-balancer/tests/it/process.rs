@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use super::support::{Script, Wire, keep, ok, within};
 
 /// A configuration file of this test process.
-fn file(name: &str, text: &str) -> PathBuf {
+pub(super) fn file(name: &str, text: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("ballast-it-{}-{name}.toml", std::process::id()));
     std::fs::write(&path, text).unwrap();
     path
@@ -34,31 +34,40 @@ async fn run(command: &'static str, path: PathBuf) -> Output {
 }
 
 /// A serving program; killed when dropped.
-struct Served {
+pub(super) struct Served {
     child: Child,
     log: BufReader<std::process::ChildStderr>,
-    traffic: SocketAddr,
+    pub(super) traffic: SocketAddr,
+    pub(super) admin: SocketAddr,
 }
 
 impl Served {
     fn start(path: &PathBuf) -> Served {
-        let mut child = program("serve", path).spawn().unwrap();
+        Served::with(path, &[])
+    }
+
+    /// With these variables in its environment.
+    pub(super) fn with(path: &PathBuf, env: &[(String, String)]) -> Served {
+        let mut child = program("serve", path).envs(env.iter().cloned()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         while !line.contains("listening") {
             line.clear();
             assert!(log.read_line(&mut line).unwrap() > 0, "it ended before it listened");
         }
-        let address = line.split("traffic=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
-        Served { child, log, traffic: address.parse().unwrap() }
+        let address = |key| {
+            let said = line.split(key).nth(1).and_then(|rest| rest.split_whitespace().next());
+            said.unwrap().parse().unwrap()
+        };
+        Served { traffic: address("traffic="), admin: address("admin="), child, log }
     }
 
-    fn signal(&self, name: &str) {
+    pub(super) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
-    async fn ended(mut self) -> (Option<i32>, String) {
+    pub(super) async fn ended(mut self) -> (Option<i32>, String) {
         let waiting = tokio::task::spawn_blocking(move || {
             let mut rest = String::new();
             self.log.read_to_string(&mut rest).unwrap();

@@ -5,7 +5,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 
 use load_balancer::config::Config;
-use load_balancer::{Running, start};
+use load_balancer::control::Source;
+use load_balancer::{Running, start, start_from};
 
 use super::scrape::Scrape;
 use super::wire::{Message, Wire};
@@ -36,11 +37,20 @@ pub(crate) fn config(backends: &[(SocketAddr, u32)], settings: &[(&str, &str)]) 
         writeln!(text, "[[pool.backend]]\nname = \"b{i}\"\naddress = \"{address}\"\nweight = {weight}")
             .unwrap();
     }
+    configured(&text, settings)
+}
+
+/// The configuration that `text` makes with the settings of all tests and `settings` laid over it.
+pub(crate) fn configured(text: &str, settings: &[(&str, &str)]) -> Config {
+    Config::parse(text, variables(settings).into_iter()).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// The environment that says `settings`, over those of all tests.
+pub(crate) fn variables(settings: &[(&str, &str)]) -> Vec<(String, String)> {
     let variable = |(key, value): &(&str, &str)| {
         (format!("BALLAST_{}", key.replace('.', "__").to_uppercase()), (*value).to_owned())
     };
-    Config::parse(&text, BASE.iter().chain(settings).map(variable))
-        .unwrap_or_else(|faults| panic!("{faults}"))
+    BASE.iter().chain(settings).map(variable).collect()
 }
 
 impl Lb {
@@ -50,9 +60,28 @@ impl Lb {
     }
 
     pub(crate) async fn start(config: Config) -> Lb {
-        let starting = tokio::task::spawn_blocking(move || start(config).unwrap());
-        let running = within("the balancer's start", starting).await.unwrap();
+        Lb::started(move || start(config).unwrap()).await
+    }
+
+    /// From a file, which it goes on watching.
+    pub(crate) async fn from(source: Source) -> Lb {
+        let config = source.load().unwrap_or_else(|faults| panic!("{faults}"));
+        Lb::started(move || start_from(config, source).unwrap()).await
+    }
+
+    async fn started(start: impl FnOnce() -> Running + Send + 'static) -> Lb {
+        let running = within("the balancer's start", tokio::task::spawn_blocking(start)).await.unwrap();
         Lb { traffic: running.traffic, admin: running.admin, running: Some(running) }
+    }
+
+    /// One that runs elsewhere.
+    pub(crate) fn at(traffic: SocketAddr, admin: SocketAddr) -> Lb {
+        Lb { traffic, admin, running: None }
+    }
+
+    /// The order to read its file again.
+    pub(crate) fn reload(&self) {
+        self.running.as_ref().unwrap().reload();
     }
 
     pub(crate) async fn connect(&self) -> Wire {

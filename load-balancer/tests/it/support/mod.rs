@@ -3,12 +3,16 @@
 use std::future::Future;
 use std::time::Duration;
 
+mod fleet;
 mod lab;
+mod operator;
 mod scrape;
 mod script;
 mod wire;
 
-pub(crate) use lab::{Lb, config, keep, post, request};
+pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
+pub(crate) use lab::{Lb, config, configured, keep, post, request, variables};
+pub(crate) use operator::{asking, assert_refused, finish, hold};
 pub(crate) use scrape::Scrape;
 pub(crate) use script::{Conn, Deaf, Script, ok, refusing};
 pub(crate) use wire::{Message, Wire};
