@@ -74,6 +74,10 @@ pub async fn forward(
     loop {
         let trial = if scene.snapshot.trials.is_empty() { None } else { trial(scene, plan, &exchange) };
         let tries = trial.is_some();
+        if exchange.attempts > 0 {
+            // Its snapshot may be seconds old by now: who has left meanwhile is not asked.
+            retries.pass_over_the_gone(scene, &worker.scene());
+        }
         let picked = trial.map_or_else(
             || {
                 let mut rng = worker.rng.borrow_mut();
@@ -90,7 +94,7 @@ pub async fn forward(
         retries.sending_to(worker, &lane);
         exchange.backend = Some(Rc::clone(&lane));
         exchange.attempts += 1;
-        let spare = (retries.tried().len() < most).then(|| body.spare());
+        let spare = (exchange.attempts as usize <= most).then(|| body.spare());
         let mut ended = attempt(worker, client, scene, plan, &lane, (body, tries), &exchange).await;
         retries.ended(worker, &ended);
         let again = spare.and_then(|spare| {

@@ -203,6 +203,13 @@ impl Scene {
         Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }
     }
 
+    /// Whether a backend is a member that is not leaving.
+    #[must_use]
+    pub fn keeps(&self, backend: u64) -> bool {
+        let snapshot = &self.snapshot;
+        snapshot.members.iter().any(|&at| snapshot.backends[at as usize].id == backend)
+    }
+
     /// Picks by `algorithm` and counts the decision.
     ///
     /// # Errors

@@ -144,9 +144,14 @@ impl Estimate {
     }
 }
 
-/// Seconds from one millisecond stamp to a later one; zero where threads disagree about which came first.
+/// How far threads may disagree about which of two moments came first, in milliseconds: far more than they ever do.
+const DISAGREEMENT: u32 = 60_000;
+
+/// Seconds from one millisecond stamp to a later one, up to 49.7 days, after which stamps repeat; zero where threads
+/// disagree about which came first.
 pub(crate) fn seconds_between(earlier: u32, later: u32) -> f32 {
-    (later.wrapping_sub(earlier) as i32).max(0) as f32 / 1_000.0
+    let gap = later.wrapping_sub(earlier);
+    if gap > u32::MAX - DISAGREEMENT { 0.0 } else { gap as f32 / 1_000.0 }
 }
 
 #[cfg(test)]
@@ -155,6 +160,14 @@ mod tests {
 
     fn at(ms: u64) -> Tick {
         Tick::from_millis(ms)
+    }
+
+    #[test]
+    fn long_ago_is_long_ago() {
+        assert_eq!(seconds_between(5, 3_005), 3.0);
+        assert_eq!(seconds_between(3_005, 5), 0.0, "two threads, a moment apart");
+        assert_eq!(seconds_between(0, 40 * 24 * 3_600_000), 40.0 * 24.0 * 3_600.0);
+        assert_eq!(seconds_between(u32::MAX - 999, 1_000), 2.0, "over the turn of the stamps");
     }
 
     #[test]

@@ -373,7 +373,7 @@ impl Control {
                 match provider.remove(&name).await {
                     Ok(()) => break,
                     Err(error) => {
-                        tracing::error!(replica = name, tries, error, "a replica cannot be stopped")
+                        tracing::error!(replica = name, tries, error, "a replica cannot be stopped");
                     }
                 }
                 tokio::time::sleep(PAUSES.wait(tries)).await;

@@ -87,7 +87,8 @@ impl Control {
         let entry = &self.entries[at];
         let again = reason == Reason::Trial;
         // A trial that failed is answered even by one that is leaving, or it would stay half-open for ever.
-        if !again && !(entry.ready(checked) && entry.closed()) {
+        let due = again || (entry.ready(checked) && entry.closed());
+        if !due {
             return false;
         }
         let total = self.entries.iter().filter(|e| e.leaving.is_none()).count();

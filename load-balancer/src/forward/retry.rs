@@ -34,6 +34,19 @@ impl Retries {
         &self.tried
     }
 
+    /// Takes members that are no longer there, or leaving, for tried ones: as many as there is room for.
+    pub(super) fn pass_over_the_gone(&mut self, scene: &Scene, now: &Scene) {
+        if scene.snapshot.epoch == now.snapshot.epoch {
+            return;
+        }
+        for &member in scene.snapshot.view.eligible() {
+            let gone = !now.keeps(scene.lanes[member as usize].backend.id);
+            if gone && !self.tried.contains(member) {
+                self.tried.insert(member);
+            }
+        }
+    }
+
     /// Holds a pick against what was asked before.
     pub(super) fn sending_to(&self, worker: &Worker, lane: &Lane) {
         if self.asked.contains(&lane.backend.id) {
@@ -106,7 +119,7 @@ impl Retries {
         }
         let (now, base) = (worker.now(), worker.config().retry.backoff);
         let wait = match sent {
-            true => backoff(base, self.tried.len(), &mut worker.rng.borrow_mut()),
+            true => backoff(base, self.asked.len(), &mut worker.rng.borrow_mut()),
             // Nothing ran: another backend can be asked at once.
             false => Duration::ZERO,
         };

@@ -169,7 +169,10 @@ impl State {
                 }
                 Err(why) => {
                     tracing::info!(replica = name, why, "left behind by another balancer: removed");
-                    self.end(&id).await?;
+                    // One that cannot be removed now must not keep the others from their work.
+                    if let Err(error) = self.end(&id).await {
+                        tracing::error!(replica = name, error, "a container of ours stays behind");
+                    }
                 }
             }
         }

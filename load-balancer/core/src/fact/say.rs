@@ -111,7 +111,7 @@ impl Fact {
             Fact::Joined { backend, address } => format!("{backend} joined at {address}"),
             Fact::Left { backend, in_flight: 0 } => format!("{backend} left with nothing in flight"),
             Fact::Left { backend, in_flight } => {
-                format!("{backend} left with {} cut off", requests(*in_flight))
+                format!("{backend} left with {} in flight", requests(*in_flight))
             }
             Fact::Draining { backend, in_flight } => {
                 format!("{backend} is draining with {} in flight", requests(*in_flight))
