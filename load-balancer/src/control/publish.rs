@@ -17,7 +17,8 @@ impl Control {
     pub(super) fn publish(&mut self) {
         self.epoch += 1;
         if std::mem::take(&mut self.reshaped) {
-            self.rederive(false);
+            // Until all are there that there shall be from the start, whoever is ready first must not matter.
+            self.rederive(!self.settled);
             self.unsaved = true;
         }
         let standing = standing(&self.entries, self.checked_actively(), &self.config.ejection);

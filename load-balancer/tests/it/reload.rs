@@ -74,7 +74,7 @@ impl Clients {
         let target = self.done.load(SeqCst) + 50;
         within("more requests", async {
             while self.done.load(SeqCst) < target {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await;

@@ -159,8 +159,8 @@ async fn the_configuration_has_the_last_word_about_its_own() {
     super::support::assert_refused(&removed.add(1, &[]).await, 409, text);
 }
 
-async fn serving(fleet: &Fleet, path: &PathBuf) -> (Served, Lb) {
-    let (path, env) = (path.clone(), fleet.variables(&[]));
+async fn serving(fleet: &Fleet, path: &Path) -> (Served, Lb) {
+    let (path, env) = (path.to_owned(), fleet.variables(&[]));
     let served =
         within("the start", tokio::task::spawn_blocking(move || Served::with(&path, &env))).await.unwrap();
     let lb = Lb::at(served.traffic, served.admin);
