@@ -283,11 +283,9 @@ impl Checker {
     fn unknown(&mut self, section: &str, found: &std::collections::BTreeMap<String, Value>, known: &[&str]) {
         for (key, value) in found {
             let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            self.faults.add(
-                &field,
-                &value.to_string(),
-                format!("is unknown here; known: {}", known.join(", ")),
-            );
+            // A mistyped key of a secret has a secret's value.
+            let shown = if section == "control" { healing::HIDDEN.to_owned() } else { value.to_string() };
+            self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }
     }
 

@@ -180,3 +180,22 @@ fn every_example_is_valid() {
     }
     assert!(seen >= 2);
 }
+
+/// Whatever is wrong with it, a secret is not repeated.
+#[test]
+fn faults_show_no_secret() {
+    for text in [
+        "token = \"hushhush\"",
+        "token = 4711471147114711",
+        "tokn = \"hushhush-4711\"",
+        "token = [\"hushhush\"]",
+    ] {
+        let found = faults(&format!("{LEAST}[control]\n{text}\n"));
+        let said = Faults(found).to_string();
+        assert!(said.contains("control.tok") && !said.contains("hush") && !said.contains("4711"), "{said}");
+    }
+    let c = parse(&format!("{LEAST}[control]\ntoken = \"0123456789abcdef\"\n")).unwrap();
+    assert!(
+        c.control.token.as_ref().unwrap().is(b"0123456789abcdef") && !format!("{c:?}").contains("0123456789")
+    );
+}

@@ -92,6 +92,30 @@ async fn a_replica_that_hangs_is_replaced() {
     assert_eq!(lb.get("/echo").await.status(), 200);
 }
 
+/// What all have at once is hardly each one's own fault: they are not killed all at once for it.
+#[tokio::test]
+async fn a_pool_that_hangs_as_a_whole_is_replaced_one_by_one() {
+    let fleet = Fleet::of(3);
+    let checked = [
+        ("health.enabled", "true"),
+        ("health.interval", "50ms"),
+        ("health.edge_interval", "20ms"),
+        ("replicas.replace_after", "700ms"),
+    ];
+    let lb = Lb::start(fleet.config(&checked)).await;
+    let sick = async {
+        while lb.scrape().await.sum("lb_backend_healthy", &[]) > 0.0 {
+            lb.get("/unhealthy?algo=round_robin").await;
+        }
+    };
+    within("all are sick", sick).await;
+    lb.until("two are replaced", |s| s.facts("replica_died") >= 2.0).await;
+    let at: Vec<_> = lb.facts("replica_died").await.iter().map(|f| f["at"].as_u64().unwrap()).collect();
+    assert!(at[1] - at[0] >= 450, "a pause as in a crash loop: {at:?}");
+    lb.until("all serve", |s| s.sum("lb_backend_healthy", &[]) == 3.0).await;
+    assert_eq!(lb.members().await.len(), 3);
+}
+
 #[tokio::test]
 async fn the_stop_ends_all_children() {
     let slow =

@@ -15,6 +15,8 @@ const NETWORKS: [&str; 6] =
     ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 /// Shortest token: 16 characters of hexadecimal are 64 bits.
 const TOKEN_LEAST: usize = 16;
+/// What a fault shows instead of a secret.
+pub(super) const HIDDEN: &str = "(not shown)";
 /// The value of `state.file` that keeps no state.
 const OFF: &str = "off";
 
@@ -61,6 +63,10 @@ impl Checker {
 
     /// From the file that `token_file` names, else as written. Neither is ever repeated in a fault.
     fn token(&mut self, raw: &raw::Control) -> Option<Token> {
+        if raw.token.as_ref().is_some_and(|value| !value.is_str()) {
+            self.faults.add("control.token", HIDDEN, "must be a string in quotes");
+            return None;
+        }
         let mut token = self.text("control.token", raw.token.as_ref(), "");
         let file = self.text("control.token_file", raw.token_file.as_ref(), "");
         let field = if file.is_empty() { "control.token" } else { "control.token_file" };
@@ -78,7 +84,7 @@ impl Checker {
         }
         if token.len() < TOKEN_LEAST || token.chars().any(|c| !c.is_ascii_graphic()) {
             let remedy = format!("must be at least {TOKEN_LEAST} printable ASCII characters without spaces");
-            self.faults.add(field, "(not shown)", remedy);
+            self.faults.add(field, HIDDEN, remedy);
         }
         Some(Token(token))
     }
