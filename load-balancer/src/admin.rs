@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -81,9 +81,9 @@ pub fn router(admin: Admin) -> Router {
         .route("/add", post(membership::add))
         .route("/rm", post(membership::remove).delete(membership::remove))
         .route("/server_up", post(membership::server_up))
-        .route("/requests/{id}", get(requests::requests))
+        .route("/requests/", get(requests::unknown))
+        .route("/requests/{*id}", get(requests::requests))
         .route("/decisions", get(decisions::decisions))
-        .layer(DefaultBodyLimit::max(BODY_MOST))
         .with_state(admin)
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Response, Uri};
 use lb_core::{Algorithm, Pick, Tick};
@@ -24,7 +24,7 @@ mod retry;
 mod upload;
 mod upstream;
 
-pub use body::Body;
+pub use body::{Body, answer};
 pub use exchange::{Exchange, Flight};
 pub use upload::RequestBody;
 pub use upstream::Live;
@@ -72,12 +72,12 @@ pub async fn forward(
     let mut retries = Retries::default();
     worker.budget.borrow_mut().deposit(exchange.started);
     loop {
-        let trial = if scene.snapshot.trials.is_empty() { None } else { trial(scene, plan, &exchange) };
+        let trial = if scene.snapshot.trials.is_empty() {
+            None
+        } else {
+            trial(scene, plan, &exchange, most > 0 && body.is_end_stream())
+        };
         let tries = trial.is_some();
-        if exchange.attempts > 0 {
-            // Its snapshot may be seconds old by now: who has left meanwhile is not asked.
-            retries.pass_over_the_gone(scene, &worker.scene());
-        }
         let picked = trial.map_or_else(
             || {
                 let mut rng = worker.rng.borrow_mut();
@@ -99,6 +99,7 @@ pub async fn forward(
         retries.ended(worker, &ended);
         let again = spare.and_then(|spare| {
             let body = retries.repeatable(worker, plan, &mut ended, spare)?;
+            retries.pass_over_the_gone(scene, &worker.scene(), most + 1 - exchange.attempts as usize + 1);
             retries.allowed(worker, client, scene, (member, &lane), body)
         });
         let Some((wait, next_body)) = again else {
@@ -115,13 +116,14 @@ pub async fn forward(
     }
 }
 
-/// The backend that waits for its trial, where this request is the one to make it: its first attempt, and one that can be
-/// made again elsewhere if it fails; after a while any will do, or a pool that only takes orders would never heal.
-fn trial(scene: &Scene, plan: &Plan, exchange: &Exchange) -> Option<(u32, Rc<Lane>)> {
+/// The backend that waits for its trial, where this request is the one to make it: its first attempt, and one that could be
+/// made again elsewhere (`repeatable` but for its method) if it is refused or breaks off; after a while any will do, or a
+/// pool that only takes orders would never heal. A trial that times out is its client's to bear.
+fn trial(scene: &Scene, plan: &Plan, exchange: &Exchange, repeatable: bool) -> Option<(u32, Rc<Lane>)> {
     if exchange.attempts > 0 {
         return None;
     }
-    let safe = plan.head.method.is_idempotent();
+    let safe = repeatable && plan.head.method.is_idempotent() && !plan.seen.upgrade;
     let due = |since: Tick| safe || exchange.started.since(since) >= TRIAL_PATIENCE;
     let taken = |(at, since): &(u32, Tick)| due(*since) && scene.snapshot.backends[*at as usize].trial.take();
     let &(member, _) = scene.snapshot.trials.iter().find(|each| taken(each))?;

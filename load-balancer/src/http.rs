@@ -125,14 +125,11 @@ async fn answer_as_admin(
     worker: &Rc<Worker>,
     client: &Client,
     mut request: Request<Incoming>,
-    mut exchange: Exchange,
+    exchange: Exchange,
 ) -> Response<Body> {
     request.extensions_mut().insert(crate::admin::Peer(Some(client.peer.ip().to_canonical())));
-    let response = match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
-        Ok(response) => response.map(Body::Control),
+    match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
+        Ok(response) => forward::answer(worker, client, response, exchange),
         Err(never) => match never {},
-    };
-    exchange.answered(response.status().as_u16());
-    exchange.finish(worker.now());
-    response
+    }
 }

@@ -19,7 +19,7 @@ pub use say::Value;
 pub enum Fact {
     /// A backend is now a member.
     Joined { backend: String, address: String },
-    /// A backend is no longer a member; `in_flight` requests were cut off.
+    /// A backend is no longer a member; `in_flight` requests were still under way.
     Left { backend: String, in_flight: u32 },
     /// A backend gets nothing new; `in_flight` requests may still end.
     Draining { backend: String, in_flight: u32 },

@@ -28,14 +28,17 @@ pub struct Checks {
     against: u32,
     rise: u32,
     fall: u32,
+    /// It has never been up: perhaps it only begins.
+    fresh: bool,
 }
 
 impl Checks {
     /// `fall` failures in a row take an up backend down, `rise` successes bring it back (both at least 1). The first
-    /// result ever decides at once, either way.
+    /// result ever decides at once, either way, and the first success brings a backend up whatever came before: who has
+    /// just been started is looked at often, and taken at its word.
     #[must_use]
     pub fn new(rise: u32, fall: u32) -> Self {
-        Checks { health: Health::Unknown, against: 0, rise: rise.max(1), fall: fall.max(1) }
+        Checks { health: Health::Unknown, against: 0, rise: rise.max(1), fall: fall.max(1), fresh: true }
     }
 
     /// The present state.
@@ -47,7 +50,7 @@ impl Checks {
     /// How soon to look again.
     #[must_use]
     pub fn pace(&self) -> Pace {
-        if self.against > 0 || self.health == Health::Unknown { Pace::Edge } else { Pace::Steady }
+        if self.against > 0 || self.fresh { Pace::Edge } else { Pace::Steady }
     }
 
     /// New thresholds; the state stays.
@@ -58,10 +61,10 @@ impl Checks {
     /// Takes a result; returns the new state where it changed.
     pub fn record(&mut self, passed: bool) -> Option<Health> {
         let (target, needed) = match (self.health, passed) {
-            (Health::Unknown, true) => (Health::Up, 1),
+            (Health::Unknown | Health::Down, true) if self.fresh => (Health::Up, 1),
             (Health::Unknown, false) => (Health::Down, 1),
             (Health::Up, false) => (Health::Down, self.fall),
-            (Health::Down, true) => (Health::Up, self.rise),
+            (Health::Unknown | Health::Down, true) => (Health::Up, self.rise),
             (Health::Up, true) | (Health::Down, false) => {
                 self.against = 0;
                 return None;
@@ -70,6 +73,7 @@ impl Checks {
         self.against += 1;
         (self.against >= needed).then(|| {
             (self.health, self.against) = (target, 0);
+            self.fresh &= target != Health::Up;
             target
         })
     }
@@ -95,17 +99,19 @@ mod tests {
             let (rise, fall) = (1 + rng.below(4), 1 + rng.below(4));
             let mut checks = Checks::new(rise, fall);
             let mut history: Vec<bool> = Vec::new();
-            let mut model = Health::Unknown;
+            let (mut model, mut been_up) = (Health::Unknown, false);
             let mut since = 0;
             for _ in 0..60 {
                 let passed = rng.below(2) == 0;
                 history.push(passed);
                 let needed = if passed { rise } else { fall } as usize;
+                let needed = if passed && !been_up { 1 } else { needed };
                 let opposite = if passed { Health::Up } else { Health::Down };
                 let tail = history[since..].iter().rev().take_while(|&&p| p == passed).count();
                 if model == Health::Unknown || (model != opposite && tail >= needed) {
                     model = opposite;
                     since = history.len();
+                    been_up |= model == Health::Up;
                 }
                 checks.record(passed);
                 assert_eq!(checks.health(), model, "{history:?} rise {rise} fall {fall}");

@@ -66,12 +66,14 @@ impl fmt::Display for Refusal {
                  either end",
                 Shown(name)
             ),
-            Refusal::Repeated(name) => write!(f, "hostnames: '{name}' is given twice: give each name once"),
+            Refusal::Repeated(name) => {
+                write!(f, "hostnames: '{}' is given twice: give each name once", Shown(name))
+            }
             Refusal::Present(name) => {
-                write!(f, "hostnames: '{name}' is already present: choose another name")
+                write!(f, "hostnames: '{}' is already present: choose another name", Shown(name))
             }
             Refusal::Unknown(name) => {
-                write!(f, "hostnames: '{name}' is not a removable replica: choose one that is")
+                write!(f, "hostnames: '{}' is not a removable replica: choose one that is", Shown(name))
             }
             Refusal::TooMany { n, have: 0 } => write!(f, "n: {n} are to be removed and there is none"),
             Refusal::TooMany { n, have } => {

@@ -13,7 +13,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use crate::config::Control;
 
 /// Headers by which a proxy tells that the request is not its own.
-const CARRIED: [&str; 4] = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+const CARRIED: [&str; 7] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "via",
+    "sec-fetch-site",
+];
 
 /// Whose connection a control request came on.
 #[derive(Debug, Clone, Copy)]

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
+use tokio::sync::watch;
 
 use super::Admin;
 use crate::observe::chronicle::Told;
@@ -39,14 +40,16 @@ pub(super) async fn decisions(
 ) -> Response {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let after = text(header::HeaderName::from_static("last-event-id")).and_then(|id| id.parse().ok());
-    let (past, live) = admin.chronicle.since(after.unwrap_or(0), wish.last.unwrap_or(LAST));
+    // Who comes back wants all that it has missed.
+    let most = wish.last.unwrap_or(if after.is_some() { usize::MAX } else { LAST });
+    let (past, live) = admin.chronicle.since(after.unwrap_or(0), most);
     let json = wish.format.as_deref() == Some("json")
         || text(header::ACCEPT).is_some_and(|accepted| accepted.contains("application/json"));
     if json {
         let facts: Vec<_> = past.iter().map(|told| told.json()).collect();
         return axum::Json(json!({ "facts": facts })).into_response();
     }
-    Sse::new(Facts { past: past.into_iter(), live }.stream())
+    Sse::new(Facts { past: past.into_iter(), live, draining: admin.draining }.stream())
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
         .into_response()
 }
@@ -54,6 +57,8 @@ pub(super) async fn decisions(
 struct Facts {
     past: std::vec::IntoIter<Arc<Told>>,
     live: Receiver<Arc<Told>>,
+    /// A stream that never ends must not hold up the end.
+    draining: watch::Receiver<bool>,
 }
 
 impl Facts {
@@ -61,10 +66,15 @@ impl Facts {
         futures_util::stream::unfold(self, |mut facts| async {
             let event = match facts.past.next() {
                 Some(told) => fact(&told),
-                None => match facts.live.recv().await {
-                    Ok(told) => fact(&told),
-                    Err(RecvError::Lagged(lost)) => Event::default().event("lost").data(lost.to_string()),
-                    Err(RecvError::Closed) => return None,
+                None => tokio::select! {
+                    told = facts.live.recv() => match told {
+                        Ok(told) => fact(&told),
+                        Err(RecvError::Lagged(lost)) => {
+                            Event::default().event("lost").data(lost.to_string())
+                        }
+                        Err(RecvError::Closed) => return None,
+                    },
+                    _ = facts.draining.wait_for(|&draining| draining) => return None,
                 },
             };
             Some((Ok(event), facts))

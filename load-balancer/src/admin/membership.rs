@@ -1,10 +1,12 @@
 //! `/rep`, `/add`, `/rm` and `/server_up`, with the texts that the originals' users know.
 
-use axum::body::Bytes;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lb_core::membership::Refusal;
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
@@ -12,13 +14,15 @@ use tokio::sync::oneshot;
 use super::{Admin, BODY_MOST, Peer, access, registration};
 use crate::event::{Ask, Event, Refused};
 
-/// Endpoints that change something.
+/// Endpoints that change something, in the order of [`Endpoint`].
 pub(super) const CHANGING: [&str; 3] = ["/add", "/rm", "/server_up"];
 
 /// An answer that is no success: its status, and its message.
 type Fault = (StatusCode, String);
-/// A body as it came; an error where it is too long or broke off.
-type Received = Result<Bytes, BytesRejection>;
+/// Longest that a control request's body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// What is said where nobody makes changes any more.
+const STOPPING: &str = "<Error> the balancer is stopping";
 
 /// GET `/rep`: the members, in the order in which they came.
 pub(super) async fn list(State(admin): State<Admin>) -> Response {
@@ -29,14 +33,8 @@ pub(super) async fn list(State(admin): State<Admin>) -> Response {
 }
 
 /// POST `/add`.
-pub(super) async fn add(
-    State(admin): State<Admin>,
-    peer: Peer,
-    headers: HeaderMap,
-    body: Received,
-) -> Response {
-    let ask = whole(body).and_then(|body| numbered(&body)).map(|(n, names)| Ask::Add { n, names });
-    admin.change("/add", peer, &headers, ask).await
+pub(super) async fn add(State(admin): State<Admin>, peer: Peer, headers: HeaderMap, body: Body) -> Response {
+    admin.change(Endpoint::Add, peer, headers, body).await
 }
 
 /// DELETE or POST `/rm`.
@@ -44,10 +42,9 @@ pub(super) async fn remove(
     State(admin): State<Admin>,
     peer: Peer,
     headers: HeaderMap,
-    body: Received,
+    body: Body,
 ) -> Response {
-    let ask = whole(body).and_then(|body| numbered(&body)).map(|(n, names)| Ask::Remove { n, names });
-    admin.change("/rm", peer, &headers, ask).await
+    admin.change(Endpoint::Remove, peer, headers, body).await
 }
 
 /// POST `/server_up`.
@@ -55,51 +52,63 @@ pub(super) async fn server_up(
     State(admin): State<Admin>,
     peer: Peer,
     headers: HeaderMap,
-    body: Received,
+    body: Body,
 ) -> Response {
-    let config = std::sync::Arc::clone(&admin.registry.load().config);
-    let allowed = access::may_change(&config.control, peer, &headers);
-    let ask = match allowed {
-        // Nobody makes us look names up who may not register them.
-        Err(_) => Err((StatusCode::BAD_REQUEST, String::new())),
-        Ok(()) => match whole(body) {
-            Ok(body) => registration::read(&body, &config.control, &admin.listening).await,
-            Err(fault) => Err(fault),
-        },
-    };
-    let response = admin.change("/server_up", peer, &headers, ask).await;
+    let response = admin.change(Endpoint::ServerUp, peer, headers, body).await;
     if response.status() == StatusCode::OK { "ok".into_response() } else { response }
 }
 
+/// What changes something.
+#[derive(Clone, Copy)]
+enum Endpoint {
+    Add,
+    Remove,
+    ServerUp,
+}
+
 impl Admin {
-    /// Has the control task make a change, if whoever asks may.
-    async fn change(
-        &self,
-        endpoint: &'static str,
-        peer: Peer,
-        headers: &HeaderMap,
-        ask: Result<Ask, Fault>,
-    ) -> Response {
-        let allowed = access::may_change(&self.registry.load().config.control, peer, headers);
-        let outcome = match allowed {
-            Err((status, why)) => Err((status, format!("<Error> {why}"))),
-            Ok(()) => match ask {
-                Ok(ask) => self.ask(ask).await,
-                Err(fault) => Err(fault),
-            },
-        };
-        let status = outcome.as_ref().err().map_or(StatusCode::OK, |(status, _)| *status);
-        self.metrics.control_requests.with_label_values(&[endpoint, status.as_str()]).inc();
-        let message = outcome.as_ref().err().map(|(_, message)| message.as_str());
-        tracing::info!(endpoint, peer = ?peer.0, status = status.as_u16(), message, "control request");
-        match outcome {
-            Ok(names) => members(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_response(),
-            Err((status, message)) => failure(status, &message),
+    /// Makes a change, counts it and logs it. A task of its own does all three: whoever asks may go meanwhile, and a change
+    /// without a record must not be.
+    async fn change(self, endpoint: Endpoint, peer: Peer, headers: HeaderMap, body: Body) -> Response {
+        let path = CHANGING[endpoint as usize];
+        let task = tokio::spawn(async move {
+            let outcome = self.attempt(endpoint, peer, &headers, body).await;
+            let fault = outcome.as_ref().err();
+            let status = fault.map_or(StatusCode::OK, |(status, _)| *status);
+            self.metrics.control_requests.with_label_values(&[path, status.as_str()]).inc();
+            let fault = fault.map(|(_, message)| message);
+            tracing::info!(endpoint = path, peer = ?peer.0, status = status.as_u16(), ?fault, "control request");
+            outcome
+        });
+        match task.await {
+            Ok(Ok(names)) => members(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_response(),
+            Ok(Err((status, message))) => failure(status, &message),
+            Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
         }
     }
 
+    /// Nothing is read, and no name looked up, for whoever may not.
+    async fn attempt(
+        &self,
+        endpoint: Endpoint,
+        peer: Peer,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Vec<String>, Fault> {
+        let config = std::sync::Arc::clone(&self.registry.load().config);
+        access::may_change(&config.control, peer, headers)
+            .map_err(|(status, why)| (status, format!("<Error> {why}")))?;
+        let body = whole(body).await?;
+        let ask = match endpoint {
+            Endpoint::Add => numbered(&body).map(|(n, names)| Ask::Add { n, names })?,
+            Endpoint::Remove => numbered(&body).map(|(n, names)| Ask::Remove { n, names })?,
+            Endpoint::ServerUp => registration::read(&body, &config.control, &self.listening).await?,
+        };
+        self.ask(ask).await
+    }
+
     async fn ask(&self, ask: Ask) -> Result<Vec<String>, Fault> {
-        let gone = || (StatusCode::SERVICE_UNAVAILABLE, "<Error> the balancer is stopping".to_owned());
+        let gone = || (StatusCode::SERVICE_UNAVAILABLE, STOPPING.to_owned());
         let (asker, answer) = oneshot::channel();
         self.events.send(Event::Asked(ask, asker)).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?.map_err(|refused| {
@@ -132,14 +141,18 @@ pub(super) fn failure(status: StatusCode, message: &str) -> Response {
     response
 }
 
-fn whole(body: Received) -> Result<Bytes, Fault> {
-    body.map_err(|fault| {
-        let why = match fault.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => format!("must not have more than {BODY_MOST} bytes"),
-            _ => fault.body_text(),
-        };
-        (fault.status(), format!("<Error> the body: {why}"))
-    })
+/// All of a body, within bounds of length and time.
+async fn whole(body: Body) -> Result<Bytes, Fault> {
+    let bad = |status, why: String| (status, format!("<Error> the body {why}"));
+    let reading = tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY_MOST).collect());
+    match reading.await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(bad(StatusCode::PAYLOAD_TOO_LARGE, format!("must not have more than {BODY_MOST} bytes")))
+        }
+        Ok(Err(error)) => Err(bad(StatusCode::BAD_REQUEST, format!("broke off: {error}"))),
+        Err(_) => Err(bad(StatusCode::REQUEST_TIMEOUT, format!("did not come within {BODY_WITHIN:?}"))),
+    }
 }
 
 /// A body as an object with none but these fields.

@@ -4,7 +4,7 @@
 //! rebinding) moves nothing. Every address a name has must lie in `control.networks`, which leave out link-local ones,
 //! where clouds hand out credentials; and none may be the balancer itself, which would send requests in circles.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -16,6 +16,14 @@ use crate::event::Ask;
 
 /// Longest that a name may take to look up.
 const LOOKUP: Duration = Duration::from_secs(2);
+/// Where clouds answer with credentials outside of the link-local network: AWS and Google over IPv6, Azure, Alibaba. Refused
+/// whatever `control.networks` says.
+const METADATA: [IpAddr; 4] = [
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+];
 /// Longest name of a backend: it becomes a metric label.
 const NAME_MAX: usize = 63;
 
@@ -44,6 +52,9 @@ pub(super) async fn read(
     };
     let Some(first) = found.first() else { return Err(bad(format!("{host:?} has no address"))) };
     for address in &found {
+        if METADATA.contains(&address.ip()) {
+            return Err(bad(format!("{} is where clouds hand out credentials", address.ip())));
+        }
         if !control.networks.iter().any(|net| net.contains(&address.ip())) {
             return Err(bad(format!("{} is in none of control.networks", address.ip())));
         }
@@ -136,6 +147,7 @@ mod tests {
             ("http://2852039166/", "control.networks"),
             ("http://0.0.0.0:8001/", "control.networks"),
             ("http://93.184.216.34/", "control.networks"),
+            ("http://[fd00:ec2::254]/", "credentials"),
             ("http://127.0.0.1:5000/", "itself"),
             ("http://127.0.0.1:9901/", "itself"),
             ("http://no.such.host.invalid:8001/", "looked up"),

@@ -14,9 +14,7 @@ use crate::worker::{Command, Recent};
 /// By the backend's name, or by which number it is in the pool's history.
 pub(super) async fn requests(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
     let snapshot = admin.registry.load();
-    let Some(backend) = find(&snapshot, &id) else {
-        return failure(StatusCode::NOT_FOUND, "Server ID not found");
-    };
+    let Some(backend) = find(&snapshot, &id) else { return unknown().await };
     let all = admin.recent(backend).await;
     let total: u64 = all.iter().map(|recent| recent.total).sum();
     let mut ids: Vec<_> = all.into_iter().flat_map(|recent| recent.ids).collect();
@@ -25,6 +23,11 @@ pub(super) async fn requests(State(admin): State<Admin>, Path(id): Path<String>)
     let skip = ids.len().saturating_sub(snapshot.config.control.request_log);
     let ids: Vec<&str> = ids.iter().skip(skip).map(|(_, id)| &**id).collect();
     axum::Json(json!({ "requests": ids, "status": "successful", "total": total })).into_response()
+}
+
+/// Nobody has this id.
+pub(super) async fn unknown() -> Response {
+    failure(StatusCode::NOT_FOUND, "Server ID not found")
 }
 
 fn find(snapshot: &Snapshot, id: &str) -> Option<u64> {

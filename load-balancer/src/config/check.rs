@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use lb_core::Algorithm;
 use toml::Value;
 
+use super::faults::HIDDEN;
 use super::{
     Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
     Listen, Pool, Retry, Timeouts, raw, units,
@@ -284,7 +285,8 @@ impl Checker {
         for (key, value) in found {
             let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
             // A mistyped key of a secret has a secret's value.
-            let shown = if section == "control" { healing::HIDDEN.to_owned() } else { value.to_string() };
+            let secret = section == "control" || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+            let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }
     }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What a fault shows instead of a secret.
+pub(super) const HIDDEN: &str = "(not shown)";
+
 /// One thing wrong with one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -29,6 +32,15 @@ impl Faults {
     /// Adds a fault.
     pub fn add(&mut self, field: &str, value: &str, remedy: impl Into<String>) {
         self.0.push(Fault { field: field.to_owned(), value: value.to_owned(), remedy: remedy.into() });
+    }
+}
+
+impl Faults {
+    /// Fields and remedies without the values, for records that others read.
+    #[must_use]
+    pub fn without_values(&self) -> String {
+        let all: Vec<String> = self.0.iter().map(|f| format!("{}: {}", f.field, f.remedy)).collect();
+        all.join("; ")
     }
 }
 

@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{ENV_PREFIX, Faults};
+use super::{ENV_PREFIX, Faults, faults::HIDDEN};
+
+/// Beginnings of the variables that Kubernetes sets in every pod beside a Service named `ballast`.
+const KUBERNETES: [&str; 2] = ["SERVICE_", "PORT"];
 
 type Leaf = Option<Value>;
 type Unknown = BTreeMap<String, Value>;
@@ -135,22 +138,28 @@ impl Raw {
 
     /// Parses the text and lays the environment over it.
     pub(super) fn read(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Raw, Faults> {
-        let mut table: Table = text
-            .parse()
-            .map_err(|e: toml::de::Error| Faults::one("file", "", format!("is not TOML: {e}")))?;
+        let mut table: Table = text.parse().map_err(|e: toml::de::Error| {
+            // Its own text would quote the line, and the line may be a secret's.
+            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            Faults::one("file", "", format!("is not TOML: line {line}: {}", e.message()))
+        })?;
         let mut faults = Faults::default();
         for (key, value) in env {
             if let Some(path) = key.strip_prefix(ENV_PREFIX)
+                && !KUBERNETES.iter().any(|theirs| path.starts_with(theirs))
                 && let Err(remedy) = overlay(&mut table, &path.to_lowercase(), &value)
             {
-                faults.add(&key, &value, remedy);
+                faults.add(&key, HIDDEN, remedy);
             }
         }
         if !faults.0.is_empty() {
             return Err(faults);
         }
-        Value::Table(table).try_into().map_err(|e: toml::de::Error| {
-            Faults::one("file", "", format!("a section has the wrong shape: {}", e.message()))
+        Value::Table(table).try_into().map_err(|_: toml::de::Error| {
+            let remedy = "a section has the wrong shape: write [listen], [pool], [replicas.docker] … for the \
+                          sections, [[pool.backend]] for each backend, and keys with values below them";
+            Faults::one("file", "", remedy.to_owned())
         })
     }
 }

@@ -194,6 +194,14 @@ fn faults_show_no_secret() {
         let said = Faults(found).to_string();
         assert!(said.contains("control.tok") && !said.contains("hush") && !said.contains("4711"), "{said}");
     }
+    let text = format!("{LEAST}[control]\ntoken = \"hushhush-4711\n");
+    let said = parse(&text).unwrap_err().to_string();
+    assert!(said.contains("not TOML: line 5") && !said.contains("hush"), "{said}");
+    let said = parse("control = \"hushhush\"").unwrap_err().to_string();
+    assert!(said.contains("wrong shape") && !said.contains("hush"), "{said}");
+    let env = [("BALLAST_WORKERS__TOKEN".to_owned(), "hushhush".to_owned())].into_iter();
+    let said = Config::parse(&format!("workers = 1\n{LEAST}"), env).unwrap_err().to_string();
+    assert!(said.contains("not a section") && !said.contains("hush"), "{said}");
     let c = parse(&format!("{LEAST}[control]\ntoken = \"0123456789abcdef\"\n")).unwrap();
     assert!(
         c.control.token.as_ref().unwrap().is(b"0123456789abcdef") && !format!("{c:?}").contains("0123456789")

@@ -82,6 +82,7 @@ pub(super) async fn attempt(
     if !bodiless {
         // What an earlier attempt passed on is not passed on in this one.
         client.body_done.set(false);
+        client.starving.set(false);
     }
     let timeouts = &worker.config().timeouts;
     let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };

@@ -33,7 +33,54 @@ pub enum Body {
     /// A backend's.
     Proxied(Box<Download>),
     /// The admin router's, on the traffic port.
-    Control(axum::body::Body),
+    Control(Box<ControlAnswer>),
+}
+
+/// The admin router's words on the traffic port, with the exchange that they end. `/decisions` may go on for ever.
+pub struct ControlAnswer {
+    body: axum::body::Body,
+    worker: Rc<Worker>,
+    exchange: Exchange,
+}
+
+/// Makes an answer of the admin router's the client's.
+pub fn answer(
+    worker: &Rc<Worker>,
+    client: &Client,
+    response: Response<axum::body::Body>,
+    mut exchange: Exchange,
+) -> Response<Body> {
+    exchange.answered(response.status().as_u16());
+    let events = streams_events(response.headers());
+    let (head, body) = response.into_parts();
+    let mut answer = Box::new(ControlAnswer { body, worker: Rc::clone(worker), exchange });
+    let now = worker.now();
+    if answer.body.is_end_stream() {
+        answer.exchange.finish(now);
+    } else {
+        if events {
+            client.unbounded();
+        }
+        client.enter(Phase::Streaming, None);
+        let idle = worker.config().timeouts.body_idle.filter(|_| !events);
+        client.arm(idle.map(|t| now.after(t)));
+    }
+    Response::from_parts(head, Body::Control(answer))
+}
+
+/// Whether a response is an event stream, which may be silent for as long as it likes.
+fn streams_events(headers: &header::HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"))
+}
+
+impl ControlAnswer {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if polled.is_none() || self.body.is_end_stream() {
+            self.exchange.finish(self.worker.now());
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(|_| Broken("an admin answer broke off"))))
+    }
 }
 
 /// A backend's body, with everything that must outlive the handler.
@@ -79,10 +126,7 @@ pub(super) fn respond(
     if download.incoming.is_end_stream() {
         download.finish(now);
     } else {
-        let events = head
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|t| t.as_bytes().starts_with(b"text/event-stream"));
+        let events = streams_events(&head.headers);
         if events {
             client.unbounded();
         }
@@ -179,9 +223,7 @@ impl HttpBody for Body {
         match &mut *self {
             Body::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Body::Proxied(download) => download.poll_frame(cx),
-            Body::Control(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map(|frame| frame.map(|f| f.map_err(|_| Broken("an admin answer broke off")))),
+            Body::Control(answer) => answer.poll_frame(cx),
         }
     }
 
@@ -189,7 +231,7 @@ impl HttpBody for Body {
         match self {
             Body::Full(bytes) => bytes.is_none(),
             Body::Proxied(download) => download.incoming.is_end_stream(),
-            Body::Control(body) => body.is_end_stream(),
+            Body::Control(answer) => answer.body.is_end_stream(),
         }
     }
 
@@ -197,7 +239,7 @@ impl HttpBody for Body {
         match self {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Body::Proxied(download) => download.incoming.size_hint(),
-            Body::Control(body) => body.size_hint(),
+            Body::Control(answer) => answer.body.size_hint(),
         }
     }
 }

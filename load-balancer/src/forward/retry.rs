@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use lb_core::policy::MAX_TRIED;
 use lb_core::{Rng, Tried};
 
 use super::Plan;
@@ -34,12 +35,16 @@ impl Retries {
         &self.tried
     }
 
-    /// Takes members that are no longer there, or leaving, for tried ones: as many as there is room for.
-    pub(super) fn pass_over_the_gone(&mut self, scene: &Scene, now: &Scene) {
+    /// Takes members that are no longer there, or leaving, for tried ones: a snapshot may be seconds old by now. `room` is
+    /// kept for attempts that are still to come.
+    pub(super) fn pass_over_the_gone(&mut self, scene: &Scene, now: &Scene, room: usize) {
         if scene.snapshot.epoch == now.snapshot.epoch {
             return;
         }
         for &member in scene.snapshot.view.eligible() {
+            if self.tried.len() + room >= MAX_TRIED {
+                return;
+            }
             let gone = !now.keeps(scene.lanes[member as usize].backend.id);
             if gone && !self.tried.contains(member) {
                 self.tried.insert(member);

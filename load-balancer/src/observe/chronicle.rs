@@ -93,6 +93,8 @@ impl Chronicle {
     #[must_use]
     pub fn since(&self, after: u64, most: usize) -> (Vec<Arc<Told>>, broadcast::Receiver<Arc<Told>>) {
         let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // A number from before a restart is none of ours.
+        let after = if recent.back().is_some_and(|last| last.number < after) { 0 } else { after };
         let later: Vec<_> = recent.iter().filter(|told| told.number > after).cloned().collect();
         let skip = later.len().saturating_sub(most);
         (later.into_iter().skip(skip).collect(), self.live.subscribe())
@@ -146,6 +148,7 @@ mod tests {
         let (last, mut live) = chronicle.since(0, 2);
         assert_eq!(last.iter().map(|t| t.number).collect::<Vec<_>>(), [1_004, 1_005]);
         assert!(chronicle.since(1_005, 10).0.is_empty());
+        assert_eq!(chronicle.since(7_000, 10).0.len(), 10, "a number from before a restart");
         chronicle.tell(7, joined(1_006));
         assert_eq!(live.try_recv().unwrap().number, 1_006);
     }

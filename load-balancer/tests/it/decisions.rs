@@ -77,3 +77,34 @@ async fn the_list_and_the_metric_agree() {
         assert_eq!(scrape.sum("lb_facts_total", &[("kind", kind)]), told, "{kind}");
     }
 }
+
+/// On the traffic port the stream is no idle connection: it outlives the deadlines of one, and the drain ends it.
+#[tokio::test]
+async fn the_stream_on_the_traffic_port_lasts_until_the_drain() {
+    let backends = replicas(2).await;
+    let settings = [
+        ("control.on_traffic_port", "true"),
+        ("timeouts.client_idle", "100ms"),
+        ("timeouts.body_idle", "100ms"),
+        ("timeouts.total", "150ms"),
+        ("timeouts.request_head", "100ms"),
+        ("timeouts.drain", "20s"),
+    ];
+    let mut lb = Lb::over(&addresses(&backends), &[&CHECKED[..], &settings].concat()).await;
+    let mut wire = lb.connect().await;
+    wire.send(request("GET", "/decisions?last=0", &[])).await;
+    assert_eq!(wire.head().await.unwrap().header("content-type"), Some("text/event-stream"));
+    // Another connection shows that every deadline has passed: it is closed for being idle, twice.
+    for _ in 0..2 {
+        let mut idle = lb.connect().await;
+        idle.send(super::support::keep("/echo")).await;
+        idle.reply().await;
+        assert!(idle.end().await.is_empty());
+    }
+    backends[0].app().set_healthy(false);
+    assert_eq!(event(&mut wire).await.2["kind"], "unhealthy");
+    let stopping = lb.stopping();
+    // The last chunk, and the end: well before the drain's deadline.
+    assert!(String::from_utf8(wire.end().await).unwrap().ends_with("0\r\n\r\n"));
+    stopping.await;
+}

@@ -45,7 +45,7 @@ async fn pool(statuses: &[u16], settings: &[(&str, &str)]) -> (Vec<Moody>, Lb) {
         all.push(Moody::new(status).await);
     }
     let addresses: Vec<_> = all.iter().map(|m| m.script.address).collect();
-    let base = [("pool.algorithm", "round_robin"), ("retry.attempts", "0"), ("retry.statuses", "[]")];
+    let base = [("pool.algorithm", "round_robin"), ("retry.statuses", "[]")];
     let lb = Lb::over(&addresses, &[&base, settings].concat()).await;
     (all, lb)
 }
@@ -162,7 +162,7 @@ async fn a_poor_success_rate_ejects() {
     let fact = &facts(&lb, "ejected").await[0];
     assert_eq!(fact["backend"], "b1");
     assert!((0.3..0.7).contains(&fact["rate"].as_f64().unwrap()), "{fact}");
-    assert_eq!(fact["others"], 1.0, "{fact}");
+    assert!(fact["others"].as_f64().unwrap() > 0.999, "{fact}");
 }
 
 /// 500 in no time: the cheapest answer there is must not attract the traffic, ejected or not.

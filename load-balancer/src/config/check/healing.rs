@@ -6,6 +6,7 @@ use lb_core::breaker::Rules;
 use lb_core::scale::Scaling;
 use toml::Value;
 
+use super::super::faults::HIDDEN;
 use super::super::{Config, Control, Docker, Ejection, Process, Provider, Replicas, Token, raw};
 use super::{Checker, quoted};
 
@@ -15,8 +16,6 @@ const NETWORKS: [&str; 6] =
     ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
 /// Shortest token: 16 characters of hexadecimal are 64 bits.
 const TOKEN_LEAST: usize = 16;
-/// What a fault shows instead of a secret.
-pub(super) const HIDDEN: &str = "(not shown)";
 /// The value of `state.file` that keeps no state.
 const OFF: &str = "off";
 
@@ -148,8 +147,15 @@ impl Checker {
             None => {}
             Some(Value::Table(table)) => {
                 for (key, value) in table {
-                    let field = format!("replicas.docker.env.{key}");
-                    env.insert(key.clone(), self.text(&field, Some(value), ""));
+                    match value.as_str() {
+                        Some(text) => {
+                            env.insert(key.clone(), text.to_owned());
+                        }
+                        None => {
+                            let field = format!("replicas.docker.env.{key}");
+                            self.faults.add(&field, HIDDEN, "must be a string in quotes");
+                        }
+                    }
                 }
             }
             Some(other) => {

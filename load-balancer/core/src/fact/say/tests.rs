@@ -34,7 +34,7 @@ fn all() -> Vec<Fact> {
         Fact::StateRefused {
             file: text("state.json"),
             kept_as: text("state.json.bad"),
-            reason: text("cut off"),
+            reason: text("in flight"),
         },
     ]
 }
@@ -81,7 +81,7 @@ fn alarms() {
 fn sentences() {
     let texts: Vec<String> = all().iter().map(Fact::text).collect();
     for expected in [
-        "S5 left with 1 request cut off",
+        "S5 left with 1 request in flight",
         "S5 is ejected for 2.0 s because 3 requests in a row failed, the last by a connection that could not be made \
          (1 of at most 2 are out)",
         "S5 is not ejected although 50.0 % of 100 requests succeeded, while the others have 99.0 % ± 1.0 %: no more \
