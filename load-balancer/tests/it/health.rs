@@ -99,11 +99,24 @@ async fn fewer_failures_than_fall_change_nothing() {
 
 #[tokio::test]
 async fn fewer_passes_than_rise_change_nothing() {
-    let (backend, checks) = moody(|n| if n % 3 == 0 { 200 } else { 302 }).await;
+    // Up at first, then down, then a single pass now and again.
+    let (backend, checks) = moody(|n| if n == 1 || (n > 4 && n % 3 == 0) { 200 } else { 302 }).await;
     let lb = Lb::over(&[backend.address], &with_path(&[("health.rise", "2")])).await;
-    while checks.load(SeqCst) < 30 {
+    lb.until("it is down", |s| s.sum("lb_backend_healthy", &[]) == 0.0).await;
+    while checks.load(SeqCst) < 40 {
         assert_eq!(lb.get("/").await.status(), 503, "it never came: a redirect is no pass");
     }
+}
+
+/// Who has never been up may only be beginning: it is looked at often, and its first pass is enough.
+#[tokio::test]
+async fn a_newcomer_is_up_after_its_first_pass() {
+    let (backend, checks) = moody(|n| if n == 3 { 200 } else { 500 }).await;
+    let settings = [("health.enabled", "true"), ("health.path", "/live"), ("health.rise", "5")];
+    let more = [("health.interval", "1h"), ("health.edge_interval", "5ms"), ("health.fall", "9")];
+    let lb = Lb::over(&[backend.address], &[settings, more].concat()).await;
+    lb.until("it is up", |s| s.sum("lb_backend_healthy", &[]) == 1.0).await;
+    assert!(checks.load(SeqCst) >= 3);
 }
 
 #[tokio::test]

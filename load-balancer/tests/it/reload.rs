@@ -105,9 +105,9 @@ async fn nobody_notices_a_reload_and_nothing_known_is_forgotten() {
     let two = backend("b1", at[0], 1) + &backend("b2", at[1], 1);
     let written = Written::new("reload", &format!("{base}{two}"));
     let lb = Lb::from(written.source(&[("workers", "2")])).await;
+    let (held, name) = hold(&lb).await;
     let clients = Clients::start(lb.traffic);
     clients.go_on().await;
-    let (held, name) = hold(&lb).await;
     let three = format!("{}{}{}", backend("b1", at[0], 5), backend("b2", at[1], 1), backend("b3", at[2], 2));
     let steps = [
         (format!("{base}{}{}", backend("b1", at[0], 5), backend("b2", at[1], 1)), "pool"),
