@@ -125,7 +125,10 @@ fn trial(scene: &Scene, plan: &Plan, exchange: &Exchange, repeatable: bool) -> O
     }
     let safe = repeatable && plan.head.method.is_idempotent() && !plan.seen.upgrade;
     let due = |since: Tick| safe || exchange.started.since(since) >= TRIAL_PATIENCE;
-    let taken = |(at, since): &(u32, Tick)| due(*since) && scene.snapshot.backends[*at as usize].trial.take();
+    let taken = |(at, since): &(u32, Tick)| {
+        let trial = &scene.snapshot.backends[*at as usize].trial;
+        due(*since) && trial.offered() && trial.take()
+    };
     let &(member, _) = scene.snapshot.trials.iter().find(|each| taken(each))?;
     let lane = &scene.lanes[member as usize];
     lane.meters.picked(plan.algorithm);

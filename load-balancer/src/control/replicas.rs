@@ -228,8 +228,7 @@ impl Control {
             reason: format!("failed its checks for {limit:?}"),
         });
         self.leave(&replica, false);
-        let name = self.fresh_name();
-        self.supply.missing.push_back(Order { name, weight, region });
+        self.call_for(weight, region);
         true
     }
 
@@ -278,7 +277,11 @@ impl Control {
                 Err(Refused::Failed(reason))
             }
             None => {
-                self.join_started(&results, took);
+                for (order, result) in &results {
+                    if let Ok(replica) = result {
+                        self.join_replica(order, replica, took);
+                    }
+                }
                 Ok(self.names())
             }
         };
@@ -303,14 +306,6 @@ impl Control {
                     self.failed_to_start(format!("{}: {reason}", order.name));
                     self.supply.missing.push_back(order);
                 }
-            }
-        }
-    }
-
-    fn join_started(&mut self, results: &[Started], took: Duration) {
-        for (order, result) in results {
-            if let Ok(replica) = result {
-                self.join_replica(order, replica, took);
             }
         }
     }
@@ -346,14 +341,19 @@ impl Control {
                 self.supply.failures = 0;
                 self.supply.next_try = now;
             }
-            let name = self.fresh_name();
-            self.supply.missing.push_back(Order { name, weight, region });
+            self.call_for(weight, region);
         }
     }
 
     fn stumble(&mut self, now: Tick) {
         self.supply.failures += 1;
         self.supply.next_try = now.after(PAUSES.wait(self.supply.failures));
+    }
+
+    /// The pool is short of one more replica, whatever its name.
+    fn call_for(&mut self, weight: u32, region: String) {
+        let name = self.fresh_name();
+        self.supply.missing.push_back(Order { name, weight, region });
     }
 
     fn fresh_name(&mut self) -> String {
@@ -409,9 +409,7 @@ impl Control {
         self.tell(Fact::Scaled { from: have, to: want, in_flight: self.supply.scaler.in_flight() });
         for _ in have..want {
             let replicas = &self.config.replicas;
-            let (weight, region) = (replicas.weight, replicas.region.clone());
-            let name = self.fresh_name();
-            self.supply.missing.push_back(Order { name, weight, region });
+            self.call_for(replicas.weight, replicas.region.clone());
         }
         for _ in want..have {
             // Whoever has not started yet goes first; nobody who serves goes for one that may never.

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use lb_core::backoff::Backoff;
 use lb_core::policy::MAX_TRIED;
 use lb_core::{Rng, Tried};
 
@@ -150,13 +151,10 @@ pub(super) async fn pause(worker: &Worker, client: &Client, wait: Duration) {
     let _ = client.within(std::future::pending::<()>()).await;
 }
 
-/// How long to wait before the `nth` retry, 1 or more: uniform between nothing and `base`·2ⁿ⁻¹, at most
-/// [`LONGEST_BACKOFF`]. The "full jitter" of Brooker, "Exponential Backoff and Jitter" (AWS Architecture Blog, 2015):
-/// what failed together does not come back together.
+/// How long to wait before the `nth` retry, 1 or more: what failed together does not come back together.
 fn backoff(base: Duration, nth: usize, rng: &mut Rng) -> Duration {
-    let doublings = nth.saturating_sub(1) as u32;
-    let most = base.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST_BACKOFF);
-    most.mul_f64(rng.unit())
+    // Attempts are far fewer than 2³².
+    Backoff { first: base, longest: LONGEST_BACKOFF }.jittered(nth as u32, rng)
 }
 
 #[cfg(test)]
