@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import unittest
 
@@ -21,9 +20,7 @@ class Case(unittest.TestCase):
     backend_flags = ()
 
     def setUp(self):
-        self.directory = rig.WORK / self.id()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        self.directory = rig.directory(self.id())
         self.backends = {name: self.started(rig.Backend(self.directory, name, 0, *self.backend_flags)) for name in BACKENDS}
         self.balancer = self.started(
             rig.Balancer(self.directory, self.backends.values(), self.settings, self.algorithm)
@@ -66,9 +63,7 @@ class Row(unittest.TestCase):
 
     def setUp(self):
         self.assertEqual(rig.listening(self.ports), [], "ports of the example are in use by something else")
-        self.directory = rig.WORK / self.id()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        self.directory = rig.directory(self.id())
         self.file = rig.EXAMPLES / f"{self.example}.toml"
         self.head = re.match(r"(#.*\n)*", self.file.read_text())[0]
         self.serve()

@@ -8,6 +8,7 @@ test's directory, which the runner prints when the test fails.
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -39,6 +40,14 @@ def until(condition, what, within=START_WITHIN):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}")
         time.sleep(POLL)
+
+
+def directory(test):
+    """An empty directory of this test's own."""
+    own = WORK / test
+    shutil.rmtree(own, ignore_errors=True)
+    own.mkdir(parents=True)
+    return own
 
 
 def environment():

@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,9 +27,7 @@ def listening():
 class Demo(unittest.TestCase):
     def setUp(self):
         self.assertEqual(listening(), [], "ports of the demo are in use by something else")
-        self.directory = rig.WORK / self.id()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        self.directory = rig.directory(self.id())
 
     def start(self):
         demo = rig.Process(self.directory / "demo", rig.PROGRAMS / "load-balancer", "demo")

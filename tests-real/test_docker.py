@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import unittest
 
@@ -15,9 +14,7 @@ WITHIN = 900
 
 class DockerProvider(unittest.TestCase):
     def setUp(self):
-        self.directory = rig.WORK / self.id()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        self.directory = rig.directory(self.id())
         self.docker = docker.Docker(self.directory)
         self.addCleanup(self.docker.stop)
 

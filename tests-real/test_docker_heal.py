@@ -4,7 +4,6 @@ The daemon is a real one of the tests' own (`docker.py`), the image is made of t
 """
 
 import json
-import shutil
 import time
 
 import docker
@@ -37,9 +36,7 @@ class Contained(test_heal.Healing):
     pool = "healing"
 
     def setUp(self):
-        self.directory = rig.WORK / self.id()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        self.directory = rig.directory(self.id())
         self.docker = docker.Docker(self.directory)
         self.addCleanup(self.docker.stop)
         self.file = self.directory / "balancer.toml"

@@ -6,7 +6,6 @@
 import http.client
 import os
 import random
-import shutil
 import signal
 import threading
 import time
@@ -50,9 +49,7 @@ class Healing(unittest.TestCase):
     algorithm = "round_robin"
 
     def setUp(self):
-        self.directory = rig.WORK / self.id()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
+        self.directory = rig.directory(self.id())
         self.region = f"heal-{os.getpid()}-{random.randrange(10**9)}"
         self.file = self.directory / "balancer.toml"
         self.file.write_text(config(self.algorithm, self.replicas, self.region))
