@@ -1,0 +1,31 @@
+//! `traffic-lab`: `simulate` runs the decision code in a simulated world, `scenario` runs the whole balancer and its peers
+//! over real sockets. Both read the same kind of scenario and print the same kind of table.
+
+#![allow(clippy::print_stdout)] // What a command prints is its result.
+
+mod sim;
+mod sockets;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "traffic-lab", version, about = "Simulates traffic, and sends it.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs scenarios in the simulator.
+    Simulate(sim::Arguments),
+    /// Runs scenarios over real sockets, beside other balancers.
+    Scenario(sockets::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Simulate(arguments) => sim::run(&arguments),
+        Command::Scenario(arguments) => sockets::run(&arguments),
+    }
+}
