@@ -25,6 +25,7 @@ pub mod retry;
 pub mod ring;
 pub mod rng;
 pub mod scale;
+pub mod signal;
 pub mod slots;
 pub mod tick;
 pub mod trial;
