@@ -82,7 +82,8 @@ pub async fn forward(
             || {
                 let mut rng = worker.rng.borrow_mut();
                 let tried = retries.tried();
-                let mut pick = Pick { client: plan.client_ip, key: &plan.key, tried, rng: &mut rng };
+                let mut pick =
+                    Pick { client: plan.client_ip, region: None, key: &plan.key, tried, rng: &mut rng };
                 scene.pick(plan.algorithm, &mut pick)
             },
             Ok,

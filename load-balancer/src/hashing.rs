@@ -81,6 +81,7 @@ mod tests {
                 ordinal,
                 weight: 1,
                 warmth: 1.0,
+                region: 0,
                 eligible: true,
                 load: Arc::new(Load::new()),
             })

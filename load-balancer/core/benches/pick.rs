@@ -47,6 +47,7 @@ fn pool(size: usize, least: u32, most: u32) -> View {
         ordinal: i as u32 + 1,
         weight: 1,
         warmth: 1.0,
+        region: 0,
         eligible: true,
         load: Arc::new(Load::new()),
     };
@@ -99,7 +100,7 @@ fn main() -> ExitCode {
             let mut pick = |view: &View, n: usize| {
                 let client = IpAddr::V4(Ipv4Addr::from_bits(n as u32));
                 let key = keys[n % KEYS].as_bytes();
-                let mut pick = Pick { client, key, tried: &Tried::default(), rng: &mut rng };
+                let mut pick = Pick { client, region: None, key, tried: &Tried::default(), rng: &mut rng };
                 algorithm.pick(black_box(view), &mut pick)
             };
             let (at_rest, _) = time(|n| {

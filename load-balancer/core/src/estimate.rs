@@ -112,6 +112,12 @@ impl Estimate {
         Some(self.answered.get()).filter(|&mean| mean > 0.0)
     }
 
+    /// Seconds from the newest sample to `stamp`; `None` where there was none.
+    pub(crate) fn age(&self, stamp: u32) -> Option<f32> {
+        let (evidence, _) = self.parts();
+        (evidence > 0.0).then(|| seconds_between(self.latency.get().1, stamp))
+    }
+
     /// Share of attempts that succeed, in 0.02..=1; an idle backend's drifts back to 1.
     #[must_use]
     pub fn success(&self, now: Tick, busy: bool) -> f32 {

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use crate::rng::Rng;
 use crate::view::View;
+use sight::{Live, Sight};
 
 mod adaptive;
 mod consistent_hash;
@@ -17,6 +18,7 @@ mod power_of_two;
 mod random;
 mod round_robin;
 mod scan;
+pub(crate) mod sight;
 mod weighted_round_robin;
 
 /// What a pick may look at beside the view.
@@ -24,6 +26,8 @@ mod weighted_round_robin;
 pub struct Pick<'a> {
     /// The client's address, after the trusted-proxy rules.
     pub client: IpAddr,
+    /// The client's region, an index into the pool's regions, where there are any and it is known.
+    pub region: Option<u8>,
     /// The hash key's bytes.
     pub key: &'a [u8],
     /// Members this request has failed on.
@@ -201,16 +205,28 @@ impl FromStr for Algorithm {
 
 impl Policy for Algorithm {
     fn pick(&self, view: &View, pick: &mut Pick<'_>) -> Result<Decision, NoPick> {
+        self.pick_by(view, pick, &mut Live)
+    }
+}
+
+impl Algorithm {
+    /// The pick, over whatever `sight` shows.
+    pub(crate) fn pick_by(
+        self,
+        view: &View,
+        pick: &mut Pick<'_>,
+        sight: &mut impl Sight,
+    ) -> Result<Decision, NoPick> {
         let member = match self {
-            Algorithm::RoundRobin => round_robin::pick(view, pick),
-            Algorithm::WeightedRoundRobin => weighted_round_robin::pick(view, pick),
-            Algorithm::LeastConnections => least_connections::pick(view, pick),
+            Algorithm::RoundRobin => round_robin::pick(view, pick, sight),
+            Algorithm::WeightedRoundRobin => weighted_round_robin::pick(view, pick, sight),
+            Algorithm::LeastConnections => least_connections::pick(view, pick, sight),
             Algorithm::IpHash => ip_hash::pick(view, pick),
-            Algorithm::PowerOfTwo => power_of_two::pick(view, pick),
-            Algorithm::ConsistentHash => consistent_hash::pick(view, pick),
-            Algorithm::Adaptive => adaptive::pick(view, pick),
-            Algorithm::LeastResponseTime => least_response_time::pick(view, pick),
-            Algorithm::MinEta => min_eta::pick(view, pick),
+            Algorithm::PowerOfTwo => power_of_two::pick(view, pick, sight),
+            Algorithm::ConsistentHash => consistent_hash::pick(view, pick, sight),
+            Algorithm::Adaptive => adaptive::pick(view, pick, sight),
+            Algorithm::LeastResponseTime => least_response_time::pick(view, pick, sight),
+            Algorithm::MinEta => min_eta::pick(view, pick, sight),
             Algorithm::Random => random::pick(view, pick),
         };
         member.map(|member| Decision { member }).ok_or_else(|| {

@@ -1,5 +1,10 @@
 //! Seeded randomness as an argument: the same seed gives the same picks, on every platform.
 
+/// What the state grows by with each draw: 2⁶⁴ divided by the golden ratio, odd.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Its inverse modulo 2⁶⁴: how many draws lie between two states.
+const GAMMA_INVERSE: u64 = 0xf1de_83e1_9937_733d;
+
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014): one word of state, a
 /// few multiplications a draw, passes BigCrush. Not for secrets.
 #[derive(Debug, Clone)]
@@ -14,11 +19,17 @@ impl Rng {
 
     /// The next 64 random bits.
     pub const fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.0 = self.0.wrapping_add(GAMMA);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// How many numbers were drawn since `earlier`, a copy of this generator.
+    #[must_use]
+    pub const fn draws_since(&self, earlier: &Rng) -> u64 {
+        self.0.wrapping_sub(earlier.0).wrapping_mul(GAMMA_INVERSE)
     }
 
     /// Uniform in `0..n` (Lemire's multiply-shift; the bias is below 2⁻³² for any 32-bit `n`). Zero for `n == 0`.
@@ -47,6 +58,16 @@ mod tests {
         assert_ne!(draw(7), draw(8));
         // The published SplitMix64 test vector for seed 1234567.
         assert_eq!(draw(1_234_567)[..2], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
+    }
+
+    #[test]
+    fn counts_its_draws() {
+        let before = Rng::seeded(u64::MAX - 3);
+        let mut rng = before.clone();
+        for n in 0..100 {
+            assert_eq!(rng.draws_since(&before), n);
+            rng.next_u64();
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::alias::Alias;
 use crate::load::{Load, PoolLoad};
+use crate::locality::Locality;
 use crate::ring::Ring;
 use crate::rng::Rng;
 use crate::slots::{HashPair, Slots};
@@ -27,6 +28,8 @@ pub struct Member {
     pub weight: u32,
     /// Share of its weight that it is given yet, above 0 and at most 1: below 1 during slow start.
     pub warmth: f32,
+    /// Where it stands: an index into the pool's regions, or beyond them for nowhere in particular.
+    pub region: u8,
     /// Whether it may be picked.
     pub eligible: bool,
     /// Its live numbers.
@@ -89,12 +92,14 @@ pub struct View {
     eligible: Box<[u32]>,
     eligible_weight: u64,
     eligible_loads: Box<[Arc<Load>]>,
+    eligible_regions: Box<[u8]>,
     scan_weights: Box<[Weights]>,
     turns: Box<[u32]>,
     draw: Alias,
     ring: Arc<Ring>,
     hashing: Hashing,
     pool: Arc<PoolLoad>,
+    locality: Option<Arc<Locality>>,
     warming: bool,
 }
 
@@ -120,6 +125,7 @@ impl View {
         let turns = wrr::turns(&weights).iter().map(|&at| eligible[at as usize]).collect();
         View {
             eligible_loads: eligible.iter().map(|&i| Arc::clone(&members[i as usize].load)).collect(),
+            eligible_regions: eligible.iter().map(|&i| members[i as usize].region).collect(),
             scan_weights: weights.chunks(SCAN_CHUNK).map(Weights::of).collect(),
             eligible_weight: weights.iter().map(|&w| u64::from(w)).sum(),
             draw: Alias::new(&weights),
@@ -129,8 +135,15 @@ impl View {
             ring,
             hashing,
             pool,
+            locality: None,
             warming,
         }
+    }
+
+    /// The same, with regions that count for `adaptive`.
+    #[must_use]
+    pub fn with_locality(self, locality: Option<Arc<Locality>>) -> Self {
+        View { locality, ..self }
     }
 
     /// A ring over these members with `points` points per unit of weight.
@@ -185,6 +198,17 @@ impl View {
     #[must_use]
     pub fn pool(&self) -> &Arc<PoolLoad> {
         &self.pool
+    }
+
+    /// How much dearer the backends of other regions are, where regions count.
+    #[must_use]
+    pub fn locality(&self) -> Option<&Arc<Locality>> {
+        self.locality.as_ref()
+    }
+
+    /// The region of the eligible member at `at`, in the order of [`View::eligible`].
+    pub(crate) fn region_at(&self, at: usize) -> u8 {
+        self.eligible_regions[at]
     }
 
     /// Whether member `i` may be picked by a request that has already tried `tried`.

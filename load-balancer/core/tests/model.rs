@@ -87,7 +87,7 @@ fn check(loads: &[Load], open: &[Open], pool: &PoolLoad, now: Tick, at: &str) {
             ("eta", load.eta(), 0.0, 1e12),
             ("debt", load.failure_debt(), 0.0, 1e4),
             ("latency", load.latency(), 0.0, 1e9),
-            ("anomaly", load.anomaly(), 1e-3, 1e6),
+            ("price", load.price(), 1e-3, 1e6),
             ("success", load.success(now), 0.02, 1.0),
         ];
         for (what, value, low, high) in ranges {

@@ -60,6 +60,7 @@ impl Control {
             ordinal: e.ordinal,
             weight: e.backend.weight,
             warmth: e.warmth as f32,
+            region: 0,
             eligible,
             load: Arc::clone(&e.backend.load),
         };

@@ -28,6 +28,7 @@ impl Pool {
             ordinal,
             weight: 1,
             warmth: 1.0,
+            region: 0,
             eligible: true,
             load: Arc::new(Load::new()),
         };

@@ -2,9 +2,10 @@
 //! duration known when each was assigned. Durations come from a sliding window of 5–10 s.
 
 use super::Pick;
-use super::scan::{self, Terms};
+use super::scan;
+use super::sight::{Reading, Sight};
 use crate::view::View;
 
-pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
-    scan::lightest(view, pick, |l| Terms { count: 0, extra: l.eta(), quality: 1.0 })
+pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
+    scan::lightest(view, pick, sight, |l| Reading { count: 0, extra: l.eta(), quality: 1.0 })
 }

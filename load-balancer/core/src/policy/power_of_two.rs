@@ -3,19 +3,22 @@
 //! backend a share of picks for ever: a quarter of them with two backends.
 
 use super::Pick;
+use super::sight::{Reading, Sight};
 use crate::view::View;
 
-pub(super) fn pick(view: &View, pick: &mut Pick<'_>) -> Option<u32> {
+pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
     let first = view.draw(pick.tried, pick.rng)?;
     let mut seen = *pick.tried;
     seen.insert(first);
     let Some(second) = view.draw(&seen, pick.rng).filter(|&s| s != first) else {
         return Some(first);
     };
-    let cost = |i: u32| {
+    let mut cost = |i: u32| {
         let member = &view.members()[i as usize];
-        member.load.pressure() / member.weight as f32
+        let reading = sight.reading(i, &member.load, Reading::of_pressure);
+        reading.held() / member.weight as f32
     };
     // On a tie the first draw stands: it was made by weight, so an idle pool is shared by weight.
-    Some(if cost(second) < cost(first) { second } else { first })
+    let (of_first, of_second) = (cost(first), cost(second));
+    Some(if of_second < of_first { second } else { first })
 }

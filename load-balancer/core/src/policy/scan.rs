@@ -5,7 +5,9 @@
 //! would otherwise send everything to whoever is listed first.
 
 use super::Pick;
+use super::sight::{Reading, Sight};
 use crate::load::Load;
+use crate::locality::Row;
 use crate::rng::Rng;
 use crate::view::{Chunk, SCAN_CHUNK, View, Weights};
 
@@ -20,72 +22,105 @@ const IDLE_DRAWS: usize = 8;
 /// Weights where weight must not count (again): the members of a sample were drawn by it.
 const EVEN: Chunk = [1.0; SCAN_CHUNK];
 
-/// What is read of one candidate: `count + extra` is how much it holds, `quality` (above 0) how dear each unit of it is.
-pub(super) struct Terms {
-    pub(super) count: u32,
-    pub(super) extra: f32,
-    pub(super) quality: f32,
-}
-
 /// The candidate that holds least for its weight. Exact ties are drawn by weight.
-pub(super) fn lightest(view: &View, pick: &mut Pick<'_>, terms: impl Fn(&Load) -> Terms) -> Option<u32> {
-    scan::<false>(view, pick, terms)
-}
-
-/// The candidate with the smallest (held + 1) · quality / weight. If that one is idle, the choice is among all idle
-/// candidates, by weight and quality: where nothing queues, capacity is shared, not raced for.
-pub(super) fn cheapest(view: &View, pick: &mut Pick<'_>, terms: impl Fn(&Load) -> Terms) -> Option<u32> {
-    scan::<true>(view, pick, terms)
-}
-
-/// Who is looked at: everyone, or in a large pool a sample. `SHARE` is whether the idle share.
-fn scan<const SHARE: bool>(view: &View, pick: &mut Pick<'_>, terms: impl Fn(&Load) -> Terms) -> Option<u32> {
-    let count = view.eligible().len();
-    if count <= SCAN_CHUNK {
-        everyone::<SHARE, 1>(view, pick, terms)
-    } else if count <= FULL_SCAN {
-        everyone::<SHARE, { FULL_SCAN / SCAN_CHUNK }>(view, pick, terms)
-    } else {
-        sample::<SHARE>(view, pick, terms)
-    }
-}
-
-fn everyone<const SHARE: bool, const CHUNKS: usize>(
+pub(super) fn lightest(
     view: &View,
     pick: &mut Pick<'_>,
-    terms: impl Fn(&Load) -> Terms,
+    sight: &mut impl Sight,
+    read: impl Fn(&Load) -> Reading,
+) -> Option<u32> {
+    scan::<false, false>(view, pick, sight, None, read)
+}
+
+/// The candidate with the smallest (held + 1) · quality · factor / weight, the factor being that of its region in `row`.
+/// If that one is idle, the choice is among all idle candidates, by weight and quality: where nothing queues, capacity is
+/// shared, not raced for.
+pub(super) fn cheapest(
+    view: &View,
+    pick: &mut Pick<'_>,
+    sight: &mut impl Sight,
+    row: Option<Row<'_>>,
+    read: impl Fn(&Load) -> Reading,
+) -> Option<u32> {
+    match row {
+        None => scan::<true, false>(view, pick, sight, None, read),
+        row => scan::<true, true>(view, pick, sight, row, read),
+    }
+}
+
+/// Who is looked at: everyone, or in a large pool a sample. `SHARE` is whether the idle share, `LOCAL` whether regions
+/// count.
+fn scan<const SHARE: bool, const LOCAL: bool>(
+    view: &View,
+    pick: &mut Pick<'_>,
+    sight: &mut impl Sight,
+    row: Option<Row<'_>>,
+    read: impl Fn(&Load) -> Reading,
+) -> Option<u32> {
+    let count = view.eligible().len();
+    if count <= SCAN_CHUNK {
+        everyone::<SHARE, LOCAL, 1>(view, pick, sight, row, read)
+    } else if count <= FULL_SCAN {
+        everyone::<SHARE, LOCAL, { FULL_SCAN / SCAN_CHUNK }>(view, pick, sight, row, read)
+    } else {
+        sample::<SHARE, LOCAL>(view, pick, sight, row, read)
+    }
+}
+
+fn everyone<const SHARE: bool, const LOCAL: bool, const CHUNKS: usize>(
+    view: &View,
+    pick: &mut Pick<'_>,
+    sight: &mut impl Sight,
+    row: Option<Row<'_>>,
+    read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
     let mut table = Table::<CHUNKS>::EMPTY;
+    let mut look = |at: usize, load: &Load| {
+        let reading = sight.reading(view.eligible()[at], load, &read);
+        let factor = row.as_ref().map_or(1.0, |row| sight.factor(row, view.region_at(at)));
+        (reading, factor)
+    };
     let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
-    for (at, loads) in whole.iter().enumerate().take(CHUNKS) {
-        table.gather(at, loads.iter().map(|load| terms(load)));
+    for (chunk, loads) in whole.iter().enumerate().take(CHUNKS) {
+        let loads = loads.iter().enumerate();
+        table.gather::<LOCAL>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
     }
     if whole.len() < CHUNKS {
-        table.gather(whole.len(), rest.iter().map(|load| terms(load)));
+        let (chunk, loads) = (whole.len(), rest.iter().enumerate());
+        table.gather::<LOCAL>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
     }
     if !pick.tried.is_empty() {
         let cells = table.held.as_flattened_mut().iter_mut().zip(view.eligible());
         cells.filter(|&(_, &i)| pick.tried.contains(i)).for_each(|(cell, _)| *cell = f32::INFINITY);
     }
     let any = |rng: &mut Rng| view.draw_at(pick.tried, rng).map(|at| at as usize);
-    let at = table.winner::<SHARE>(view.scan_weights(), any, pick.rng)?;
+    let at = table.winner::<SHARE, LOCAL>(view.scan_weights(), any, pick.rng)?;
     view.eligible().get(at).copied()
 }
 
-fn sample<const SHARE: bool>(
+fn sample<const SHARE: bool, const LOCAL: bool>(
     view: &View,
     pick: &mut Pick<'_>,
-    terms: impl Fn(&Load) -> Terms,
+    sight: &mut impl Sight,
+    row: Option<Row<'_>>,
+    read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
     let mut drawn = [0; SCAN_CHUNK];
     for slot in &mut drawn {
         *slot = view.draw_at(pick.tried, pick.rng)? as usize;
     }
     let mut table = Table::<1>::EMPTY;
-    table.gather(0, drawn.iter().map(|&at| terms(&view.eligible_loads()[at])));
+    table.gather::<LOCAL>(
+        0,
+        drawn.iter().map(|&at| {
+            let reading = sight.reading(view.eligible()[at], &view.eligible_loads()[at], &read);
+            let factor = row.as_ref().map_or(1.0, |row| sight.factor(row, view.region_at(at)));
+            (reading, factor)
+        }),
+    );
     let inverse = drawn.map(|at| view.scan_weights()[at / SCAN_CHUNK].inverse[at % SCAN_CHUNK]);
     let any = |rng: &mut Rng| Some(rng.below(SCAN_CHUNK as u32) as usize);
-    let at = table.winner::<SHARE>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
+    let at = table.winner::<SHARE, LOCAL>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
     view.eligible().get(drawn[at]).copied()
 }
 
@@ -95,22 +130,29 @@ struct Table<const CHUNKS: usize> {
     /// Infinite where there is no candidate.
     held: [Chunk; CHUNKS],
     quality: [Chunk; CHUNKS],
+    /// Factors of the candidates' regions; left alone where regions do not count.
+    factor: [Chunk; CHUNKS],
 }
 
 impl<const CHUNKS: usize> Table<CHUNKS> {
-    const EMPTY: Self = Table { held: [[f32::INFINITY; SCAN_CHUNK]; CHUNKS], quality: [EVEN; CHUNKS] };
+    const EMPTY: Self = Table {
+        held: [[f32::INFINITY; SCAN_CHUNK]; CHUNKS],
+        quality: [EVEN; CHUNKS],
+        factor: [EVEN; CHUNKS],
+    };
 
-    fn gather(&mut self, chunk: usize, terms: impl Iterator<Item = Terms>) {
-        let cells = self.held[chunk].iter_mut().zip(&mut self.quality[chunk]);
-        for ((held, quality), terms) in cells.zip(terms) {
-            // Signed, because that conversion is one instruction.
-            (*held, *quality) = (terms.count as i32 as f32 + terms.extra, terms.quality);
+    fn gather<const LOCAL: bool>(&mut self, chunk: usize, found: impl Iterator<Item = (Reading, f32)>) {
+        for (at, (reading, factor)) in found.enumerate().take(SCAN_CHUNK) {
+            (self.held[chunk][at], self.quality[chunk][at]) = (reading.held(), reading.quality);
+            if LOCAL {
+                self.factor[chunk][at] = factor;
+            }
         }
     }
 
     /// Position of the winner, or `None` where there is no candidate. `any` draws a candidate by weight.
-    fn winner<const SHARE: bool>(
-        &self,
+    fn winner<const SHARE: bool, const LOCAL: bool>(
+        &mut self,
         weights: &[Weights],
         any: impl Fn(&mut Rng) -> Option<usize>,
         rng: &mut Rng,
@@ -119,10 +161,16 @@ impl<const CHUNKS: usize> Table<CHUNKS> {
         let mut costs = [EVEN; CHUNKS];
         let [mut least, mut fewest] = [[f32::INFINITY; SCAN_CHUNK]; 2];
         for chunk in 0..chunks {
-            let (held, quality) = (&self.held[chunk], &self.quality[chunk]);
+            let (held, quality) = (&self.held[chunk], &mut self.quality[chunk]);
             for at in 0..SCAN_CHUNK {
                 let more = if SHARE { 1.0 } else { 0.0 };
-                let cost = (held[at] + more) * quality[at] * weights[chunk].inverse[at];
+                let mut cost = (held[at] + more) * quality[at] * weights[chunk].inverse[at];
+                if LOCAL {
+                    let factor = self.factor[chunk][at];
+                    cost *= factor;
+                    // Among the idle, one in another region stands back until those at home are as bad as its factor.
+                    quality[at] *= if factor > 1.0 { factor * IDLE_END } else { factor };
+                }
                 costs[chunk][at] = cost;
                 least[at] = smaller(least[at], cost);
                 fewest[at] = smaller(fewest[at], held[at]);
@@ -259,11 +307,11 @@ mod tests {
         let weights = [Weights { weight: EVEN, inverse: EVEN }];
         let mut tally = |candidates: [(f32, f32); 4]| {
             let mut table = Table::<1>::EMPTY;
-            let terms = |(extra, quality)| Terms { count: 0, extra, quality };
-            table.gather(0, candidates.into_iter().map(terms));
+            let found = |(extra, quality)| (Reading { count: 0, extra, quality }, 1.0);
+            table.gather::<false>(0, candidates.into_iter().map(found));
             let mut seen = [0; SCAN_CHUNK];
             let any = |rng: &mut Rng| Some(rng.below(4) as usize);
-            (0..3_000).for_each(|_| seen[table.winner::<true>(&weights, any, &mut rng).unwrap()] += 1);
+            (0..3_000).for_each(|_| seen[table.winner::<true, false>(&weights, any, &mut rng).unwrap()] += 1);
             seen
         };
         let seen = tally([(0.0, 1.0), (0.0, 1.2), (0.0, 9.0), (1.0, 1.0)]);

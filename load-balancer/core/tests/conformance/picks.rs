@@ -15,7 +15,7 @@ const KEYS: u32 = 10_000;
 fn ask(subject: &dyn Subject, view: &View, n: u32, tried: &Tried, rng: &mut Rng) -> Result<u32, NoPick> {
     let client = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
     let key = n.to_string();
-    let mut pick = Pick { client, key: key.as_bytes(), tried, rng };
+    let mut pick = Pick { client, region: None, key: key.as_bytes(), tried, rng };
     subject.pick(view, &mut pick).map(|d| d.member)
 }
 
@@ -134,6 +134,7 @@ pub(crate) fn starts_slowly(subject: &dyn Subject, promises: Promises) -> Result
     let pool = Arc::new(PoolLoad::default());
     let one = |s: usize| Member {
         warmth: if s == 2 { WARMTH } else { 1.0 },
+        region: 0,
         ..member(s, 1, &Arc::new(Load::new()))
     };
     let (view, mut rng) = (view((0..4).map(one).collect(), &pool), Rng::seeded(8));

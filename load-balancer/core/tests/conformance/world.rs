@@ -178,6 +178,7 @@ pub(crate) fn member(server: usize, weight: u32, load: &Arc<Load>) -> Member {
         ordinal: server as u32 + 1,
         weight,
         warmth: 1.0,
+        region: 0,
         eligible: true,
         load: Arc::clone(load),
     }
@@ -313,6 +314,7 @@ impl World<'_> {
         let word = self.keys.next_u64();
         let key = (word % 1_000_000_007).to_string();
         let mut pick = Pick {
+            region: None,
             client: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 | (word >> 40) as u32)),
             key: key.as_bytes(),
             tried: &Tried::default(),

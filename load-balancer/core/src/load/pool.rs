@@ -1,0 +1,88 @@
+//! What a pool shares: typical latency and duration, all requests in flight, and the turn of the round robins.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use super::Load;
+use crate::word::AtomicF32;
+
+/// What a pool shares: the typical latency and duration, all requests in flight, and the turn of the round robins.
+#[derive(Debug, Default)]
+pub struct PoolLoad {
+    latency: AtomicF32,
+    /// The same without what the way to a backend costs beyond the way to the nearest region.
+    service: AtomicF32,
+    /// Half-width of the latency ratio's dead-band.
+    slack: AtomicF32,
+    duration: AtomicF32,
+    pub(super) in_flight: Padded,
+    turn: PaddedTurn,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Padded(pub(super) AtomicU32);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct PaddedTurn(AtomicU64);
+
+impl PoolLoad {
+    /// The median of the measured backends' latencies (µs); 0 while none is measured.
+    #[must_use]
+    pub fn latency(&self) -> f32 {
+        self.latency.get()
+    }
+
+    /// The same without the distances of regions: what backends themselves take (µs).
+    #[must_use]
+    pub fn service(&self) -> f32 {
+        self.service.get()
+    }
+
+    /// One plus the half-width of the dead-band within which a backend's latency counts as the pool's.
+    #[must_use]
+    pub fn band(&self) -> f32 {
+        1.0 + self.slack.get()
+    }
+
+    /// Sets the half-width of that dead-band, 0 or more. One caller only.
+    pub fn set_slack(&self, slack: f32) {
+        self.slack.set(slack);
+    }
+
+    /// The median of the measured backends' mean durations, first byte to last included (µs); 0 while none is measured.
+    #[must_use]
+    pub fn duration(&self) -> f32 {
+        self.duration.get()
+    }
+
+    /// Requests in flight to the whole pool.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.0.load(Relaxed)
+    }
+
+    /// The next turn of the round robins: one order over all workers.
+    pub fn next_turn(&self) -> u64 {
+        self.turn.0.fetch_add(1, Relaxed)
+    }
+
+    /// Publishes the medians of what `loads` have measured; `scratch` is reused between calls. One caller only.
+    pub fn settle<'a>(&self, loads: impl Iterator<Item = &'a Load> + Clone, scratch: &mut Vec<f32>) {
+        let latencies = loads.clone().filter_map(|l| l.estimate.answered());
+        median(latencies, scratch).inspect(|&m| self.latency.set(m));
+        let service =
+            loads.clone().filter_map(|l| Some((l.estimate.answered()? - l.distance.get()).max(1.0)));
+        median(service, scratch).inspect(|&m| self.service.set(m));
+        let durations = loads.map(|l| l.mean_duration.get()).filter(|&d| d > 0.0);
+        median(durations, scratch).inspect(|&m| self.duration.set(m));
+    }
+}
+
+/// The (lower) median, if there is any value.
+fn median(values: impl Iterator<Item = f32>, scratch: &mut Vec<f32>) -> Option<f32> {
+    scratch.clear();
+    scratch.extend(values);
+    let middle = scratch.len().checked_sub(1)? / 2;
+    Some(*scratch.select_nth_unstable_by(middle, f32::total_cmp).1)
+}

@@ -1,0 +1,98 @@
+//! What a backend's own words add to our counts: requests that others have there, and how busy it says it is.
+//!
+//! A count of requests in flight is old the moment it is read, and every balancer reads the same: whoever believed it for
+//! longer than a request takes would send a herd. So it speaks for a tenth of a second, and then only its average does.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::estimate::seconds_between;
+use crate::signal::Report;
+use crate::word::{AtomicF32, AtomicPair};
+
+/// Seconds for which a reported count speaks for itself; from 0.03 to 1 nothing changes by more than 3 %.
+const TAU_COUNT: f32 = 0.1;
+/// Seconds over which counts are averaged.
+const TAU_MEAN: f32 = 1.0;
+/// Seconds without a report until the average begins to fade: three intervals of the default scrape.
+const HOLD: f32 = 6.0;
+/// Seconds in which it then fades to 1/e.
+const TAU_SILENCE: f32 = 10.0;
+/// Fewer than this is forgotten, so that idle backends tie exactly.
+const FLOOR: f32 = 0.05;
+
+/// The latest words of one backend.
+#[derive(Debug, Default)]
+pub(super) struct Reported {
+    /// Requests of others (`f32` bits) when last reported, and when (ms stamp).
+    others: AtomicPair,
+    /// Their average.
+    mean: AtomicF32,
+    /// How busy it last said it was (`f32` bits), and when.
+    busy: AtomicPair,
+    /// The same of its memory; not a number where it never said.
+    memory: AtomicF32,
+    /// Reports that told how busy it is.
+    count: AtomicU32,
+}
+
+impl Reported {
+    /// Takes a report; `own` is what we had in flight there ourselves.
+    pub(super) fn take(&self, stamp: u32, report: &Report, own: u32) {
+        if let Some(all) = report.in_flight {
+            let others = (all as f32 - own as f32).max(0.0);
+            let mut gap = 0.0;
+            self.others.update(|(_, before)| {
+                gap = if before == 0 { f32::INFINITY } else { seconds_between(before, stamp) };
+                // Zero means never.
+                (others.to_bits(), stamp.max(1))
+            });
+            let mean = self.mean.get();
+            self.mean.set(mean + (1.0 - (-gap / TAU_MEAN).exp()) * (others - mean));
+        }
+    }
+
+    /// Takes how busy a response header says the backend is.
+    pub(super) fn head(&self, stamp: u32, report: &Report) {
+        if let Some(busy) = report.busy() {
+            self.busy.update(|_| ((busy as f32).to_bits(), stamp));
+            self.memory.set(report.memory.map_or(f32::NAN, |m| m as f32));
+            self.count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The last of those, and how many there have been.
+    pub(super) fn latest(&self) -> (u32, Report) {
+        let (busy, _) = self.busy.get();
+        let memory = self.memory.get();
+        let report = Report {
+            utilization: Some(f64::from(f32::from_bits(busy))),
+            memory: (memory >= 0.0).then_some(f64::from(memory)),
+            ..Report::default()
+        };
+        (self.count.load(Relaxed), report)
+    }
+
+    /// Requests of others that are likely to be there at `stamp`.
+    pub(super) fn others(&self, stamp: u32) -> f32 {
+        let (last, at) = self.others.get();
+        if at == 0 {
+            return 0.0;
+        }
+        let age = seconds_between(at, stamp);
+        let fresh = (-age / TAU_COUNT).exp();
+        let faded = (-(age - HOLD).max(0.0) / TAU_SILENCE).exp();
+        let others = f32::from_bits(last) * fresh + self.mean.get() * (1.0 - fresh) * faded;
+        if others < FLOOR { 0.0 } else { others }
+    }
+
+    /// Seconds since others were last reported; `None` where they never were.
+    pub(super) fn age(&self, stamp: u32) -> Option<f32> {
+        let (_, at) = self.others.get();
+        (at != 0).then(|| seconds_between(at, stamp))
+    }
+
+    pub(super) fn forget(&self) {
+        self.others.update(|_| (0, 0));
+        self.mean.set(0.0);
+    }
+}
