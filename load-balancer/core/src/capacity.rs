@@ -336,3 +336,6 @@ pub fn stand(now: Tick, rules: &Rules, pool: &mut [Candidate<'_>]) -> Vec<Standi
     };
     pool.iter_mut().zip(modes).map(of).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,6 +48,9 @@ pub(super) fn cheapest(
     }
 }
 
+/// Chunks in a full scan of the largest pool that is scanned in full.
+const MOST_CHUNKS: usize = FULL_SCAN / SCAN_CHUNK;
+
 /// Who is looked at: everyone, or in a large pool a sample. `SHARE` is whether the idle share, `LOCAL` whether regions
 /// count.
 fn scan<const SHARE: bool, const LOCAL: bool>(
@@ -57,48 +60,50 @@ fn scan<const SHARE: bool, const LOCAL: bool>(
     row: Option<Row<'_>>,
     read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
-    let count = view.eligible().len();
-    if count <= SCAN_CHUNK {
-        everyone::<SHARE, LOCAL, 1>(view, pick, sight, row, read)
-    } else if count <= FULL_SCAN {
-        everyone::<SHARE, LOCAL, { FULL_SCAN / SCAN_CHUNK }>(view, pick, sight, row, read)
-    } else {
-        sample::<SHARE, LOCAL>(view, pick, sight, row, read)
+    match (view.eligible().len(), LOCAL) {
+        (0..=SCAN_CHUNK, false) => everyone::<SHARE, 1, 0>(view, pick, sight, row, read),
+        (0..=SCAN_CHUNK, true) => everyone::<SHARE, 1, 1>(view, pick, sight, row, read),
+        (0..=FULL_SCAN, false) => everyone::<SHARE, MOST_CHUNKS, 0>(view, pick, sight, row, read),
+        (0..=FULL_SCAN, true) => everyone::<SHARE, MOST_CHUNKS, MOST_CHUNKS>(view, pick, sight, row, read),
+        (_, false) => sample::<SHARE, 0>(view, pick, sight, row, read),
+        (_, true) => sample::<SHARE, 1>(view, pick, sight, row, read),
     }
 }
 
-fn everyone<const SHARE: bool, const LOCAL: bool, const CHUNKS: usize>(
+fn everyone<const SHARE: bool, const CHUNKS: usize, const FACTORS: usize>(
     view: &View,
     pick: &mut Pick<'_>,
     sight: &mut impl Sight,
     row: Option<Row<'_>>,
     read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
-    let mut table = Table::<CHUNKS>::EMPTY;
+    let mut table = Table::<CHUNKS, FACTORS>::EMPTY;
     let mut look = |at: usize, load: &Load| {
-        let reading = sight.reading(view.eligible()[at], load, &read);
+        // Only a noting sight wants the member: no bounds check, which would cost a live one.
+        let member = view.eligible().get(at).copied().unwrap_or_default();
+        let reading = sight.reading(member, load, &read);
         let factor = row.as_ref().map_or(1.0, |row| sight.factor(row, view.region_at(at)));
         (reading, factor)
     };
     let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
     for (chunk, loads) in whole.iter().enumerate().take(CHUNKS) {
         let loads = loads.iter().enumerate();
-        table.gather::<LOCAL>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
+        table.gather(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
     }
     if whole.len() < CHUNKS {
         let (chunk, loads) = (whole.len(), rest.iter().enumerate());
-        table.gather::<LOCAL>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
+        table.gather(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
     }
     if !pick.tried.is_empty() {
         let cells = table.held.as_flattened_mut().iter_mut().zip(view.eligible());
         cells.filter(|&(_, &i)| pick.tried.contains(i)).for_each(|(cell, _)| *cell = f32::INFINITY);
     }
     let any = |rng: &mut Rng| view.draw_at(pick.tried, rng).map(|at| at as usize);
-    let at = table.winner::<SHARE, LOCAL>(view.scan_weights(), any, pick.rng)?;
+    let at = table.winner::<SHARE>(view.scan_weights(), any, pick.rng)?;
     view.eligible().get(at).copied()
 }
 
-fn sample<const SHARE: bool, const LOCAL: bool>(
+fn sample<const SHARE: bool, const FACTORS: usize>(
     view: &View,
     pick: &mut Pick<'_>,
     sight: &mut impl Sight,
@@ -109,8 +114,8 @@ fn sample<const SHARE: bool, const LOCAL: bool>(
     for slot in &mut drawn {
         *slot = view.draw_at(pick.tried, pick.rng)? as usize;
     }
-    let mut table = Table::<1>::EMPTY;
-    table.gather::<LOCAL>(
+    let mut table = Table::<1, FACTORS>::EMPTY;
+    table.gather(
         0,
         drawn.iter().map(|&at| {
             let reading = sight.reading(view.eligible()[at], &view.eligible_loads()[at], &read);
@@ -120,38 +125,38 @@ fn sample<const SHARE: bool, const LOCAL: bool>(
     );
     let inverse = drawn.map(|at| view.scan_weights()[at / SCAN_CHUNK].inverse[at % SCAN_CHUNK]);
     let any = |rng: &mut Rng| Some(rng.below(SCAN_CHUNK as u32) as usize);
-    let at = table.winner::<SHARE, LOCAL>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
+    let at = table.winner::<SHARE>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
     view.eligible().get(drawn[at]).copied()
 }
 
 /// What the candidates of one pick hold. Gathering copies and computes nothing: reads are scattered and so scalar, while
 /// arithmetic on whole rows is vector code.
-struct Table<const CHUNKS: usize> {
+struct Table<const CHUNKS: usize, const FACTORS: usize> {
     /// Infinite where there is no candidate.
     held: [Chunk; CHUNKS],
     quality: [Chunk; CHUNKS],
-    /// Factors of the candidates' regions; left alone where regions do not count.
-    factor: [Chunk; CHUNKS],
+    /// Factors of the candidates' regions; nothing where regions do not count.
+    factor: [Chunk; FACTORS],
 }
 
-impl<const CHUNKS: usize> Table<CHUNKS> {
+impl<const CHUNKS: usize, const FACTORS: usize> Table<CHUNKS, FACTORS> {
     const EMPTY: Self = Table {
         held: [[f32::INFINITY; SCAN_CHUNK]; CHUNKS],
         quality: [EVEN; CHUNKS],
-        factor: [EVEN; CHUNKS],
+        factor: [EVEN; FACTORS],
     };
 
-    fn gather<const LOCAL: bool>(&mut self, chunk: usize, found: impl Iterator<Item = (Reading, f32)>) {
+    fn gather(&mut self, chunk: usize, found: impl Iterator<Item = (Reading, f32)>) {
         for (at, (reading, factor)) in found.enumerate().take(SCAN_CHUNK) {
             (self.held[chunk][at], self.quality[chunk][at]) = (reading.held(), reading.quality);
-            if LOCAL {
-                self.factor[chunk][at] = factor;
+            if let Some(row) = self.factor.get_mut(chunk) {
+                row[at] = factor;
             }
         }
     }
 
     /// Position of the winner, or `None` where there is no candidate. `any` draws a candidate by weight.
-    fn winner<const SHARE: bool, const LOCAL: bool>(
+    fn winner<const SHARE: bool>(
         &mut self,
         weights: &[Weights],
         any: impl Fn(&mut Rng) -> Option<usize>,
@@ -165,8 +170,8 @@ impl<const CHUNKS: usize> Table<CHUNKS> {
             for at in 0..SCAN_CHUNK {
                 let more = if SHARE { 1.0 } else { 0.0 };
                 let mut cost = (held[at] + more) * quality[at] * weights[chunk].inverse[at];
-                if LOCAL {
-                    let factor = self.factor[chunk][at];
+                if let Some(row) = self.factor.get(chunk) {
+                    let factor = row[at];
                     cost *= factor;
                     // Among the idle, one in another region stands back until those at home are as bad as its factor.
                     quality[at] *= if factor > 1.0 { factor * IDLE_END } else { factor };
@@ -306,12 +311,12 @@ mod tests {
         let mut rng = Rng::seeded(4);
         let weights = [Weights { weight: EVEN, inverse: EVEN }];
         let mut tally = |candidates: [(f32, f32); 4]| {
-            let mut table = Table::<1>::EMPTY;
+            let mut table = Table::<1, 0>::EMPTY;
             let found = |(extra, quality)| (Reading { count: 0, extra, quality }, 1.0);
-            table.gather::<false>(0, candidates.into_iter().map(found));
+            table.gather(0, candidates.into_iter().map(found));
             let mut seen = [0; SCAN_CHUNK];
             let any = |rng: &mut Rng| Some(rng.below(4) as usize);
-            (0..3_000).for_each(|_| seen[table.winner::<true, false>(&weights, any, &mut rng).unwrap()] += 1);
+            (0..3_000).for_each(|_| seen[table.winner::<true>(&weights, any, &mut rng).unwrap()] += 1);
             seen
         };
         let seen = tally([(0.0, 1.0), (0.0, 1.2), (0.0, 9.0), (1.0, 1.0)]);

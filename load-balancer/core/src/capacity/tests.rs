@@ -1,0 +1,187 @@
+use super::*;
+use crate::rng::Rng;
+
+/// A backend that does `rate` good answers a second at full use and gets `share` of that.
+struct Server {
+    rate: f64,
+    share: f64,
+    /// What it reports instead of its utilisation, as a factor.
+    lie: f64,
+    good: f64,
+    meter: Meter,
+    latency: f64,
+}
+
+impl Server {
+    fn new(rate: f64) -> Self {
+        Server { rate, share: 0.5, lie: 1.0, good: 0.0, meter: Meter::default(), latency: 1.0 }
+    }
+}
+
+/// Seconds `from..to`, one report a second; what the last one made of them.
+fn run(servers: &mut [Server], from: u64, to: u64, report: bool) -> Vec<Standing> {
+    let rules = Rules { interval: Duration::from_secs(1), ..Rules::default() };
+    let mut standings = Vec::new();
+    for second in from..to {
+        let now = Tick::from_millis(second * 1_000);
+        for (i, s) in servers.iter_mut().enumerate() {
+            s.good += s.rate * s.share;
+            // Digits move, as those of a real exporter do.
+            let wobble = 1.0 + 0.001 * ((second * 7 + i as u64) % 5) as f64;
+            let cpu = Some(s.share * s.lie * wobble);
+            if report {
+                s.meter.reported(now, &Report { cpu, ..Report::default() }, s.good as u32);
+            } else {
+                s.meter.missed();
+            }
+        }
+        let mut pool: Vec<Candidate<'_>> = servers
+            .iter_mut()
+            .map(|s| Candidate { meter: &mut s.meter, latency: s.latency, good: s.good as u32 })
+            .collect();
+        standings = stand(now, &rules, &mut pool);
+    }
+    standings
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a / b - 1.0).abs() < 0.03
+}
+
+#[test]
+fn capacity_is_what_was_done_over_how_busy_it_made() {
+    let mut servers: Vec<Server> = [100.0, 200.0, 400.0].map(Server::new).into();
+    (servers[0].share, servers[2].share) = (0.9, 0.3);
+    let seen = run(&mut servers, 1, 60, true);
+    let capacities: Vec<f64> = seen.iter().map(|s| s.capacity).collect();
+    assert!(close(capacities[0], 0.5) && close(capacities[1], 1.0), "{capacities:?}");
+    assert!(close(capacities[2], 2.0) && seen.iter().all(|s| s.mode == Mode::Fresh), "{seen:?}");
+}
+
+#[test]
+fn the_ladder_goes_down_rung_by_rung() {
+    let mut servers: Vec<Server> = [100.0, 200.0, 200.0].map(Server::new).into();
+    run(&mut servers, 1, 60, true);
+    let at = |servers: &mut [Server], second| run(servers, second, second + 1, false)[0];
+    assert_eq!(at(&mut servers, 60).mode, Mode::Fresh, "one that is on its way is not late");
+    let held = at(&mut servers, 62);
+    assert_eq!(held.mode, Mode::Held);
+    assert!(close(held.measured, 0.5));
+    let aged = at(&mut servers, 59 + 3 + 60);
+    assert_eq!(aged.mode, Mode::Aged);
+    assert!(close(aged.measured, 1.0 - 0.5 / std::f64::consts::E), "{aged:?}");
+    let gone = at(&mut servers, 59 + 181);
+    assert_eq!((gone.mode, gone.measured), (Mode::LatencyOnly, 1.0));
+    assert!(close(run(&mut servers, 300, 340, true)[0].capacity, 0.5), "and it comes back");
+}
+
+#[test]
+fn too_few_known_are_as_good_as_none() {
+    let mut servers: Vec<Server> = [100.0, 200.0, 300.0].map(Server::new).into();
+    (servers[1].share, servers[2].share) = (0.0, 0.0);
+    let seen = run(&mut servers, 1, 30, true);
+    assert!(seen.iter().all(|s| s.capacity == 1.0 && s.mode == Mode::LatencyOnly), "{seen:?}");
+}
+
+#[test]
+fn a_liar_is_bounded_and_then_not_believed() {
+    let mut servers: Vec<Server> = [100.0; 5].map(Server::new).into();
+    servers[0].lie = 0.2;
+    let seen = run(&mut servers, 1, 40, true);
+    assert_eq!(seen[0].measured, 4.0, "claims five times as much");
+    assert!(close(seen[0].capacity, 4.0), "nothing speaks against it yet");
+    servers[0].latency = 2.0;
+    assert!(close(run(&mut servers, 40, 46, true)[0].capacity, 1.0), "its requests wait");
+    servers[0].latency = 1.0;
+    assert!(run(&mut servers, 46, 56, true)[0].capacity < 1.3, "and it is not forgiven at once");
+    let mut servers: Vec<Server> = [100.0; 5].map(Server::new).into();
+    (servers[0].lie, servers[0].latency) = (8.0, 0.6);
+    assert!(close(run(&mut servers, 1, 40, true)[0].capacity, 1.0), "too modest");
+}
+
+#[test]
+fn a_frozen_exporter_counts_as_silent() {
+    let mut servers: Vec<Server> = [100.0, 200.0, 200.0].map(Server::new).into();
+    run(&mut servers, 1, 30, true);
+    let rules = Rules { interval: Duration::from_secs(1), ..Rules::default() };
+    let frozen = Report { cpu: Some(0.5), ..Report::default() };
+    for second in 30..60u64 {
+        let s = &mut servers[0];
+        s.good += 50.0;
+        s.meter.reported(Tick::from_millis(second * 1_000), &frozen, s.good as u32);
+    }
+    let (mode, age) = servers[0].meter.mode(Tick::from_millis(60_000), &rules);
+    assert_eq!(mode, Mode::Aged);
+    assert!(age.unwrap() > Duration::from_secs(15), "{age:?}");
+    let idle = &mut servers[1];
+    for second in 30..60u64 {
+        idle.meter.reported(Tick::from_millis(second * 1_000), &frozen, idle.good as u32);
+    }
+    assert_eq!(idle.meter.mode(Tick::from_millis(60_000), &rules).0, Mode::Fresh, "idle is not frozen");
+}
+
+#[test]
+fn memory_and_connections_close_a_gate_and_open_it_with_slack() {
+    let mut meter = Meter::default();
+    let mut gate = |memory: f64| {
+        let report = Report { memory: Some(memory), ..Report::default() };
+        meter.reported(Tick::ZERO, &report, 0);
+        let mut pool = [Candidate { meter: &mut meter, latency: 1.0, good: 0 }];
+        stand(Tick::ZERO, &Rules::default(), &mut pool)[0].capacity
+    };
+    assert_eq!(gate(0.84), 1.0);
+    assert!(close(gate(0.91), 0.55));
+    assert!(close(gate(0.87), 0.55), "fell by less than the slack");
+    assert!(close(gate(0.99), 0.1));
+    assert_eq!(gate(0.75), 1.0);
+}
+
+#[test]
+fn silence_and_no_good_answer_make_a_suspect() {
+    let mut servers: Vec<Server> = [100.0, 100.0].map(Server::new).into();
+    run(&mut servers, 1, 30, true);
+    assert!(run(&mut servers, 30, 33, false)[0].capacity > 0.9, "it still answers");
+    servers.iter_mut().for_each(|s| s.share = 0.0);
+    servers[0].good = f64::from(servers[0].meter.good_at_last_report);
+    assert!(close(run(&mut servers, 33, 34, false)[0].capacity, 0.5));
+}
+
+/// Whatever is reported, a capacity is finite, above zero and within its bounds.
+#[test]
+fn garbage_stays_within_bounds() {
+    let mut rng = Rng::seeded(11);
+    let rules = Rules::default();
+    let mut meters = vec![Meter::default(); 4];
+    let mut good = [0u32; 4];
+    for step in 0..20_000u64 {
+        let now = Tick::from_millis(step * u64::from(rng.below(900)));
+        let mut wild = || match rng.below(8) {
+            0 => None,
+            1 => Some(f64::NAN),
+            2 => Some(f64::INFINITY),
+            3 => Some(-rng.unit()),
+            4 => Some(rng.unit() * 1e12),
+            _ => Some(rng.unit()),
+        };
+        let report = Report {
+            utilization: wild(),
+            cpu: wild(),
+            memory: wild(),
+            connections: wild(),
+            in_flight: wild(),
+            good: wild(),
+        };
+        let at = rng.below(4) as usize;
+        good[at] = good[at].wrapping_add(rng.below(1 << 20));
+        meters[at].reported(now, &report, good[at]);
+        let mut pool: Vec<Candidate<'_>> = meters
+            .iter_mut()
+            .zip(good)
+            .map(|(meter, good)| Candidate { meter, latency: rng.unit() * 3.0, good })
+            .collect();
+        for standing in stand(now, &rules, &mut pool) {
+            let least = GATE_LEAST * SUSPECT / rules.most;
+            assert!((least..=rules.most).contains(&standing.capacity), "{step}: {standing:?}");
+        }
+    }
+}
