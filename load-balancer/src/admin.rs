@@ -18,12 +18,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::Clock;
 use crate::control;
 use crate::event::Event;
+use crate::journal::Journal;
 use crate::observe::{Chronicle, Metrics};
 use crate::registry::Registry;
 use crate::worker::Command;
 
 mod access;
 mod decisions;
+mod explain;
 mod membership;
 mod registration;
 mod requests;
@@ -32,8 +34,8 @@ pub use access::Peer;
 
 /// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
 const PATHS: [&str; 8] = ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
-/// The one that has more below it.
-const REQUESTS: &str = "/requests/";
+/// Those that have more below them.
+const BELOW: [&str; 2] = ["/requests/", "/explain/"];
 /// How long a scrape waits for the workers' buffers. A worker that is busier than that is up to a second behind.
 const FLUSH_WAIT: Duration = Duration::from_millis(250);
 /// What Prometheus 3 insists on.
@@ -44,7 +46,7 @@ const BODY_MOST: usize = 64 << 10;
 /// Whether a path belongs to the admin router.
 #[must_use]
 pub fn owns(path: &str) -> bool {
-    PATHS.contains(&path) || path.starts_with(REQUESTS)
+    PATHS.contains(&path) || BELOW.iter().any(|above| path.starts_with(above))
 }
 
 /// What the admin endpoints read.
@@ -64,6 +66,8 @@ pub struct Admin {
     pub events: mpsc::UnboundedSender<Event>,
     /// What has happened to the pool.
     pub chronicle: Arc<Chronicle>,
+    /// Why requests went where they went.
+    pub journal: Arc<Journal>,
     /// Where this balancer listens itself: no place for a backend.
     pub listening: [SocketAddr; 2],
 }
@@ -84,6 +88,7 @@ pub fn router(admin: Admin) -> Router {
         .route("/requests/", get(requests::unknown))
         .route("/requests/{*id}", get(requests::requests))
         .route("/decisions", get(decisions::decisions))
+        .route("/explain/{id}", get(explain::explain))
         .with_state(admin)
 }
 

@@ -14,11 +14,13 @@ use lb_core::Algorithm;
 use crate::hashing::Preset;
 
 mod check;
+mod decisions;
 mod faults;
 mod healing;
 mod raw;
 mod units;
 
+pub use decisions::Decisions;
 pub use faults::{Fault, Faults};
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub ejection: Ejection,
     /// Who may see and change what, and from where.
     pub control: Control,
+    /// Which decisions are recorded.
+    pub decisions: Decisions,
     /// What can start and stop replicas.
     pub replicas: Replicas,
     /// Where membership is kept over restarts; `None` keeps it nowhere.

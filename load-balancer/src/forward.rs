@@ -10,10 +10,11 @@ use std::time::Duration;
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Response, Uri};
-use lb_core::{Algorithm, Pick, Tick};
+use lb_core::{Algorithm, NoPick, Pick, Policy as _, Tick};
 
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
+use crate::journal::Draft;
 use crate::listener::Client;
 use crate::worker::{Lane, Scene, Worker};
 
@@ -78,16 +79,15 @@ pub async fn forward(
             trial(scene, plan, &exchange, most > 0 && body.is_end_stream())
         };
         let tries = trial.is_some();
-        let picked = trial.map_or_else(
-            || {
-                let mut rng = worker.rng.borrow_mut();
-                let tried = retries.tried();
-                let mut pick =
-                    Pick { client: plan.client_ip, region: None, key: &plan.key, tried, rng: &mut rng };
-                scene.pick(plan.algorithm, &mut pick)
-            },
-            Ok,
-        );
+        let picked = match trial {
+            Some((member, lane)) => {
+                if let Some(draft) = &mut exchange.draft {
+                    draft.trial(member);
+                }
+                Ok((member, lane))
+            }
+            None => picked(worker, scene, plan, &retries, exchange.draft.as_deref_mut()),
+        };
         let (member, lane) = match picked {
             Ok(picked) => picked,
             Err(why) => return Err(Box::new((ProxyError::new(Kind::NoBackend, why.to_string()), exchange))),
@@ -96,8 +96,12 @@ pub async fn forward(
         exchange.backend = Some(Rc::clone(&lane));
         exchange.attempts += 1;
         let spare = (exchange.attempts as usize <= most).then(|| body.spare());
+        let began = exchange.draft.as_ref().map(|_| worker.now());
         let mut ended = attempt(worker, client, scene, plan, &lane, (body, tries), &exchange).await;
         retries.ended(worker, &ended);
+        if let (Some(draft), Some(began)) = (&mut exchange.draft, began) {
+            draft.ended(outcome(&ended), began, worker.now());
+        }
         let again = spare.and_then(|spare| {
             let body = retries.repeatable(worker, plan, &mut ended, spare)?;
             retries.pass_over_the_gone(scene, &worker.scene(), most + 1 - exchange.attempts as usize + 1);
@@ -114,6 +118,34 @@ pub async fn forward(
         }
         retry::pause(worker, client, wait).await;
         body = next_body;
+    }
+}
+
+/// A pick by the request's algorithm, noted where its decisions are recorded.
+fn picked(
+    worker: &Worker,
+    scene: &Scene,
+    plan: &Plan,
+    retries: &Retries,
+    draft: Option<&mut Draft>,
+) -> Result<(u32, Rc<Lane>), NoPick> {
+    let mut rng = worker.rng.borrow_mut();
+    let tried = retries.tried();
+    let mut pick = Pick { client: plan.client_ip, region: None, key: &plan.key, tried, rng: &mut rng };
+    let decision = match draft {
+        None => plan.algorithm.pick(&scene.snapshot.view, &mut pick),
+        Some(draft) => draft.pick(&mut pick, &worker.shared.clock),
+    }?;
+    let lane = &scene.lanes[decision.member as usize];
+    lane.meters.picked(plan.algorithm);
+    Ok((decision.member, Rc::clone(lane)))
+}
+
+/// What came of an attempt, in a word or two.
+fn outcome(ended: &Result<attempt::Answer, attempt::Failed>) -> String {
+    match ended {
+        Ok(answer) => answer.response.status().as_u16().to_string(),
+        Err(failed) => format!("{}: {}", failed.error.kind.reason(), failed.error.detail),
     }
 }
 

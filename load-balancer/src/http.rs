@@ -8,6 +8,7 @@ use tower::ServiceExt as _;
 
 use crate::error::{Kind, ProxyError};
 use crate::forward::{self, Body, Exchange, Plan};
+use crate::journal::Draft;
 use crate::listener::Client;
 use crate::worker::Worker;
 
@@ -38,6 +39,9 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let result = match plan(worker, client, (head, seen), &body, id.clone()) {
         Ok(plan) => {
             exchange.algorithm = Some(plan.algorithm);
+            if explain || worker.records() {
+                exchange.draft = Draft::begin(&scene.snapshot, plan.algorithm, &id, &plan.key);
+            }
             forward::forward(worker, client, &scene, &plan, body, exchange).await
         }
         Err(error) => Err(Box::new((error, exchange))),

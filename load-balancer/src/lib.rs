@@ -24,6 +24,7 @@ pub mod event;
 pub mod forward;
 pub mod hashing;
 pub mod http;
+pub mod journal;
 pub mod listener;
 pub mod observe;
 pub mod provision;
@@ -36,6 +37,7 @@ use admin::Admin;
 use clock::Clock;
 use config::Config;
 use control::{Control, Source, Wiring};
+use journal::Journal;
 use observe::{Chronicle, Metrics};
 use registry::{Backend, Registry, Snapshot};
 use worker::Shared;
@@ -82,6 +84,7 @@ pub struct Running {
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
+    journal: Arc<Journal>,
     reloads: mpsc::UnboundedSender<()>,
 }
 
@@ -113,6 +116,7 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
     })?;
 
     let chronicle = Chronicle::new(&metrics, clock::unix_millis());
+    let journal = Journal::new(&metrics);
     let registry = Registry::new(Snapshot::empty(&config));
     let (drain, draining) = watch::channel(false);
     let (events, inbox) = mpsc::unbounded_channel();
@@ -126,6 +130,7 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         draining: draining.clone(),
         events: events.clone(),
         chronicle: Arc::clone(&chronicle),
+        journal: Arc::clone(&journal),
         listening: [traffic, admin_address],
     });
 
@@ -167,6 +172,7 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         metrics: Arc::clone(&metrics),
         draining,
         admin,
+        journal: Arc::clone(&journal),
         connections,
     };
     let mut workers = Vec::new();
@@ -176,7 +182,17 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
     }
     tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
     let control = Some((end, control_thread));
-    Ok(Running { traffic, admin: admin_address, drain, workers, control, metrics, registry, reloads })
+    Ok(Running {
+        traffic,
+        admin: admin_address,
+        drain,
+        workers,
+        control,
+        metrics,
+        registry,
+        journal,
+        reloads,
+    })
 }
 
 impl Running {
@@ -184,6 +200,12 @@ impl Running {
     #[must_use]
     pub fn backends(&self) -> Vec<Arc<Backend>> {
         self.registry.load().backends.to_vec()
+    }
+
+    /// Decision records of late.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Has the configuration file read again at once, where it came from one.

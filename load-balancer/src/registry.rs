@@ -47,6 +47,8 @@ pub struct Snapshot {
     pub members: Box<[u32]>,
     /// Positions of backends that wait for their trial, and since when; nearly always none.
     pub trials: Box<[(u32, Tick)]>,
+    /// The state of each backend: the metric label `state`.
+    pub states: Box<[&'static str]>,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -63,6 +65,7 @@ impl Snapshot {
             view,
             members: Box::default(),
             trials: Box::default(),
+            states: Box::default(),
             backends: Box::default(),
         }
     }

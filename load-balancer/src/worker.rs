@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::retry::RetryBudget;
-use lb_core::{Policy, Rng, Tick};
+use lb_core::{Rng, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::forward::Live;
+use crate::journal::Journal;
 use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
@@ -54,6 +55,8 @@ pub struct Shared {
     pub draining: watch::Receiver<bool>,
     /// Answers control paths on the traffic port, where configured.
     pub admin: axum::Router,
+    /// Where decision records go.
+    pub journal: Arc<Journal>,
     /// Permits for client connections, over all workers.
     pub connections: Arc<tokio::sync::Semaphore>,
 }
@@ -165,6 +168,13 @@ impl Worker {
         Rc::clone(&scene)
     }
 
+    /// Whether the next request's decisions are to be recorded.
+    #[must_use]
+    pub fn records(&self) -> bool {
+        let share = self.config().decisions.share;
+        share > 0.0 && self.rng.borrow_mut().unit() < share
+    }
+
     fn recent(&self, backend: u64) -> Recent {
         let scene = self.scene();
         let lane = scene.lanes.iter().find(|lane| lane.backend.id == backend);
@@ -208,21 +218,6 @@ impl Scene {
     pub fn keeps(&self, backend: u64) -> bool {
         let snapshot = &self.snapshot;
         snapshot.members.iter().any(|&at| snapshot.backends[at as usize].id == backend)
-    }
-
-    /// Picks by `algorithm` and counts the decision.
-    ///
-    /// # Errors
-    /// Where no member is eligible and untried.
-    pub fn pick(
-        &self,
-        algorithm: lb_core::Algorithm,
-        pick: &mut lb_core::Pick<'_>,
-    ) -> Result<(u32, Rc<Lane>), lb_core::NoPick> {
-        let decision = algorithm.pick(&self.snapshot.view, pick)?;
-        let lane = &self.lanes[decision.member as usize];
-        lane.meters.picked(algorithm);
-        Ok((decision.member, Rc::clone(lane)))
     }
 }
 

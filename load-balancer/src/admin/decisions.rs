@@ -1,13 +1,15 @@
-//! GET `/decisions`: what has happened to the pool and why, as a stream of server-sent events, or as JSON once.
+//! GET `/decisions`: what has happened to the pool and why (`facts`), and why requests went where they went
+//! (`requests`), as a stream of server-sent events, or as JSON once.
 //!
 //! A reader that is slower than what happens is told how much it lost (`lost`) and goes on: nobody waits for it.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -16,72 +18,166 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::watch;
 
 use super::Admin;
+use crate::journal::Entry;
 use crate::observe::chronicle::Told;
 
-/// Facts of the past that are told unless asked otherwise.
+/// Facts, and requests, of the past that are told unless asked otherwise.
 const LAST: usize = 100;
 /// Between signs of life on a silent stream, so that proxies do not close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a reader may ask for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Wish {
-    /// How many facts of the past to begin with.
+    /// How many of the past to begin with.
     last: Option<usize>,
     /// `json`: those, and no stream.
     format: Option<String>,
+    /// `facts`, `requests` or `all`.
+    what: Option<What>,
+    /// Only what is about this backend.
+    backend: Option<String>,
+    /// Only requests that this algorithm decided.
+    algorithm: Option<String>,
+    /// Only requests that ended with this status.
+    code: Option<u16>,
+    /// Only facts of this kind.
+    kind: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    #[default]
+    Facts,
+    Requests,
+    All,
+}
+
+impl Wish {
+    fn facts(&self) -> bool {
+        self.what.unwrap_or_default() != What::Requests
+    }
+
+    fn requests(&self) -> bool {
+        self.what.unwrap_or_default() != What::Facts
+    }
+
+    fn wants_fact(&self, told: &Told) -> bool {
+        let about = self.backend.as_deref().is_none_or(|name| told.fact.backend() == Some(name));
+        about && self.kind.as_deref().is_none_or(|kind| told.fact.kind() == kind)
+    }
+
+    fn wants_request(&self, entry: &Entry) -> bool {
+        let about = |name| entry.choices.iter().any(|choice| choice.backend(&entry.snapshot) == Some(name));
+        self.backend.as_deref().is_none_or(about)
+            && self.algorithm.as_deref().is_none_or(|name| entry.algorithm.name() == name)
+            && self.code.is_none_or(|code| entry.code == code)
+    }
 }
 
 /// The stream, or the list.
 pub(super) async fn decisions(
     State(admin): State<Admin>,
-    Query(wish): Query<Wish>,
+    wish: Result<Query<Wish>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
+    let wish = match wish {
+        Ok(Query(wish)) => wish,
+        Err(why) => {
+            let hint = "known: last, format=json, what=facts|requests|all, backend, algorithm, code, kind";
+            let body = json!({ "message": why.body_text(), "hint": hint, "status": "failure" });
+            return (StatusCode::BAD_REQUEST, axum::Json(body)).into_response();
+        }
+    };
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let after = text(header::HeaderName::from_static("last-event-id")).and_then(|id| id.parse().ok());
     // Who comes back wants all that it has missed.
     let most = wish.last.unwrap_or(if after.is_some() { usize::MAX } else { LAST });
-    let (past, live) = admin.chronicle.since(after.unwrap_or(0), most);
+    let (facts, live_facts) = admin.chronicle.since(after.unwrap_or(0), usize::MAX);
+    let facts = facts.into_iter().filter(|told| wish.facts() && wish.wants_fact(told));
+    let facts = last(facts.collect(), most);
+    let (entries, live_entries) = admin.journal.all();
+    let entries = entries.into_iter().filter(|entry| wish.requests() && wish.wants_request(entry));
+    let entries = last(entries.collect(), wish.last.unwrap_or(LAST));
     let json = wish.format.as_deref() == Some("json")
         || text(header::ACCEPT).is_some_and(|accepted| accepted.contains("application/json"));
     if json {
-        let facts: Vec<_> = past.iter().map(|told| told.json()).collect();
-        return axum::Json(json!({ "facts": facts })).into_response();
+        let mut body = serde_json::Map::new();
+        if wish.facts() {
+            body.insert("facts".into(), facts.iter().map(|told| told.json()).collect());
+        }
+        if wish.requests() {
+            body.insert("requests".into(), entries.iter().map(|entry| entry.json()).collect());
+        }
+        return axum::Json(body).into_response();
     }
-    Sse::new(Facts { past: past.into_iter(), live, draining: admin.draining }.stream())
-        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
-        .into_response()
+    let mut past: VecDeque<Event> = facts.iter().map(|told| fact(told)).collect();
+    past.extend(entries.iter().map(|entry| request(entry)));
+    let stream = Stream { past, wish, live_facts, live_entries, draining: admin.draining };
+    Sse::new(stream.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-struct Facts {
-    past: std::vec::IntoIter<Arc<Told>>,
-    live: Receiver<Arc<Told>>,
+fn last<T>(mut all: Vec<T>, most: usize) -> Vec<T> {
+    all.drain(..all.len().saturating_sub(most));
+    all
+}
+
+struct Stream {
+    past: VecDeque<Event>,
+    wish: Wish,
+    live_facts: Receiver<Arc<Told>>,
+    live_entries: Receiver<Arc<Entry>>,
     /// A stream that never ends must not hold up the end.
     draining: watch::Receiver<bool>,
 }
 
-impl Facts {
+impl Stream {
     fn stream(self) -> impl futures_util::Stream<Item = Result<Event, Infallible>> {
-        futures_util::stream::unfold(self, |mut facts| async {
-            let event = match facts.past.next() {
-                Some(told) => fact(&told),
-                None => tokio::select! {
-                    told = facts.live.recv() => match told {
-                        Ok(told) => fact(&told),
-                        Err(RecvError::Lagged(lost)) => {
-                            Event::default().event("lost").data(lost.to_string())
-                        }
-                        Err(RecvError::Closed) => return None,
-                    },
-                    _ = facts.draining.wait_for(|&draining| draining) => return None,
-                },
-            };
-            Some((Ok(event), facts))
+        futures_util::stream::unfold(self, |mut stream| async {
+            let event = stream.next().await?;
+            Some((Ok(event), stream))
         })
+    }
+
+    /// The next event that is wanted; `None` at the end.
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(event) = self.past.pop_front() {
+            return Some(event);
+        }
+        loop {
+            let event = tokio::select! {
+                told = self.live_facts.recv(), if self.wish.facts() => {
+                    heard(told)?.map(|told| self.wish.wants_fact(&told).then(|| fact(&told)))
+                }
+                entry = self.live_entries.recv(), if self.wish.requests() => {
+                    heard(entry)?.map(|entry| self.wish.wants_request(&entry).then(|| request(&entry)))
+                }
+                _ = self.draining.wait_for(|&draining| draining) => return None,
+            };
+            match event {
+                Ok(Some(event)) => return Some(event),
+                Ok(None) => {}
+                Err(lost) => return Some(Event::default().event("lost").data(lost.to_string())),
+            }
+        }
+    }
+}
+
+/// What was heard, or how much was lost; `None` where there will be nothing more.
+fn heard<T>(received: Result<T, RecvError>) -> Option<Result<T, u64>> {
+    match received {
+        Ok(heard) => Some(Ok(heard)),
+        Err(RecvError::Lagged(lost)) => Some(Err(lost)),
+        Err(RecvError::Closed) => None,
     }
 }
 
 fn fact(told: &Told) -> Event {
     Event::default().event("fact").id(told.number.to_string()).data(told.json().to_string())
+}
+
+fn request(entry: &Entry) -> Event {
+    Event::default().event("request").data(entry.json().to_string())
 }

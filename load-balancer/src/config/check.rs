@@ -17,6 +17,7 @@ use super::{
 use crate::hashing::Preset;
 use crate::http::paths;
 
+mod decisions;
 mod healing;
 
 /// Longest name of a pool or backend: it becomes a metric label.
@@ -41,6 +42,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         health: c.health(&raw.health),
         ejection: c.ejection(&raw.ejection),
         control: c.control(&raw.control),
+        decisions: c.decisions(&raw.decisions),
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
     };

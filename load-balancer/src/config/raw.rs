@@ -65,6 +65,7 @@ section!(Ejection {
     panic
 });
 section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends, request_log });
+section!(Decisions { record, sample, keep });
 section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
@@ -124,6 +125,7 @@ pub(super) struct Raw {
     pub(super) health: Health,
     pub(super) ejection: Ejection,
     pub(super) control: Control,
+    pub(super) decisions: Decisions,
     pub(super) replicas: Replicas,
     pub(super) state: State,
     #[serde(flatten)]
@@ -132,8 +134,21 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) const KEYS: &'static [&'static str] = &[
-        "workers", "listen", "pool", "algo", "client", "hash", "timeouts", "limits", "retry", "health",
-        "ejection", "control", "replicas", "state",
+        "workers",
+        "listen",
+        "pool",
+        "algo",
+        "client",
+        "hash",
+        "timeouts",
+        "limits",
+        "retry",
+        "health",
+        "ejection",
+        "control",
+        "decisions",
+        "replicas",
+        "state",
     ];
 
     /// Parses the text and lays the environment over it.

@@ -51,6 +51,11 @@ impl State {
         (State::Unhealthy, "unhealthy"),
         (State::Draining, "draining"),
     ];
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        State::ALL.iter().find(|(state, _)| *state == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// One member of the pool.

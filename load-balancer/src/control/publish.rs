@@ -49,6 +49,7 @@ impl Control {
             view,
             members: (0..).zip(&self.entries).filter(|(_, e)| e.leaving.is_none()).map(|(i, _)| i).collect(),
             trials: standing.trials.clone().into(),
+            states: self.entries.iter().map(|e| e.state(self.checked_actively()).name()).collect(),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
     }

@@ -11,6 +11,7 @@ use hyper::{Response, StatusCode};
 use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 
 use crate::error::Kind;
+use crate::journal::Draft;
 use crate::listener::Client;
 use crate::observe::local::Attempt;
 use crate::worker::{Lane, Worker};
@@ -137,6 +138,8 @@ pub struct Exchange {
     pub flight: Option<Flight>,
     /// The backend of the last attempt.
     pub backend: Option<Rc<Lane>>,
+    /// The record of its decisions, where one is made.
+    pub draft: Option<Box<Draft>>,
     /// Attempts made.
     pub attempts: u32,
     method: u8,
@@ -159,6 +162,7 @@ impl Exchange {
             algorithm: None,
             flight: None,
             backend: None,
+            draft: None,
             attempts: 0,
             method: crate::observe::local::method_index(method),
             code: None,
@@ -216,6 +220,9 @@ impl Drop for Exchange {
         let code = self.code.unwrap_or(CLIENT_CLOSED);
         self.worker.meters.answered(self.algorithm, self.method, code, now.since(self.started));
         self.worker.meters.in_flight.add(-1);
+        if let Some(draft) = self.draft.take() {
+            draft.finish(&self.worker.shared.journal, code, now.since(self.started));
+        }
         let timeouts = &self.worker.config().timeouts;
         self.client.handed_over(timeouts.body_idle.map(|t| now.after(t)), now.after(timeouts.client_idle));
     }

@@ -121,6 +121,12 @@ pub const RETRIES_SAME_BACKEND: Family = counter(
 /// Picks.
 pub const DECISIONS: Family =
     counter("lb_decisions_total", &["pool", "algorithm", "backend"], "Picks by algorithm and backend.");
+/// Decision records.
+pub const DECISION_RECORDS: Family = counter(
+    "lb_decision_records_total",
+    POOL,
+    "Requests whose decisions were recorded, for /decisions and /explain.",
+);
 /// Health.
 pub const BACKEND_HEALTHY: Family =
     gauge("lb_backend_healthy", POOL_BACKEND, "1 while the backend may be picked, else 0.");
@@ -248,6 +254,7 @@ pub const ALL: &[Family] = &[
     RETRIES,
     RETRIES_SAME_BACKEND,
     DECISIONS,
+    DECISION_RECORDS,
     BACKEND_HEALTHY,
     BACKEND_STATE,
     BACKENDS,

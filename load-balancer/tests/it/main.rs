@@ -9,6 +9,7 @@ mod decisions;
 mod drain;
 mod duplex;
 mod ejection;
+mod explain;
 mod failures;
 mod framing;
 mod hashing;

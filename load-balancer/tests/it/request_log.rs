@@ -34,6 +34,7 @@ impl Alone {
         let shared = Shared {
             clock,
             registry: Arc::clone(&registry),
+            journal: load_balancer::journal::Journal::new(&metrics),
             metrics,
             draining,
             admin: axum::Router::new(),

@@ -84,6 +84,11 @@ impl Lb {
         self.running.as_ref().unwrap().reload();
     }
 
+    /// Its decision records.
+    pub(crate) fn journal(&self) -> &load_balancer::journal::Journal {
+        self.running.as_ref().unwrap().journal()
+    }
+
     pub(crate) async fn connect(&self) -> Wire {
         Wire::connect(self.traffic).await
     }

@@ -1,0 +1,25 @@
+//! GET `/explain/<request-id>`: why a request went where it went, from its decision record.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::Admin;
+
+/// The record, or how to get one.
+pub(super) async fn explain(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    if let Some(entry) = admin.journal.find(&id) {
+        return axum::Json(entry.json()).into_response();
+    }
+    let decisions = &admin.registry.load().config.decisions;
+    let hint = format!(
+        "no record of this request: {:.1} % of requests are recorded (decisions.record, decisions.sample), the last {} \
+         are kept (decisions.keep), a request that is still on its way is not there yet; whoever may choose an algorithm \
+         has a request recorded by sending the header x-lb-debug with it",
+        decisions.share * 100.0,
+        decisions.keep
+    );
+    let body = json!({ "message": "unknown request id", "hint": hint, "status": "failure" });
+    (StatusCode::NOT_FOUND, axum::Json(body)).into_response()
+}
