@@ -3,7 +3,7 @@
 //! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
 //! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
-//! leaving), `replicas` (keeping their number), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
+//! leaving), `replicas` (keeping their number), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -26,6 +26,7 @@ use crate::provision::{Death, Provider};
 use crate::registry::{Registry, Snapshot};
 
 mod entry;
+mod geo;
 mod members;
 mod prober;
 mod publish;
@@ -97,6 +98,7 @@ pub struct Control {
     /// Names whose series go away at a tick, unless they come back.
     gone: VecDeque<(Tick, String)>,
     scratch: Vec<f32>,
+    located: geo::Located,
 }
 
 impl Control {
@@ -137,7 +139,9 @@ impl Control {
             answers: Vec::new(),
             gone: VecDeque::new(),
             scratch: Vec::new(),
+            located: geo::Located::default(),
         };
+        control.locate();
         control.restore();
         control.rederive(true);
         control.publish();
@@ -154,6 +158,7 @@ impl Control {
             return tracing::error!(%error, "health checks cannot start");
         }
         self.start_supply(provider);
+        self.watch_database();
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -213,6 +218,7 @@ impl Control {
             Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
             Event::Reread(read) => self.reread(read),
+            Event::Located(origin, read) => self.relocated(&origin, read),
         }
     }
 

@@ -44,6 +44,8 @@ pub struct Plan {
     pub algorithm: Algorithm,
     /// The client's address after the trust rules.
     pub client_ip: IpAddr,
+    /// The client's region, as a number in the list of regions; `None` where it is not known or regions do not matter.
+    pub region: Option<u8>,
     /// The hash key's bytes.
     pub key: Vec<u8>,
     /// The id to remember the request by, where ids are remembered and it has one.
@@ -92,6 +94,9 @@ pub async fn forward(
             Err(why) => return Err(Box::new((ProxyError::new(Kind::NoBackend, why.to_string()), exchange))),
         };
         retries.sending_to(worker, &lane);
+        if exchange.attempts == 0 {
+            scene.located(plan.region, member);
+        }
         exchange.backend = Some(Rc::clone(&lane));
         exchange.attempts += 1;
         let spare = (exchange.attempts as usize <= most).then(|| body.spare());

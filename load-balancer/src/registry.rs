@@ -12,6 +12,7 @@ use lb_core::view::Hashing;
 use lb_core::{Load, Tick, View};
 
 use crate::config::{Address, Config};
+use crate::geo::{Geo, Places};
 
 /// What never changes about a backend while it is in the pool.
 #[derive(Debug)]
@@ -47,6 +48,10 @@ pub struct Snapshot {
     pub members: Box<[u32]>,
     /// Positions of backends that wait for their trial, and since when; nearly always none.
     pub trials: Box<[(u32, Tick)]>,
+    /// What places clients; `None` where regions do not matter.
+    pub geo: Option<Arc<Geo>>,
+    /// Where the members are.
+    pub places: Places,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -63,6 +68,8 @@ impl Snapshot {
             view,
             members: Box::default(),
             trials: Box::default(),
+            geo: None,
+            places: Places::default(),
             backends: Box::default(),
         }
     }

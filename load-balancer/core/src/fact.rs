@@ -58,6 +58,10 @@ pub enum Fact {
     ReloadRefused { faults: String },
     /// The saved state cannot be read; it is kept under another name and the balancer starts without.
     StateRefused { file: String, kept_as: String, reason: String },
+    /// Another database of countries is in force, built at `built` (seconds since the Unix epoch).
+    GeoSwapped { database: String, built: u64 },
+    /// A new database of countries cannot be used, the old one holds.
+    GeoRefused { database: String, reason: String },
 }
 
 impl Fact {
@@ -85,6 +89,8 @@ impl Fact {
             Fact::Reloaded { .. } => "reloaded",
             Fact::ReloadRefused { .. } => "reload_refused",
             Fact::StateRefused { .. } => "state_refused",
+            Fact::GeoSwapped { .. } => "geo_swapped",
+            Fact::GeoRefused { .. } => "geo_refused",
         }
     }
 
@@ -111,7 +117,9 @@ impl Fact {
             | Fact::Scaled { .. }
             | Fact::Reloaded { .. }
             | Fact::ReloadRefused { .. }
-            | Fact::StateRefused { .. } => None,
+            | Fact::StateRefused { .. }
+            | Fact::GeoSwapped { .. }
+            | Fact::GeoRefused { .. } => None,
         }
     }
 
@@ -128,6 +136,7 @@ impl Fact {
                 | Fact::ReplicaFailed { .. }
                 | Fact::ReloadRefused { .. }
                 | Fact::StateRefused { .. }
+                | Fact::GeoRefused { .. }
         )
     }
 }

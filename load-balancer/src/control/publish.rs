@@ -49,6 +49,8 @@ impl Control {
             view,
             members: (0..).zip(&self.entries).filter(|(_, e)| e.leaving.is_none()).map(|(i, _)| i).collect(),
             trials: standing.trials.clone().into(),
+            geo: self.located.geo.clone(),
+            places: self.places(&standing.eligible),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
     }

@@ -223,6 +223,39 @@ pub const HEALTH_CHECKS: Family = counter(
 /// Check latency.
 pub const HEALTH_CHECK_DURATION: Family =
     histogram("lb_health_check_duration_seconds", POOL, "Duration of active health checks, in seconds.");
+/// Look-ups of clients.
+pub const GEO_LOOKUPS: Family = counter(
+    "lb_geo_lookups_total",
+    &["result"],
+    "Look-ups of clients' countries by result: hit, miss (no country, or one without region), private (not asked), error. A \
+     connection remembers its last.",
+);
+/// Requests by region.
+pub const GEO_REQUESTS: Family = counter(
+    "lb_geo_requests_total",
+    &["client_region", "backend_region", "match"],
+    "Requests sent on, by the client's region and that of the first backend asked: local, spillover, or unknown where either \
+     is.",
+);
+/// Requests that went elsewhere.
+pub const GEO_SPILLOVER: Family = counter(
+    "lb_geo_spillover_total",
+    &["client_region", "reason"],
+    "Requests that went to another region than the client's, by why: no_backends there, unavailable (none of them eligible), \
+     load (the algorithm chose otherwise).",
+);
+/// Latency by region.
+pub const GEO_DURATION: Family = histogram(
+    "lb_geo_request_duration_seconds",
+    &["client_region"],
+    "Time from a request's head to the last byte of its response, by the client's region, in seconds.",
+);
+/// Age of the database.
+pub const GEO_BUILT: Family = gauge(
+    "lb_geo_db_build_timestamp_seconds",
+    &[],
+    "When the database of countries in force was built, in seconds since the Unix epoch.",
+);
 /// Drain.
 pub const DRAINING: Family = gauge("lb_draining", &[], "1 after the order to stop, while requests finish.");
 /// Workers.
@@ -267,6 +300,11 @@ pub const ALL: &[Family] = &[
     BACKEND_ERRORS,
     HEALTH_CHECKS,
     HEALTH_CHECK_DURATION,
+    GEO_LOOKUPS,
+    GEO_REQUESTS,
+    GEO_SPILLOVER,
+    GEO_DURATION,
+    GEO_BUILT,
     DRAINING,
     WORKERS,
     BUILD,

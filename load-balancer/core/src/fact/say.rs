@@ -101,6 +101,8 @@ impl Fact {
             Fact::Reloaded { changed } => fields![changed],
             Fact::ReloadRefused { faults } => fields![faults],
             Fact::StateRefused { file, kept_as, reason } => fields![file, kept_as, reason],
+            Fact::GeoSwapped { database, built } => fields![database, built],
+            Fact::GeoRefused { database, reason } => fields![database, reason],
         }
     }
 
@@ -157,6 +159,12 @@ impl Fact {
             }
             Fact::StateRefused { file, kept_as, reason } => {
                 format!("state in {file} refused: {reason}; kept as {kept_as}, starting without it")
+            }
+            Fact::GeoSwapped { database, built } => {
+                format!("the country database {database} is in force, built at {built} (Unix seconds)")
+            }
+            Fact::GeoRefused { database, reason } => {
+                format!("the country database {database} {reason}; the old one holds")
             }
         }
     }

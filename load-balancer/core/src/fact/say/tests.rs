@@ -36,13 +36,15 @@ fn all() -> Vec<Fact> {
             kept_as: text("state.json.bad"),
             reason: text("in flight"),
         },
+        Fact::GeoSwapped { database: text("countries.mmdb"), built: 1_781_702_348 },
+        Fact::GeoRefused { database: text("countries.mmdb"), reason: text("cannot be read") },
     ]
 }
 
 #[test]
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
-    assert_eq!(kinds.len(), 20);
+    assert_eq!(kinds.len(), 22);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -72,6 +74,7 @@ fn alarms() {
         "replica_failed",
         "reload_refused",
         "state_refused",
+        "geo_refused",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());
