@@ -183,33 +183,3 @@ fn a_look_up_into_a_large_broken_database_never_panics() {
         }
     }
 }
-
-/// `cargo test -p load-balancer look_up_cost -- --nocapture --ignored`
-#[tokio::test]
-#[ignore = "measures"]
-async fn look_up_cost() {
-    let mut rng = Rng::seeded(17);
-    let v4: Vec<IpAddr> = (0..10_000).map(|_| IpAddr::from(rng.below(0xe000_0000).to_be_bytes())).collect();
-    let v6: Vec<IpAddr> = (0..10_000)
-        .map(|_| Ipv6Addr::from((0x2a00_u128 << 112) + (u128::from(rng.below(u32::MAX)) << 88)).into())
-        .collect();
-    let bundled = bundled();
-    let small = over(Database::verified(small()).unwrap(), None);
-    let geolite: Vec<IpAddr> = (0..10_000).map(|i| IpAddr::from([2, 1, (i >> 8) as u8, i as u8])).collect();
-    for (name, geo, ips) in [
-        ("bundled, IPv4", &bundled, &v4),
-        ("bundled, IPv6", &bundled, &v6),
-        ("a GeoLite2 record", &small, &geolite),
-    ] {
-        let before = tokio::time::Instant::now();
-        for _ in 0..50 {
-            for ip in ips {
-                black_box(geo.find(*ip));
-            }
-        }
-        println!("{name}: {} ns", before.elapsed().as_nanos() / 500_000);
-    }
-    let before = tokio::time::Instant::now();
-    Database::verified(include_bytes!("../../geo/countries.mmdb").to_vec()).unwrap();
-    println!("walking the bundled one: {:?}", before.elapsed());
-}

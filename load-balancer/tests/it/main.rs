@@ -11,6 +11,8 @@ mod duplex;
 mod ejection;
 mod failures;
 mod framing;
+mod geo;
+mod geo_fuzz;
 mod hashing;
 mod health;
 mod hop;
