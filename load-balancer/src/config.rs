@@ -16,12 +16,14 @@ use crate::hashing::Preset;
 mod check;
 mod decisions;
 mod faults;
+mod geo;
 mod healing;
 mod raw;
 mod units;
 
 pub use decisions::Decisions;
 pub use faults::{Fault, Faults};
+pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
@@ -60,6 +62,8 @@ pub struct Config {
     pub replicas: Replicas,
     /// Where membership is kept over restarts; `None` keeps it nowhere.
     pub state: Option<PathBuf>,
+    /// Where clients are; `None` asks nobody.
+    pub geo: Option<Geo>,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.

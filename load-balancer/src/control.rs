@@ -3,7 +3,8 @@
 //! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
 //! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
-//! leaving), `replicas` (keeping their number), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
+//! leaving), `replicas` (keeping their number), `weights` (capacity and regions), `geo` (where clients are), `reload`,
+//! `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -15,7 +16,7 @@ use lb_core::health::Health;
 use lb_core::outlier::Window;
 use lb_core::ring::Ring;
 use lb_core::view::Hashing;
-use lb_core::{PoolLoad, Rng, Tick};
+use lb_core::{Locality, PoolLoad, Rng, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
@@ -26,6 +27,7 @@ use crate::provision::{Death, Provider};
 use crate::registry::{Registry, Snapshot};
 
 mod entry;
+mod geo;
 mod members;
 mod prober;
 mod publish;
@@ -34,6 +36,7 @@ mod replicas;
 mod standing;
 mod state;
 mod traffic;
+mod weights;
 
 use entry::Entry;
 pub use prober::{Asker, Prober};
@@ -97,6 +100,9 @@ pub struct Control {
     /// Names whose series go away at a tick, unless they come back.
     gone: VecDeque<(Tick, String)>,
     scratch: Vec<f32>,
+    /// How dear regions are, where they count.
+    locality: Option<Arc<Locality>>,
+    located: geo::Located,
 }
 
 impl Control {
@@ -137,7 +143,10 @@ impl Control {
             answers: Vec::new(),
             gone: VecDeque::new(),
             scratch: Vec::new(),
+            locality: None,
+            located: geo::Located::default(),
         };
+        control.locate();
         control.restore();
         control.rederive(true);
         control.publish();
@@ -154,6 +163,7 @@ impl Control {
             return tracing::error!(%error, "health checks cannot start");
         }
         self.start_supply(provider);
+        self.watch_database();
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -213,6 +223,7 @@ impl Control {
             Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
             Event::Reread(read) => self.reread(read),
+            Event::Located(origin, read) => self.relocated(&origin, read),
         }
     }
 
@@ -237,6 +248,7 @@ impl Control {
         match change {
             Some(Health::Up) => {
                 entry.backend.load.forget(now, &self.pool);
+                entry.weight.meter.forget();
                 // It was gone for its checks too: what comes back is not what traffic condemned.
                 entry.breaker.close(now);
                 entry.backend.trial.withdraw();
@@ -271,6 +283,6 @@ impl Control {
 /// Writes the live numbers of every backend into the metrics: called before each scrape.
 pub fn publish_loads(snapshot: &Snapshot, metrics: &Metrics, clock: &Clock) {
     for backend in &snapshot.backends {
-        local::publish_load(metrics, &backend.name, &backend.load, clock.now());
+        local::publish_load(metrics, &backend.name, &backend.load, snapshot.view.pool(), clock.now());
     }
 }

@@ -7,6 +7,7 @@ use lb_core::membership::Refusal;
 use tokio::sync::oneshot;
 
 use crate::config::{Address, Config, Faults};
+use crate::geo::{Database, Origin};
 use crate::provision::{Order, Replica};
 
 /// Something the control task must know.
@@ -22,6 +23,8 @@ pub enum Event {
     Created(Created),
     /// The configuration file has changed, or was read again by order.
     Reread(Result<Box<Config>, Faults>),
+    /// The file of the database of countries has changed and was read again; or why it cannot be used.
+    Located(Origin, Result<Database, String>),
 }
 
 /// The result of one health check.

@@ -45,6 +45,8 @@ pub struct Plan {
     pub algorithm: Algorithm,
     /// The client's address after the trust rules.
     pub client_ip: IpAddr,
+    /// The client's region, as a number in the list of regions; `None` where it is not known or regions do not matter.
+    pub region: Option<u8>,
     /// The hash key's bytes.
     pub key: Vec<u8>,
     /// The id to remember the request by, where ids are remembered and it has one.
@@ -93,6 +95,9 @@ pub async fn forward(
             Err(why) => return Err(Box::new((ProxyError::new(Kind::NoBackend, why.to_string()), exchange))),
         };
         retries.sending_to(worker, &lane);
+        if exchange.attempts == 0 {
+            scene.located(plan.region, member);
+        }
         exchange.backend = Some(Rc::clone(&lane));
         exchange.attempts += 1;
         let spare = (exchange.attempts as usize <= most).then(|| body.spare());
@@ -131,7 +136,7 @@ fn picked(
 ) -> Result<(u32, Rc<Lane>), NoPick> {
     let mut rng = worker.rng.borrow_mut();
     let tried = retries.tried();
-    let mut pick = Pick { client: plan.client_ip, region: None, key: &plan.key, tried, rng: &mut rng };
+    let mut pick = Pick { client: plan.client_ip, region: plan.region, key: &plan.key, tried, rng: &mut rng };
     let decision = match draft {
         None => plan.algorithm.pick(&scene.snapshot.view, &mut pick),
         Some(draft) => draft.pick(&mut pick, &worker.shared.clock),

@@ -10,12 +10,13 @@ use crate::error::{Kind, ProxyError};
 use crate::forward::{self, Body, Exchange, Plan};
 use crate::journal::Draft;
 use crate::listener::Client;
-use crate::worker::Worker;
+use crate::worker::{Scene, Worker};
 
 mod algo;
 mod client_id;
 pub mod headers;
 mod key;
+mod locality;
 pub mod paths;
 pub mod refusal;
 pub mod upgrade;
@@ -36,12 +37,13 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     seen.upgrade = seen.hop && body.is_end_stream() && headers::upgrade_of(&head.headers).is_some();
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
-    let result = match plan(worker, client, (head, seen), &body, id.clone()) {
+    let result = match plan(worker, &scene, client, (head, seen), &body, id.clone()) {
         Ok(plan) => {
             exchange.algorithm = Some(plan.algorithm);
             if explain || worker.records() {
                 exchange.draft = Draft::begin(&scene.snapshot, plan.algorithm, &id, &plan.key);
             }
+            exchange.region = scene.regional.clone().map(|meters| (meters, plan.region));
             forward::forward(worker, client, &scene, &plan, body, exchange).await
         }
         Err(error) => Err(Box::new((error, exchange))),
@@ -65,6 +67,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
 /// Reads everything that decides about the request out of its head.
 fn plan(
     worker: &Worker,
+    scene: &Scene,
     client: &Client,
     (mut head, mut seen): (hyper::http::request::Parts, headers::Seen),
     body: &Incoming,
@@ -79,13 +82,14 @@ fn plan(
     headers::host_of_target(&mut head, &mut seen);
     let (algorithm, target) = algo::choose(config, client, &head, seen)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
+    let region = locality::region(scene, client, client_ip);
     let key = match algorithm {
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
         _ => Vec::new(),
     };
     let logged = if config.control.request_log > 0 { key::id(&config.hash.key, &head) } else { None };
     let added = headers::Added::new(config, client, &head.headers, algorithm, id);
-    Ok(Plan { head, seen, target, algorithm, client_ip, key, logged, added })
+    Ok(Plan { head, seen, target, algorithm, client_ip, region, key, logged, added })
 }
 
 /// Refuses what is never passed on.

@@ -22,6 +22,7 @@ mod demo;
 pub mod error;
 pub mod event;
 pub mod forward;
+pub mod geo;
 pub mod hashing;
 pub mod http;
 pub mod journal;

@@ -17,7 +17,7 @@ mod client;
 mod drive;
 mod io;
 
-pub use client::{Client, Elapsed, Phase, Tunnel};
+pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 
 /// Connections the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1_024;

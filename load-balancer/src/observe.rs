@@ -6,7 +6,9 @@ pub mod catalog;
 pub mod chronicle;
 pub mod local;
 pub mod metrics;
+pub mod regional;
 
 pub use chronicle::Chronicle;
 pub use local::{LaneMeters, WorkerMeters};
 pub use metrics::Metrics;
+pub use regional::RegionMeters;

@@ -12,6 +12,7 @@ use lb_core::view::Hashing;
 use lb_core::{Load, Tick, View};
 
 use crate::config::{Address, Config};
+use crate::geo::{Geo, Places};
 
 /// What never changes about a backend while it is in the pool.
 #[derive(Debug)]
@@ -49,6 +50,10 @@ pub struct Snapshot {
     pub trials: Box<[(u32, Tick)]>,
     /// The state of each backend: the metric label `state`.
     pub states: Box<[&'static str]>,
+    /// What places clients; `None` where regions do not matter.
+    pub geo: Option<Arc<Geo>>,
+    /// Where the members are.
+    pub places: Places,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -66,6 +71,8 @@ impl Snapshot {
             members: Box::default(),
             trials: Box::default(),
             states: Box::default(),
+            geo: None,
+            places: Places::default(),
             backends: Box::default(),
         }
     }

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::forward::Live;
 use crate::journal::Journal;
 use crate::listener::{self, Client};
-use crate::observe::{LaneMeters, Metrics, WorkerMeters};
+use crate::observe::{LaneMeters, Metrics, RegionMeters, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
 
 mod recent;
@@ -81,6 +81,8 @@ pub struct Scene {
     pub snapshot: Arc<Snapshot>,
     /// `lanes[i]` belongs to `snapshot.backends[i]`.
     pub lanes: Box<[Rc<Lane>]>,
+    /// Metric buffers by region; `None` where regions do not matter.
+    pub regional: Option<Rc<RegionMeters>>,
 }
 
 /// The configuration in force: a counted reference, since a reload may replace it at any time.
@@ -193,6 +195,7 @@ impl Worker {
     fn flush(&self, scene: &Scene) {
         self.meters.flush();
         scene.lanes.iter().for_each(|lane| lane.meters.flush());
+        scene.regional.iter().for_each(|meters| meters.flush());
     }
 }
 
@@ -210,7 +213,28 @@ impl Scene {
                 log: RefCell::default(),
             }),
         };
-        Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }
+        let lanes = snapshot.backends.iter().map(lane).collect();
+        Scene { snapshot: Arc::clone(snapshot), lanes, regional: Scene::regional(snapshot, before, metrics) }
+    }
+
+    /// Buffers for the snapshot's regions: those of `before` where they are the same.
+    fn regional(
+        snapshot: &Snapshot,
+        before: Option<&Scene>,
+        metrics: &Arc<Metrics>,
+    ) -> Option<Rc<RegionMeters>> {
+        let geo = snapshot.geo.as_ref()?;
+        let same = |scene: &&Scene| scene.snapshot.geo.as_ref().is_some_and(|g| g.regions == geo.regions);
+        let kept = before.filter(same).and_then(|scene| scene.regional.clone());
+        Some(kept.unwrap_or_else(|| RegionMeters::new(metrics, geo.regions.names())))
+    }
+
+    /// Counts where the first attempt of a client's request goes.
+    pub fn located(&self, client: Option<u8>, member: u32) {
+        if let Some(meters) = &self.regional {
+            let places = &self.snapshot.places;
+            meters.sent(client, places.region(member), places.spill(client, member));
+        }
     }
 
     /// Whether a backend is a member that is not leaving.

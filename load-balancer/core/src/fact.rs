@@ -58,6 +58,20 @@ pub enum Fact {
     ReloadRefused { faults: String },
     /// The saved state cannot be read; it is kept under another name and the balancer starts without.
     StateRefused { file: String, kept_as: String, reason: String },
+    /// A backend's reports come as they should, or late, or not: what its capacity rests on now. The last one that counted
+    /// is `age` seconds old.
+    Signals { backend: String, from: &'static str, to: &'static str, age: f64 },
+    /// A backend can do more or less than was thought, relative to the pool's median: `rate` good answers a second at
+    /// full use, measured while it was `busy` (0 to 1).
+    Capacity { backend: String, from: f64, to: f64, rate: f64, busy: f64 },
+    /// A backend's claimed capacity is contradicted by its latency, `latency` times the pool's, and no longer believed.
+    Doubted { backend: String, claimed: f64, latency: f64 },
+    /// A backend runs out of memory or connections (shares in use), or no longer does: it keeps `left` of its share.
+    Gated { backend: String, left: f64, memory: f64, connections: f64 },
+    /// Another database of countries is in force, built at `built` (seconds since the Unix epoch).
+    GeoSwapped { database: String, built: u64 },
+    /// A new database of countries cannot be used, the old one holds.
+    GeoRefused { database: String, reason: String },
 }
 
 impl Fact {
@@ -85,6 +99,12 @@ impl Fact {
             Fact::Reloaded { .. } => "reloaded",
             Fact::ReloadRefused { .. } => "reload_refused",
             Fact::StateRefused { .. } => "state_refused",
+            Fact::Signals { .. } => "signals",
+            Fact::Capacity { .. } => "capacity",
+            Fact::Doubted { .. } => "doubted",
+            Fact::Gated { .. } => "gated",
+            Fact::GeoSwapped { .. } => "geo_swapped",
+            Fact::GeoRefused { .. } => "geo_refused",
         }
     }
 
@@ -104,6 +124,10 @@ impl Fact {
             | Fact::Warm { backend }
             | Fact::Saturated { backend, .. }
             | Fact::Relieved { backend }
+            | Fact::Signals { backend, .. }
+            | Fact::Capacity { backend, .. }
+            | Fact::Doubted { backend, .. }
+            | Fact::Gated { backend, .. }
             | Fact::ReplicaDied { replica: backend, .. }
             | Fact::ReplicaStarted { replica: backend, .. } => Some(backend),
             Fact::Panic { .. }
@@ -111,7 +135,9 @@ impl Fact {
             | Fact::Scaled { .. }
             | Fact::Reloaded { .. }
             | Fact::ReloadRefused { .. }
-            | Fact::StateRefused { .. } => None,
+            | Fact::StateRefused { .. }
+            | Fact::GeoSwapped { .. }
+            | Fact::GeoRefused { .. } => None,
         }
     }
 
@@ -126,8 +152,10 @@ impl Fact {
                 | Fact::Panic { on: true, .. }
                 | Fact::ReplicaDied { .. }
                 | Fact::ReplicaFailed { .. }
+                | Fact::Doubted { .. }
                 | Fact::ReloadRefused { .. }
                 | Fact::StateRefused { .. }
+                | Fact::GeoRefused { .. }
         )
     }
 }

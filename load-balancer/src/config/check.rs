@@ -18,6 +18,7 @@ use crate::hashing::Preset;
 use crate::http::paths;
 
 mod decisions;
+mod geo;
 mod healing;
 
 /// Longest name of a pool or backend: it becomes a metric label.
@@ -29,10 +30,12 @@ const LONGEST: Duration = Duration::from_secs(86_400);
 pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Faults> {
     let mut c = Checker::default();
     c.unknown("", &raw.unknown, raw::Raw::KEYS);
+    let pool = c.pool(raw);
     let config = Config {
         workers: c.workers(raw),
         listen: c.listen(&raw.listen),
-        pool: c.pool(raw),
+        geo: c.geo(&raw.geo, &pool.backends),
+        pool,
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),
         hash: c.hash(&raw.hash),

@@ -70,6 +70,7 @@ section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
+section!(Geo { enabled, database, default_region, cost, regions });
 
 /// The `[replicas]` section with one for each provider.
 #[derive(Debug, Default, Deserialize)]
@@ -128,6 +129,7 @@ pub(super) struct Raw {
     pub(super) decisions: Decisions,
     pub(super) replicas: Replicas,
     pub(super) state: State,
+    pub(super) geo: Geo,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -149,6 +151,7 @@ impl Raw {
         "decisions",
         "replicas",
         "state",
+        "geo",
     ];
 
     /// Parses the text and lays the environment over it.

@@ -10,6 +10,7 @@ use lb_core::{Tallies, Tick};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::weights::Weight;
 use crate::config::Config;
 use crate::registry::Backend;
 
@@ -89,6 +90,10 @@ pub(super) struct Entry {
     pub(super) down_since: Option<Tick>,
     /// Connects kept failing: a check at once has been asked for.
     pub(super) suspected: bool,
+    /// What its reports have come to.
+    pub(super) weight: Weight,
+    /// Where it is: the number of its region, or beyond all of them.
+    pub(super) region: u8,
     pub(super) prober: Option<(AbortHandle, mpsc::Sender<()>)>,
 }
 
@@ -120,6 +125,8 @@ impl Entry {
             was_up: false,
             down_since: None,
             suspected: false,
+            weight: Weight::default(),
+            region: u8::MAX,
             prober: None,
         }
     }

@@ -19,6 +19,7 @@ impl Control {
         if std::mem::take(&mut self.reshaped) {
             // Until all are there that there shall be from the start, whoever is ready first must not matter.
             self.rederive(!self.settled);
+            self.set_locality();
             self.unsaved = true;
         }
         let standing = standing(&self.entries, self.checked_actively(), &self.config.ejection);
@@ -42,7 +43,8 @@ impl Control {
             Arc::clone(&self.pool),
             Arc::clone(&self.ring),
             self.hashing.clone(),
-        );
+        )
+        .with_locality(self.locality.clone());
         Snapshot {
             epoch: self.epoch,
             config: Arc::clone(&self.config),
@@ -50,6 +52,8 @@ impl Control {
             members: (0..).zip(&self.entries).filter(|(_, e)| e.leaving.is_none()).map(|(i, _)| i).collect(),
             trials: standing.trials.clone().into(),
             states: self.entries.iter().map(|e| e.state(self.checked_actively()).name()).collect(),
+            geo: self.located.geo.clone(),
+            places: self.places(&standing.eligible),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
     }
@@ -61,7 +65,7 @@ impl Control {
             ordinal: e.ordinal,
             weight: e.backend.weight,
             warmth: e.warmth as f32,
-            region: 0,
+            region: e.region,
             eligible,
             load: Arc::clone(&e.backend.load),
         };
@@ -103,6 +107,7 @@ impl Control {
                 .with_label_values(&[pool, &b.name, &b.address.to_string(), &b.region])
                 .set(1);
         }
+        self.describe_weights();
         for ((_, name), count) in State::ALL.iter().zip(counts) {
             metrics.backends.with_label_values(&[pool, name]).set(count);
         }

@@ -137,6 +137,10 @@ impl Control {
             self.rederive(true);
         }
         self.reshaped = true;
+        if before.geo != now.geo {
+            self.locate();
+            self.watch_database();
+        }
         if before.health != now.health {
             self.asker = None;
             for entry in &mut self.entries {
@@ -218,6 +222,8 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("ejection", old.ejection != new.ejection),
         ("control", old.control != new.control),
         ("replicas", old.replicas != new.replicas),
+        ("decisions", old.decisions != new.decisions),
+        ("geo", old.geo != new.geo),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(section, _)| (*section).to_owned()).collect()
 }

@@ -25,9 +25,13 @@ impl Control {
     pub(super) fn watch_traffic(&mut self, now: Tick) -> bool {
         self.suspicions();
         let mut changed = self.trials(now);
+        let second = self.second_passed(now);
         if self.config.ejection.enabled {
             changed |= self.runs(now);
-            changed |= self.second_passed(now) && self.outliers(now);
+            changed |= second && self.outliers(now);
+        }
+        if second {
+            self.weigh(now);
         }
         changed | self.saturation(now) | self.warmths(now)
     }

@@ -13,6 +13,7 @@ use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 use crate::error::Kind;
 use crate::journal::Draft;
 use crate::listener::Client;
+use crate::observe::RegionMeters;
 use crate::observe::local::Attempt;
 use crate::worker::{Lane, Worker};
 
@@ -134,6 +135,8 @@ pub struct Exchange {
     pub started: Tick,
     /// The chosen algorithm, once it is chosen.
     pub algorithm: Option<Algorithm>,
+    /// The client's region, once it is known, and where to count it.
+    pub region: Option<(Rc<RegionMeters>, Option<u8>)>,
     /// The attempt whose response is being sent.
     pub flight: Option<Flight>,
     /// The backend of the last attempt.
@@ -160,6 +163,7 @@ impl Exchange {
             client: Rc::clone(client),
             started: now,
             algorithm: None,
+            region: None,
             flight: None,
             backend: None,
             draft: None,
@@ -218,7 +222,11 @@ impl Drop for Exchange {
             }
         }
         let code = self.code.unwrap_or(CLIENT_CLOSED);
-        self.worker.meters.answered(self.algorithm, self.method, code, now.since(self.started));
+        let took = now.since(self.started);
+        self.worker.meters.answered(self.algorithm, self.method, code, took);
+        if let Some((meters, region)) = &self.region {
+            meters.took(*region, took);
+        }
         self.worker.meters.in_flight.add(-1);
         if let Some(draft) = self.draft.take() {
             draft.finish(&self.worker.shared.journal, code, now.since(self.started));

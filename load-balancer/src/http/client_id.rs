@@ -14,16 +14,17 @@ pub(super) fn address(client: &Client, headers: &HeaderMap, trusted: &[IpNet]) -
     if !client.trusted {
         return peer;
     }
-    let chain = headers.get_all(X_FORWARDED_FOR).iter().rev().filter_map(|v| v.to_str().ok());
-    behind(peer, chain.flat_map(|v| v.rsplit(',')), trusted)
+    let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    behind(peer, lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')), trusted)
 }
 
 /// Walks from the nearest hop outwards: each trusted hop vouches for the one before it. A hop that is no address ends the
 /// walk, since nobody vouches for what a liar put before it.
-fn behind<'a>(peer: IpAddr, hops: impl Iterator<Item = &'a str>, trusted: &[IpNet]) -> IpAddr {
+fn behind<'a>(peer: IpAddr, hops: impl Iterator<Item = &'a [u8]>, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer;
     for hop in hops {
-        let Some(ip) = parse(hop.trim()) else { break };
+        // Bytes that are no text end the walk like any other word: passed over, they would hide the hop that vouches.
+        let Some(ip) = std::str::from_utf8(hop).ok().and_then(|hop| parse(hop.trim())) else { break };
         client = ip;
         if !trusted.iter().any(|net| net.contains(&ip)) {
             break;
@@ -45,7 +46,17 @@ mod tests {
 
     fn client(chain: &str) -> String {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-        behind("10.0.0.1".parse().unwrap(), chain.rsplit(','), &trusted).to_string()
+        behind("10.0.0.1".parse().unwrap(), chain.as_bytes().rsplit(|b| *b == b','), &trusted).to_string()
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_do_not_hide_the_hop_behind_them() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let hops =
+            |hops: &'static [&[u8]]| behind("10.0.0.1".parse().unwrap(), hops.iter().copied(), &trusted);
+        let stranger: IpAddr = "203.0.113.7".parse().unwrap();
+        assert_eq!(hops(&[b" 203.0.113.7", b"\xff\xfe", b"8.8.8.8"]), stranger);
+        assert_eq!(hops(&[b"\xff", b"8.8.8.8"]).to_string(), "10.0.0.1");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
@@ -45,6 +45,17 @@ pub struct Tunnel {
     pub exchange: Exchange,
 }
 
+/// An address that was looked up, and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The address.
+    pub ip: IpAddr,
+    /// [`crate::geo::Geo::number`] of who said so.
+    pub by: u64,
+    /// Its region.
+    pub region: Option<u8>,
+}
+
 /// State shared by a connection's socket, its driver and the request being handled. Never leaves its worker.
 pub struct Client {
     /// The peer's address.
@@ -53,6 +64,8 @@ pub struct Client {
     pub peer_ip: HeaderValue,
     /// The peer is one of `client.trusted_proxies`.
     pub trusted: bool,
+    /// Where the client was that the last request came from, for the next one.
+    pub place: Cell<Option<Place>>,
     /// The peer may choose algorithms and ask for reasons.
     pub chooser: bool,
     /// Set by a request body that broke a rule, for the handler to tell apart from a broken backend.
@@ -95,6 +108,7 @@ impl Client {
             peer,
             peer_ip: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
+            place: Cell::new(None),
             chooser: config.choosers.includes(ip),
             fault: Cell::new(None),
             body_done: Cell::new(true),

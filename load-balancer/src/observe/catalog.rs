@@ -154,6 +154,85 @@ pub const BACKEND_WARMTH: Family = gauge(
     POOL_BACKEND,
     "Share of its weight that a backend is given: below 1 during slow start and after saturation.",
 );
+/// Capacity.
+pub const CAPACITY: Family = gauge(
+    "lb_backend_capacity_ratio",
+    POOL_BACKEND,
+    "What the backend can do relative to the pool's median, as adaptive divides its cost by it: measured, then bounded, \
+     aged, trusted and gated.",
+);
+/// Capacity before trust and gates.
+pub const CAPACITY_MEASURED: Family = gauge(
+    "lb_backend_capacity_measured_ratio",
+    POOL_BACKEND,
+    "The same as reports alone say, bounded and aged.",
+);
+/// The rate behind it.
+pub const CAPACITY_RATE: Family = gauge(
+    "lb_backend_capacity_requests_per_second",
+    POOL_BACKEND,
+    "Good answers a second at full use: the rate divided by the utilisation reported; NaN where it was never measured.",
+);
+/// Memory and connections.
+pub const CAPACITY_GATE: Family = gauge(
+    "lb_backend_capacity_gate_ratio",
+    POOL_BACKEND,
+    "What is left to a backend that runs out of memory or connections, or that is silent in every way; else 1.",
+);
+/// Trust.
+pub const CAPACITY_TRUST: Family = gauge(
+    "lb_backend_capacity_trust_ratio",
+    POOL_BACKEND,
+    "How far the measured capacity is believed: falls while latency contradicts it.",
+);
+/// The ladder.
+pub const SIGNAL_MODE: Family = gauge(
+    "lb_backend_signal_mode",
+    &["pool", "backend", "mode"],
+    "1 for what the backend's capacity rests on: fresh reports, held (none of late), aged (fading), latency_only.",
+);
+/// Age.
+pub const SIGNAL_AGE: Family = gauge(
+    "lb_backend_signal_age_seconds",
+    POOL_BACKEND,
+    "Age of the last report that counted; NaN where there was none.",
+);
+/// Latency ratio.
+pub const LATENCY_RATIO: Family = gauge(
+    "lb_backend_latency_ratio",
+    POOL_BACKEND,
+    "Latency relative to the pool's, the way to its region taken off, inside the dead-band 1.",
+);
+/// Error factor.
+pub const ERROR_FACTOR: Family = gauge(
+    "lb_backend_error_factor",
+    POOL_BACKEND,
+    "How much dearer failures make a backend; 1 where there are none.",
+);
+/// Price.
+pub const PRICE: Family = gauge(
+    "lb_backend_price",
+    POOL_BACKEND,
+    "Latency ratio times error factor divided by capacity: what adaptive multiplies requests in flight with.",
+);
+/// Others.
+pub const OTHERS_IN_FLIGHT: Family = gauge(
+    "lb_backend_others_in_flight",
+    POOL_BACKEND,
+    "Requests of other balancers that are likely to be in flight, from what the backend reports.",
+);
+/// Region factor.
+pub const REGION_FACTOR: Family = gauge(
+    "lb_region_factor",
+    &["client_region", "backend_region"],
+    "How much dearer a backend of the one region is for clients of the other; 1 where it makes no difference.",
+);
+/// Region utilisation.
+pub const REGION_BUSY: Family = gauge(
+    "lb_region_busy_ratio",
+    &["region"],
+    "Utilisation of a region's backends by capacity; NaN where too little of it is known.",
+);
 /// Ejections.
 pub const EJECTIONS: Family = counter(
     "lb_backend_ejections_total",
@@ -229,6 +308,39 @@ pub const HEALTH_CHECKS: Family = counter(
 /// Check latency.
 pub const HEALTH_CHECK_DURATION: Family =
     histogram("lb_health_check_duration_seconds", POOL, "Duration of active health checks, in seconds.");
+/// Look-ups of clients.
+pub const GEO_LOOKUPS: Family = counter(
+    "lb_geo_lookups_total",
+    &["result"],
+    "Look-ups of clients' countries by result: hit, miss (no country, or one without region), private (not asked), error. A \
+     connection remembers its last.",
+);
+/// Requests by region.
+pub const GEO_REQUESTS: Family = counter(
+    "lb_geo_requests_total",
+    &["client_region", "backend_region", "match"],
+    "Requests sent on, by the client's region and that of the first backend asked: local, spillover, or unknown where either \
+     is.",
+);
+/// Requests that went elsewhere.
+pub const GEO_SPILLOVER: Family = counter(
+    "lb_geo_spillover_total",
+    &["client_region", "reason"],
+    "Requests that went to another region than the client's, by why: no_backends there, unavailable (none of them eligible), \
+     load (the algorithm chose otherwise).",
+);
+/// Latency by region.
+pub const GEO_DURATION: Family = histogram(
+    "lb_geo_request_duration_seconds",
+    &["client_region"],
+    "Time from a request's head to the last byte of its response, by the client's region, in seconds.",
+);
+/// Age of the database.
+pub const GEO_BUILT: Family = gauge(
+    "lb_geo_db_build_timestamp_seconds",
+    &[],
+    "When the database of countries in force was built, in seconds since the Unix epoch.",
+);
 /// Drain.
 pub const DRAINING: Family = gauge("lb_draining", &[], "1 after the order to stop, while requests finish.");
 /// Workers.
@@ -261,6 +373,19 @@ pub const ALL: &[Family] = &[
     BACKEND_INFO,
     BACKEND_WEIGHT,
     BACKEND_WARMTH,
+    CAPACITY,
+    CAPACITY_MEASURED,
+    CAPACITY_RATE,
+    CAPACITY_GATE,
+    CAPACITY_TRUST,
+    SIGNAL_MODE,
+    SIGNAL_AGE,
+    LATENCY_RATIO,
+    ERROR_FACTOR,
+    PRICE,
+    OTHERS_IN_FLIGHT,
+    REGION_FACTOR,
+    REGION_BUSY,
     EJECTIONS,
     PANIC,
     FACTS,
@@ -274,6 +399,11 @@ pub const ALL: &[Family] = &[
     BACKEND_ERRORS,
     HEALTH_CHECKS,
     HEALTH_CHECK_DURATION,
+    GEO_LOOKUPS,
+    GEO_REQUESTS,
+    GEO_SPILLOVER,
+    GEO_DURATION,
+    GEO_BUILT,
     DRAINING,
     WORKERS,
     BUILD,

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lb_core::{Algorithm, Load};
+use lb_core::{Algorithm, Load, PoolLoad};
 use prometheus::IntGauge;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 
@@ -249,9 +249,14 @@ impl Drop for LaneMeters {
 }
 
 /// Writes what a backend's live numbers say at this moment.
-pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, now: lb_core::Tick) {
+pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, pool: &PoolLoad, now: lb_core::Tick) {
     let labels = [metrics.pool.as_str(), backend];
     metrics.upstream_in_flight.with_label_values(&labels).set(i64::from(load.in_flight()));
     metrics.backend_latency.with_label_values(&labels).set(f64::from(load.latency()) / 1e6);
     metrics.backend_errors.with_label_values(&labels).set(f64::from(1.0 - load.success(now)));
+    let terms = load.terms(now, pool);
+    metrics.latency_ratio.with_label_values(&labels).set(f64::from(terms.anomaly));
+    metrics.error_factor.with_label_values(&labels).set(f64::from(terms.errors));
+    metrics.price.with_label_values(&labels).set(f64::from(load.price()));
+    metrics.others_in_flight.with_label_values(&labels).set(f64::from(terms.others));
 }

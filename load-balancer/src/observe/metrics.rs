@@ -38,6 +38,19 @@ pub struct Metrics {
     pub backend_info: IntGaugeVec,
     pub backend_weight: GaugeVec,
     pub backend_warmth: GaugeVec,
+    pub capacity: GaugeVec,
+    pub capacity_measured: GaugeVec,
+    pub capacity_rate: GaugeVec,
+    pub capacity_gate: GaugeVec,
+    pub capacity_trust: GaugeVec,
+    pub signal_mode: IntGaugeVec,
+    pub signal_age: GaugeVec,
+    pub latency_ratio: GaugeVec,
+    pub error_factor: GaugeVec,
+    pub price: GaugeVec,
+    pub others_in_flight: GaugeVec,
+    pub region_factor: GaugeVec,
+    pub region_busy: GaugeVec,
     pub ejections: IntCounterVec,
     pub panic: IntGaugeVec,
     pub facts: IntCounterVec,
@@ -51,6 +64,11 @@ pub struct Metrics {
     pub backend_errors: GaugeVec,
     pub health_checks: IntCounterVec,
     pub health_check_duration: HistogramVec,
+    pub geo_lookups: IntCounterVec,
+    pub geo_requests: IntCounterVec,
+    pub geo_spillover: IntCounterVec,
+    pub geo_duration: HistogramVec,
+    pub geo_built: IntGaugeVec,
     pub draining: IntGaugeVec,
     pub workers: IntGaugeVec,
     pub build: IntGaugeVec,
@@ -89,6 +107,19 @@ impl Metrics {
             backend_info: gauge(r, &catalog::BACKEND_INFO)?,
             backend_weight: ratio(r, &catalog::BACKEND_WEIGHT)?,
             backend_warmth: ratio(r, &catalog::BACKEND_WARMTH)?,
+            capacity: ratio(r, &catalog::CAPACITY)?,
+            capacity_measured: ratio(r, &catalog::CAPACITY_MEASURED)?,
+            capacity_rate: ratio(r, &catalog::CAPACITY_RATE)?,
+            capacity_gate: ratio(r, &catalog::CAPACITY_GATE)?,
+            capacity_trust: ratio(r, &catalog::CAPACITY_TRUST)?,
+            signal_mode: gauge(r, &catalog::SIGNAL_MODE)?,
+            signal_age: ratio(r, &catalog::SIGNAL_AGE)?,
+            latency_ratio: ratio(r, &catalog::LATENCY_RATIO)?,
+            error_factor: ratio(r, &catalog::ERROR_FACTOR)?,
+            price: ratio(r, &catalog::PRICE)?,
+            others_in_flight: ratio(r, &catalog::OTHERS_IN_FLIGHT)?,
+            region_factor: ratio(r, &catalog::REGION_FACTOR)?,
+            region_busy: ratio(r, &catalog::REGION_BUSY)?,
             ejections: counter(r, &catalog::EJECTIONS)?,
             panic: gauge(r, &catalog::PANIC)?,
             facts: counter(r, &catalog::FACTS)?,
@@ -102,6 +133,11 @@ impl Metrics {
             backend_errors: ratio(r, &catalog::BACKEND_ERRORS)?,
             health_checks: counter(r, &catalog::HEALTH_CHECKS)?,
             health_check_duration: histogram(r, &catalog::HEALTH_CHECK_DURATION)?,
+            geo_lookups: counter(r, &catalog::GEO_LOOKUPS)?,
+            geo_requests: counter(r, &catalog::GEO_REQUESTS)?,
+            geo_spillover: counter(r, &catalog::GEO_SPILLOVER)?,
+            geo_duration: histogram(r, &catalog::GEO_DURATION)?,
+            geo_built: gauge(r, &catalog::GEO_BUILT)?,
             draining: gauge(r, &catalog::DRAINING)?,
             workers: gauge(r, &catalog::WORKERS)?,
             build: gauge(r, &catalog::BUILD)?,
@@ -142,6 +178,13 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
     for gauges in [&m.backend_weight, &m.backend_warmth, &m.backend_latency, &m.backend_errors] {
         forget(gauges, is);
     }
+    for gauges in [&m.capacity, &m.capacity_measured, &m.capacity_rate, &m.capacity_gate, &m.capacity_trust] {
+        forget(gauges, is);
+    }
+    for gauges in [&m.signal_age, &m.latency_ratio, &m.error_factor, &m.price, &m.others_in_flight] {
+        forget(gauges, is);
+    }
+    forget(&m.signal_mode, is);
     forget_info(metrics, backend);
 }
 

@@ -12,6 +12,8 @@ mod ejection;
 mod explain;
 mod failures;
 mod framing;
+mod geo;
+mod geo_fuzz;
 mod hashing;
 mod health;
 mod hop;

@@ -101,6 +101,14 @@ impl Fact {
             Fact::Reloaded { changed } => fields![changed],
             Fact::ReloadRefused { faults } => fields![faults],
             Fact::StateRefused { file, kept_as, reason } => fields![file, kept_as, reason],
+            Fact::Signals { backend, from, to, age } => fields![backend, from, to, age],
+            Fact::Capacity { backend, from, to, rate, busy } => fields![backend, from, to, rate, busy],
+            Fact::Doubted { backend, claimed, latency } => fields![backend, claimed, latency],
+            Fact::Gated { backend, left, memory, connections } => {
+                fields![backend, left, memory, connections]
+            }
+            Fact::GeoSwapped { database, built } => fields![database, built],
+            Fact::GeoRefused { database, reason } => fields![database, reason],
         }
     }
 
@@ -157,6 +165,33 @@ impl Fact {
             }
             Fact::StateRefused { file, kept_as, reason } => {
                 format!("state in {file} refused: {reason}; kept as {kept_as}, starting without it")
+            }
+            Fact::Signals { backend, from, to, age } => {
+                format!("signals of {backend} are {to} (were {from}), the last {age:.1} s old")
+            }
+            Fact::Capacity { backend, from, to, rate, busy } => format!(
+                "{backend} can do {to:.2} times the pool's median (was {from:.2}): {rate:.0} good answers a second at \
+                 full use, seen at {:.0} %",
+                busy * 100.0
+            ),
+            Fact::Doubted { backend, claimed, latency } => format!(
+                "{backend} claims {claimed:.2} times the pool's capacity but takes {latency:.2} times the pool's latency: \
+                 its reports are not believed"
+            ),
+            Fact::Gated { backend, left, .. } if *left >= 1.0 => {
+                format!("{backend} has memory and connections to spare again")
+            }
+            Fact::Gated { backend, left, memory, connections } => format!(
+                "{backend} runs out of memory ({:.0} %) or connections ({:.0} %) and keeps {:.0} % of its share",
+                memory * 100.0,
+                connections * 100.0,
+                left * 100.0
+            ),
+            Fact::GeoSwapped { database, built } => {
+                format!("the country database {database} is in force, built at {built} (Unix seconds)")
+            }
+            Fact::GeoRefused { database, reason } => {
+                format!("the country database {database} {reason}; the old one holds")
             }
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod fleet;
 mod lab;
+mod mmdb;
 mod operator;
 mod scrape;
 mod script;
@@ -12,6 +13,7 @@ mod wire;
 
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
 pub(crate) use lab::{Lb, config, configured, keep, post, request, variables};
+pub(crate) use mmdb::{flat, geolite, mmdb, registered};
 pub(crate) use operator::{asking, assert_refused, finish, hold};
 pub(crate) use scrape::Scrape;
 pub(crate) use script::{Conn, Deaf, Script, ok, refusing};

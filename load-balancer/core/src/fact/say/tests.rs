@@ -36,13 +36,19 @@ fn all() -> Vec<Fact> {
             kept_as: text("state.json.bad"),
             reason: text("in flight"),
         },
+        Fact::Signals { backend: backend(), from: "fresh", to: "aged", age: 12.0 },
+        Fact::Capacity { backend: backend(), from: 1.0, to: 2.0, rate: 400.0, busy: 0.5 },
+        Fact::Doubted { backend: backend(), claimed: 4.0, latency: 2.5 },
+        Fact::Gated { backend: backend(), left: 0.5, memory: 0.9, connections: 0.1 },
+        Fact::GeoSwapped { database: text("countries.mmdb"), built: 1_781_702_348 },
+        Fact::GeoRefused { database: text("countries.mmdb"), reason: text("cannot be read") },
     ]
 }
 
 #[test]
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
-    assert_eq!(kinds.len(), 20);
+    assert_eq!(kinds.len(), 26);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -72,6 +78,8 @@ fn alarms() {
         "replica_failed",
         "reload_refused",
         "state_refused",
+        "doubted",
+        "geo_refused",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());

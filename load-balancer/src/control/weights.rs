@@ -1,0 +1,205 @@
+//! Once a second: what each backend can do, from what it reports, and how much dearer each region is than the client's own.
+//!
+//! The results are numbers in the backends' [`lb_core::Load`]s and in the pool's [`Locality`], read by picks as they are:
+//! no snapshot is made for them. What produced them is in the metrics, and a change worth knowing is told.
+
+use std::sync::Arc;
+
+use lb_core::capacity::{Candidate, Meter, Mode, Rules, Standing, stand};
+use lb_core::fact::Fact;
+use lb_core::locality::{self, Locality, Region};
+use lb_core::{Load, Tick};
+
+use super::Control;
+use super::entry::Entry;
+
+/// Half-width of the dead-band of latency ratios while capacities are known: they have explained most differences.
+const SLACK: f32 = 0.3;
+/// Change of a capacity that is told, as a factor: less is the noise of measuring.
+const WORTH_TELLING: f64 = 1.25;
+/// A claim that is believed less than this is told.
+const DOUBTED: f64 = 0.5;
+/// Share of a region's capacity whose utilisation must be known for the region's to be.
+const ENOUGH_KNOWN: f64 = 0.5;
+
+/// What one backend's reports have come to, and what was told of it.
+pub(super) struct Weight {
+    /// What it has reported.
+    pub(super) meter: Meter,
+    /// Its standing as of the last second.
+    standing: Standing,
+    /// Reports in response heads that have been taken in.
+    heads: u32,
+    told: Told,
+}
+
+/// What was last told.
+struct Told {
+    capacity: f64,
+    mode: Mode,
+    doubted: bool,
+    gated: bool,
+}
+
+impl Default for Weight {
+    fn default() -> Self {
+        let told = Told { capacity: 1.0, mode: Mode::LatencyOnly, doubted: false, gated: false };
+        Weight { meter: Meter::default(), standing: Standing::default(), heads: 0, told }
+    }
+}
+
+impl Weight {
+    /// Takes in what responses have said since the last second.
+    fn hear(&mut self, now: Tick, load: &Load) {
+        let (heads, report) = load.heads();
+        if heads != self.heads {
+            self.heads = heads;
+            self.meter.reported(now, &report, load.tallies().good);
+        }
+    }
+
+    /// What is worth telling of the latest standing.
+    fn news(&mut self, backend: &str, ratio: f64) -> Vec<Fact> {
+        let (new, told) = (&self.standing, &mut self.told);
+        let name = || backend.to_owned();
+        let mut news = Vec::new();
+        if new.mode != told.mode {
+            let age = new.age.map_or(0.0, |age| age.as_secs_f64());
+            news.push(Fact::Signals { backend: name(), from: told.mode.name(), to: new.mode.name(), age });
+            told.mode = new.mode;
+        }
+        let change = new.measured / told.capacity;
+        if !(1.0 / WORTH_TELLING..=WORTH_TELLING).contains(&change) {
+            let (from, to) = (told.capacity, new.measured);
+            let busy = self.meter.last().busy().unwrap_or_default();
+            let rate = new.rate.unwrap_or_default();
+            news.push(Fact::Capacity { backend: name(), from, to, rate, busy });
+            told.capacity = new.measured;
+        }
+        let doubted = new.trust < DOUBTED;
+        if doubted && !told.doubted {
+            news.push(Fact::Doubted { backend: name(), claimed: new.measured, latency: ratio });
+        }
+        told.doubted = doubted;
+        let gated = new.gate < 1.0;
+        if gated != told.gated {
+            let last = self.meter.last();
+            let (memory, connections) =
+                (last.memory.unwrap_or_default(), last.connections.unwrap_or_default());
+            news.push(Fact::Gated { backend: name(), left: new.gate, memory, connections });
+            told.gated = gated;
+        }
+        news
+    }
+}
+
+impl Control {
+    /// Brings capacities and regions up to date.
+    pub(super) fn weigh(&mut self, now: Tick) {
+        let rules = Rules::default();
+        for entry in &mut self.entries {
+            entry.weight.hear(now, &entry.backend.load);
+        }
+        let pool = &self.pool;
+        let mut candidates: Vec<Candidate<'_>> = self
+            .entries
+            .iter_mut()
+            .map(|entry| Candidate {
+                latency: f64::from(entry.backend.load.ratio(pool)),
+                good: entry.backend.load.tallies().good,
+                meter: &mut entry.weight.meter,
+            })
+            .collect();
+        let standings = stand(now, &rules, &mut candidates);
+        let known = standings.iter().any(|standing| standing.mode != Mode::LatencyOnly);
+        self.pool.set_slack(if known { SLACK } else { 0.0 });
+        let distances = self.distances();
+        let mut news = Vec::new();
+        for (entry, standing) in self.entries.iter_mut().zip(standings) {
+            let load = &entry.backend.load;
+            entry.weight.standing = standing;
+            let distance = distances.get(usize::from(entry.region)).copied().unwrap_or_default();
+            load.rate(standing.capacity as f32, distance as f32);
+            news.extend(entry.weight.news(&entry.backend.name, f64::from(load.ratio(&self.pool))));
+        }
+        news.into_iter().for_each(|fact| self.tell(fact));
+        self.settle_regions(&distances);
+        self.describe_weights();
+    }
+
+    /// What the way to each region costs beyond the way to the nearest (µs); empty where regions do not count.
+    fn distances(&self) -> Vec<f64> {
+        let Some(locality) = &self.locality else { return Vec::new() };
+        let floors = self.entries.iter().filter_map(|e| Some((e.region, e.backend.load.floor()?)));
+        locality::distances(locality.regions(), floors)
+    }
+
+    fn settle_regions(&self, distances: &[f64]) {
+        let (Some(locality), Some(geo)) = (&self.locality, &self.config.geo) else { return };
+        let checked = self.checked_actively();
+        let regions: Vec<Region> = distances
+            .iter()
+            .enumerate()
+            .map(|(at, &distance)| {
+                let here = |e: &&Entry| usize::from(e.region) == at && e.ready(checked) && e.closed();
+                let own: Vec<&Entry> = self.entries.iter().filter(here).collect();
+                Region { eligible: own.len() as u32, busy: busy(&own), distance }
+            })
+            .collect();
+        let rules = locality::Rules { least: f64::from(geo.cost) };
+        locality.settle(&rules, f64::from(self.pool.service()), &regions);
+        for (client, name) in geo.regions.names().iter().enumerate() {
+            let busy = regions.get(client).and_then(|region| region.busy).unwrap_or(f64::NAN);
+            self.metrics.region_busy.with_label_values(&[name]).set(busy);
+            for (backend, other) in geo.regions.names().iter().enumerate() {
+                let factor = f64::from(locality.factor(client as u8, backend as u8));
+                self.metrics.region_factor.with_label_values(&[name, other]).set(factor);
+            }
+        }
+    }
+
+    /// Makes regions count, or not, as the configuration says; factors are carried over while regions stay the same.
+    pub(super) fn set_locality(&mut self) {
+        let regions =
+            self.config.geo.as_ref().filter(|geo| geo.cost > 1.0).map(|geo| geo.regions.names().len());
+        if regions != self.locality.as_ref().map(|locality| locality.regions()) {
+            self.locality = regions.map(|n| Arc::new(Locality::new(n)));
+        }
+        for entry in &mut self.entries {
+            let named = self.config.geo.as_ref().and_then(|geo| geo.regions.number(&entry.backend.region));
+            entry.region = named.unwrap_or(u8::MAX);
+        }
+        self.settle_regions(&self.distances());
+    }
+
+    /// Sets the gauges that say what each backend can do and why that is believed.
+    pub(super) fn describe_weights(&self) {
+        let (m, pool) = (&self.metrics, self.metrics.pool.as_str());
+        for entry in &self.entries {
+            let (weight, labels) = (&entry.weight, [pool, entry.backend.name.as_str()]);
+            let standing = &weight.standing;
+            m.capacity.with_label_values(&labels).set(standing.capacity);
+            m.capacity_measured.with_label_values(&labels).set(standing.measured);
+            m.capacity_rate.with_label_values(&labels).set(standing.rate.unwrap_or(f64::NAN));
+            m.capacity_gate.with_label_values(&labels).set(standing.gate);
+            m.capacity_trust.with_label_values(&labels).set(standing.trust);
+            let age = standing.age.map_or(f64::NAN, |age| age.as_secs_f64());
+            m.signal_age.with_label_values(&labels).set(age);
+            for mode in Mode::ALL {
+                let is = i64::from(mode == standing.mode);
+                m.signal_mode.with_label_values(&[pool, &entry.backend.name, mode.name()]).set(is);
+            }
+        }
+    }
+}
+
+/// Utilisation of these backends together, by capacity; `None` where too little of it is known.
+fn busy(entries: &[&Entry]) -> Option<f64> {
+    let share = |e: &&Entry| f64::from(e.backend.weight) * e.weight.standing.capacity;
+    let fresh = |e: &&&Entry| matches!(e.weight.standing.mode, Mode::Fresh | Mode::Held);
+    let all: f64 = entries.iter().map(share).sum();
+    let told = entries.iter().filter(fresh).filter_map(|e| Some((share(e), e.weight.meter.last().busy()?)));
+    let (known, busy) =
+        told.fold((0.0, 0.0), |(known, sum), (share, busy)| (known + share, sum + share * busy));
+    (known > 0.0 && known >= ENOUGH_KNOWN * all).then(|| busy / known)
+}
