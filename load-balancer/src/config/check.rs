@@ -34,7 +34,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
     let config = Config {
         workers: c.workers(raw),
         listen: c.listen(&raw.listen),
-        geo: c.geo(&raw.geo, &pool.backends),
+        geo: c.geo(&raw.geo, &pool.backends, &raw.replicas),
         pool,
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),

@@ -28,7 +28,7 @@ pub(super) struct Located {
     stamp: Option<Stamp>,
     /// The last [`Geo::number`].
     number: u64,
-    watching: Option<AbortHandle>,
+    watching: Option<(PathBuf, AbortHandle)>,
 }
 
 impl Control {
@@ -36,7 +36,7 @@ impl Control {
     pub(super) fn locate(&mut self) {
         let Some(config) = &self.config.geo else {
             (self.located.geo, self.located.origin) = (None, None);
-            return;
+            return self.metrics.geo_built.reset();
         };
         let origin = config.database.clone();
         let known = self.located.geo.as_ref().filter(|_| self.located.origin.as_ref() == Some(&origin));
@@ -73,13 +73,20 @@ impl Control {
 
     /// Has the file watched from now on, if the database is one.
     pub(super) fn watch_database(&mut self) {
-        if let Some(before) = self.located.watching.take() {
+        let path = match &self.located.origin {
+            Some(Origin::File(path)) => Some(path.clone()),
+            _ => None,
+        };
+        if self.located.watching.as_ref().map(|(path, _)| path) == path.as_ref() {
+            return;
+        }
+        if let Some((_, before)) = self.located.watching.take() {
             before.abort();
         }
-        if let (Some(Origin::File(path)), Some(events)) = (&self.located.origin, &self.events) {
+        if let (Some(path), Some(events)) = (path, &self.events) {
             let watch = Watch::new(self.located.stamp);
             let watching = tokio::task::spawn_local(watched(path.clone(), watch, events.clone()));
-            self.located.watching = Some(watching.abort_handle());
+            self.located.watching = Some((path, watching.abort_handle()));
         }
     }
 

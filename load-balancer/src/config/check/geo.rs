@@ -16,7 +16,12 @@ const BUNDLED: &str = "bundled";
 
 impl Checker {
     /// `None` where it is off. On by itself where backends are in two regions or more: below that there is nothing to choose.
-    pub(super) fn geo(&mut self, raw: &raw::Geo, backends: &[Backend]) -> Option<Geo> {
+    pub(super) fn geo(
+        &mut self,
+        raw: &raw::Geo,
+        backends: &[Backend],
+        replicas: &raw::Replicas,
+    ) -> Option<Geo> {
         self.unknown("geo", &raw.unknown, raw::Geo::KEYS);
         let regions = self.regions(raw.regions.as_ref());
         let default_region = self.default_region(raw.default_region.as_ref(), &regions);
@@ -32,15 +37,10 @@ impl Checker {
             _ => {}
         }
         for (i, backend) in backends.iter().enumerate() {
-            if !backend.region.is_empty() && regions.number(&backend.region).is_none() {
-                let known = regions.names().join(", ");
-                let remedy = format!(
-                    "is no region that countries are in ({known}): use one, name its countries in geo.regions, or set \
-                     geo.enabled = \"off\""
-                );
-                self.faults.add(&format!("pool.backend[{i}].region"), &quoted(&backend.region), remedy);
-            }
+            self.inhabited(&format!("pool.backend[{i}].region"), &backend.region, &regions);
         }
+        let started = replicas.region.as_ref().and_then(Value::as_str).unwrap_or_default();
+        self.inhabited("replicas.region", started, &regions);
         if let Err(reason) = Database::open(&database) {
             let remedy = format!(
                 "{reason}: name a country database in MaxMind's format (GeoLite2-Country.mmdb), or write \"{BUNDLED}\""
@@ -48,6 +48,18 @@ impl Checker {
             self.faults.add("geo.database", &quoted(&database.to_string()), remedy);
         }
         Some(Geo { database, regions: Arc::new(regions), default_region, cost })
+    }
+
+    /// A backend in a region without countries is near nobody.
+    fn inhabited(&mut self, field: &str, region: &str, regions: &Regions) {
+        if !region.is_empty() && regions.number(region).is_none() {
+            let remedy = format!(
+                "is no region that countries are in ({}): use one, name its countries in geo.regions, or set geo.enabled = \
+                 \"off\"",
+                regions.names().join(", ")
+            );
+            self.faults.add(field, &quoted(region), remedy);
+        }
     }
 
     fn default_region(&mut self, value: Option<&Value>, regions: &Regions) -> Option<u8> {

@@ -83,6 +83,8 @@ fn every_fault_names_field_value_and_remedy() {
     ] {
         assert!(text.contains(said), "{said}\n{text}");
     }
+    let found = faults("[replicas]\nregion = \"eu\"", &["EU", "US"]);
+    assert_eq!((found.len(), found[0].field.as_str()), (1, "replicas.region"));
     assert!(faults("[geo]\nregions = [\"EU\"]", &[])[0].remedy.contains("[geo.regions]"));
     let many: String = (0..countries::all().count().min(70))
         .zip(countries::all())
