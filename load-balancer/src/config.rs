@@ -17,8 +17,10 @@ mod check;
 mod faults;
 mod healing;
 mod raw;
+mod signals;
 mod units;
 
+pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
 pub use faults::{Fault, Faults};
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub replicas: Replicas,
     /// Where membership is kept over restarts; `None` keeps it nowhere.
     pub state: Option<PathBuf>,
+    /// What is believed about backends from themselves.
+    pub signals: Signals,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.

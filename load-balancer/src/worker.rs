@@ -9,7 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use lb_core::retry::RetryBudget;
+use lb_core::signal::Report;
 use lb_core::{Policy, Rng, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,6 +21,7 @@ use crate::forward::Live;
 use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
+use crate::telemetry::{self, Taken};
 
 mod recent;
 
@@ -69,6 +72,8 @@ pub struct Lane {
     pub meters: Rc<LaneMeters>,
     /// Which requests it has answered lately.
     pub log: RefCell<RequestLog>,
+    /// What it last said about itself in a response's headers, and when.
+    pub reported: Cell<Option<(Tick, Report)>>,
 }
 
 /// A snapshot and, position by position, this worker's lanes.
@@ -198,6 +203,7 @@ impl Scene {
                 backend: Arc::clone(backend),
                 idle: RefCell::default(),
                 log: RefCell::default(),
+                reported: Cell::default(),
             }),
         };
         Scene { snapshot: Arc::clone(snapshot), lanes: snapshot.backends.iter().map(lane).collect() }
@@ -227,6 +233,14 @@ impl Scene {
 }
 
 impl Lane {
+    /// Takes the load report out of a response's headers, where it has one.
+    pub fn read_report(&self, now: Tick, headers: &mut HeaderMap) {
+        if let Taken::Report(report) = telemetry::take_report(headers) {
+            self.meters.reports.inc();
+            self.reported.set(Some((now, report)));
+        }
+    }
+
     /// Closes idle connections that are too old, or that the backend has closed.
     fn sweep(&self, now: Tick, limit: Duration) {
         let before = std::mem::take(&mut *self.idle.borrow_mut());

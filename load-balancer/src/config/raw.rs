@@ -69,6 +69,7 @@ section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
+section!(Signals { source, preset, path, port, interval, timeout, max_bytes, headers, container_label, map });
 
 /// The `[replicas]` section with one for each provider.
 #[derive(Debug, Default, Deserialize)]
@@ -126,6 +127,7 @@ pub(super) struct Raw {
     pub(super) control: Control,
     pub(super) replicas: Replicas,
     pub(super) state: State,
+    pub(super) signals: Signals,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -133,7 +135,7 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) const KEYS: &'static [&'static str] = &[
         "workers", "listen", "pool", "algo", "client", "hash", "timeouts", "limits", "retry", "health",
-        "ejection", "control", "replicas", "state",
+        "ejection", "control", "replicas", "state", "signals",
     ];
 
     /// Parses the text and lays the environment over it.

@@ -157,6 +157,7 @@ fn the_commented_example_is_the_defaults() {
         ("replicas.process", raw::Process::KEYS),
         ("replicas.docker", raw::Docker::KEYS),
         ("state", raw::State::KEYS),
+        ("signals", raw::Signals::KEYS),
     ];
     let table: toml::Table = example.parse().unwrap();
     for (section, keys) in sections {

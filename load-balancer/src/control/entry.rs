@@ -10,6 +10,7 @@ use lb_core::{Tallies, Tick};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::scraper::Told;
 use crate::config::Config;
 use crate::registry::Backend;
 
@@ -85,6 +86,8 @@ pub(super) struct Entry {
     /// Connects kept failing: a check at once has been asked for.
     pub(super) suspected: bool,
     pub(super) prober: Option<(AbortHandle, mpsc::Sender<()>)>,
+    /// What it says about itself.
+    pub(super) told: Told,
 }
 
 /// The bounds of a drain.
@@ -116,6 +119,7 @@ impl Entry {
             down_since: None,
             suspected: false,
             prober: None,
+            told: Told::default(),
         }
     }
 

@@ -84,7 +84,7 @@ impl Control {
                 let changed = changed(&self.config, &next);
                 let applied = self.apply(*next);
                 if let Err(error) = applied {
-                    tracing::error!(%error, "health checks cannot start again");
+                    tracing::error!(%error, "health checks or scrapes cannot start again");
                 }
                 self.tell(Fact::Reloaded { changed });
                 true
@@ -150,6 +150,9 @@ impl Control {
             }
             self.start_checks()?;
         }
+        if before.signals.scrape != now.signals.scrape {
+            self.start_scrapes()?;
+        }
         Ok(())
     }
 
@@ -166,6 +169,7 @@ impl Control {
             host: old.host.clone(),
             load: Arc::clone(&old.load),
             trial: Arc::clone(&old.trial),
+            scraped: Arc::clone(&old.scraped),
             id: old.id,
         });
         forget_info(&self.metrics, &new.name);
@@ -217,6 +221,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("health", old.health != new.health),
         ("ejection", old.ejection != new.ejection),
         ("control", old.control != new.control),
+        ("signals", old.signals != new.signals),
         ("replicas", old.replicas != new.replicas),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(section, _)| (*section).to_owned()).collect()

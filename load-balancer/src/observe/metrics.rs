@@ -50,6 +50,12 @@ pub struct Metrics {
     pub backend_errors: GaugeVec,
     pub health_checks: IntCounterVec,
     pub health_check_duration: HistogramVec,
+    pub scrapes: IntCounterVec,
+    pub scrape_duration: HistogramVec,
+    pub scrape_age: GaugeVec,
+    pub backend_reported: GaugeVec,
+    pub backend_reported_in_flight: GaugeVec,
+    pub load_reports: IntCounterVec,
     pub draining: IntGaugeVec,
     pub workers: IntGaugeVec,
     pub build: IntGaugeVec,
@@ -100,6 +106,12 @@ impl Metrics {
             backend_errors: ratio(r, &catalog::BACKEND_ERRORS)?,
             health_checks: counter(r, &catalog::HEALTH_CHECKS)?,
             health_check_duration: histogram(r, &catalog::HEALTH_CHECK_DURATION)?,
+            scrapes: counter(r, &catalog::SCRAPES)?,
+            scrape_duration: histogram(r, &catalog::SCRAPE_DURATION)?,
+            scrape_age: ratio(r, &catalog::SCRAPE_AGE)?,
+            backend_reported: ratio(r, &catalog::BACKEND_REPORTED)?,
+            backend_reported_in_flight: ratio(r, &catalog::BACKEND_REPORTED_IN_FLIGHT)?,
+            load_reports: counter(r, &catalog::LOAD_REPORTS)?,
             draining: gauge(r, &catalog::DRAINING)?,
             workers: gauge(r, &catalog::WORKERS)?,
             build: gauge(r, &catalog::BUILD)?,
@@ -140,7 +152,16 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
     for gauges in [&m.backend_weight, &m.backend_warmth, &m.backend_latency, &m.backend_errors] {
         forget(gauges, is);
     }
+    forget_signals(metrics, backend);
     forget_info(metrics, backend);
+}
+
+/// Takes away what a backend said about itself: it says so no more.
+pub fn forget_signals(metrics: &Metrics, backend: &str) {
+    // The age stays where it is still being asked: it is written anew at each look.
+    for gauges in [&metrics.backend_reported, &metrics.backend_reported_in_flight, &metrics.scrape_age] {
+        forget(gauges, |name| name == backend);
+    }
 }
 
 /// Takes away what says where a backend is: it is elsewhere, or no more.
@@ -152,6 +173,9 @@ pub fn forget_info(metrics: &Metrics, backend: &str) {
 pub fn forget_counters(metrics: &Metrics, backends: &HashSet<String>) {
     let (m, is) = (metrics, |name: &str| backends.contains(name));
     for counters in [&m.upstream_requests, &m.connects, &m.decisions, &m.ejections, &m.health_checks] {
+        forget(counters, is);
+    }
+    for counters in [&m.scrapes, &m.load_reports] {
         forget(counters, is);
     }
     forget(&m.upstream_duration, is);
