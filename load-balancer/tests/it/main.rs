@@ -32,6 +32,7 @@ mod replays;
 mod request_log;
 mod retries;
 mod riot;
+mod signals;
 mod state;
 mod statuses;
 mod streaming;
