@@ -136,6 +136,17 @@ fn faults_name_the_field_and_come_at_once() {
     }
 }
 
+/// What the README shows as a mapping is one.
+#[test]
+fn the_readmes_mapping_is_valid() {
+    let readme = include_str!("../../../../../README.md");
+    let shown = readme.split("```toml\n").find(|block| block.starts_with("[signals]")).unwrap();
+    let text = shown.split("```").next().unwrap();
+    let config =
+        Config::parse(&format!("{text}{LEAST}"), std::iter::empty()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.signals.scrape.unwrap().map.len(), 6);
+}
+
 #[test]
 fn the_environment_reaches_into_the_map() {
     let env = [("SOURCE", "metrics"), ("MAP__CPU", "load1"), ("PORT", "9100")];
