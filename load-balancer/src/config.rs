@@ -19,8 +19,10 @@ mod faults;
 mod geo;
 mod healing;
 mod raw;
+mod signals;
 mod units;
 
+pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
 pub use decisions::Decisions;
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
@@ -64,6 +66,8 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// Where clients are; `None` asks nobody.
     pub geo: Option<Geo>,
+    /// What is believed about backends from themselves.
+    pub signals: Signals,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.

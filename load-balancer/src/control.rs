@@ -3,12 +3,13 @@
 //! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
 //! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
-//! leaving), `replicas` (keeping their number), `weights` (capacity and regions), `geo` (where clients are), `reload`,
-//! `state` (over restarts), `prober` (active checks), `publish`.
+//! leaving), `replicas` (keeping their number), `scraper` and `fetch` (what backends say about themselves), `weights`
+//! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use lb_core::fact::Fact;
@@ -27,18 +28,21 @@ use crate::provision::{Death, Provider};
 use crate::registry::{Registry, Snapshot};
 
 mod entry;
+mod fetch;
 mod geo;
 mod members;
 mod prober;
 mod publish;
 mod reload;
 mod replicas;
+mod scraper;
 mod standing;
 mod state;
 mod traffic;
 mod weights;
 
 use entry::Entry;
+use fetch::Fetcher;
 pub use prober::{Asker, Prober};
 pub use reload::Source;
 use replicas::Supply;
@@ -94,6 +98,7 @@ pub struct Control {
     retired: Vec<String>,
     supply: Supply,
     asker: Option<Rc<Asker>>,
+    fetcher: Option<Rc<Fetcher>>,
     events: Option<mpsc::UnboundedSender<Event>>,
     /// Answers that may go out once the change can be seen.
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
@@ -139,6 +144,7 @@ impl Control {
             retired: Vec::new(),
             supply: Supply::new(config, clock.now()),
             asker: None,
+            fetcher: None,
             events: None,
             answers: Vec::new(),
             gone: VecDeque::new(),
@@ -161,6 +167,9 @@ impl Control {
         self.events = Some(events);
         if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
+        }
+        if let Err(error) = self.start_scrapes() {
+            return tracing::error!(%error, "scrapes cannot start");
         }
         self.start_supply(provider);
         self.watch_database();
@@ -219,6 +228,7 @@ impl Control {
     fn handle(&mut self, event: Event) -> bool {
         match event {
             Event::Checked(verdict) => self.checked(verdict),
+            Event::Scraped(scraped) => self.scraped(scraped),
             Event::Asked(ask, asker) => self.asked(ask, asker),
             Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
@@ -284,5 +294,6 @@ impl Control {
 pub fn publish_loads(snapshot: &Snapshot, metrics: &Metrics, clock: &Clock) {
     for backend in &snapshot.backends {
         local::publish_load(metrics, &backend.name, &backend.load, snapshot.view.pool(), clock.now());
+        local::publish_age(metrics, &backend.name, backend.scraped.load(Relaxed), clock.now());
     }
 }

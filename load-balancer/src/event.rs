@@ -2,19 +2,24 @@
 
 use std::time::Duration;
 
+use lb_core::Tick;
 use lb_core::health::Pace;
 use lb_core::membership::Refusal;
+use lb_core::signal::Report;
 use tokio::sync::oneshot;
 
 use crate::config::{Address, Config, Faults};
 use crate::geo::{Database, Origin};
 use crate::provision::{Order, Replica};
+use crate::telemetry::Miss;
 
 /// Something the control task must know.
 #[derive(Debug)]
 pub enum Event {
     /// A health check ended.
     Checked(Verdict),
+    /// A scrape ended.
+    Scraped(Scraped),
     /// Somebody wants the membership changed; the answer comes once the change can be seen.
     Asked(Ask, oneshot::Sender<Answer>),
     /// What the provider found running at the start.
@@ -38,6 +43,19 @@ pub struct Verdict {
     pub fault: Option<String>,
     /// Tells the prober how soon to look again.
     pub pace: oneshot::Sender<Pace>,
+}
+
+/// The result of one scrape.
+#[derive(Debug)]
+pub struct Scraped {
+    /// The backend's id.
+    pub backend: u64,
+    /// When the answer came, or was given up.
+    pub at: Tick,
+    /// How long it took.
+    pub took: Duration,
+    /// What the backend said.
+    pub result: Result<Report, Miss>,
 }
 
 /// A change of membership.

@@ -32,6 +32,7 @@ pub mod provision;
 pub mod registry;
 mod signals;
 mod socket;
+pub mod telemetry;
 pub mod worker;
 
 use admin::Admin;

@@ -4,6 +4,7 @@
 //! a decision never sees half of a change.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
@@ -33,6 +34,8 @@ pub struct Backend {
     pub load: Arc<Load>,
     /// The one request that may show whether it works again, after an ejection.
     pub trial: Arc<Trial>,
+    /// When it last told about itself (or began to be asked), as nanoseconds of a [`Tick`]; 0 while nobody asks.
+    pub scraped: Arc<AtomicU64>,
 }
 
 /// One state of the pool. `backends[i]` is `view.members()[i]`.

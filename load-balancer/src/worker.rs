@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use lb_core::retry::RetryBudget;
 use lb_core::{Rng, Tick};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,6 +21,7 @@ use crate::journal::Journal;
 use crate::listener::{self, Client};
 use crate::observe::{LaneMeters, Metrics, RegionMeters, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
+use crate::telemetry::{self, Taken};
 
 mod recent;
 
@@ -246,6 +248,14 @@ impl Scene {
 }
 
 impl Lane {
+    /// Takes the load report out of a response's headers, where it has one.
+    pub fn read_report(&self, now: Tick, headers: &mut HeaderMap) {
+        if let Taken::Report(report) = telemetry::take_report(headers) {
+            self.meters.reports.inc();
+            self.backend.load.heard(now, &report);
+        }
+    }
+
     /// Closes idle connections that are too old, or that the backend has closed.
     fn sweep(&self, now: Tick, limit: Duration) {
         let before = std::mem::take(&mut *self.idle.borrow_mut());

@@ -42,6 +42,10 @@ pub enum Fact {
     Saturated { backend: String, seconds: f64 },
     /// A saturated backend gets requests again.
     Relieved { backend: String },
+    /// A backend no longer tells how it is: scrapes of it keep failing.
+    SignalsLost { backend: String, reason: String },
+    /// It tells again.
+    SignalsBack { backend: String },
     /// The panic threshold (0 to 1) is crossed, downwards (`on`) or upwards: `eligible` of `total` backends are left.
     Panic { on: bool, eligible: usize, total: usize, threshold: f64 },
     /// A replica's process ended unasked.
@@ -91,6 +95,8 @@ impl Fact {
             Fact::Warm { .. } => "warm",
             Fact::Saturated { .. } => "saturated",
             Fact::Relieved { .. } => "relieved",
+            Fact::SignalsLost { .. } => "signals_lost",
+            Fact::SignalsBack { .. } => "signals_back",
             Fact::Panic { .. } => "panic",
             Fact::ReplicaDied { .. } => "replica_died",
             Fact::ReplicaStarted { .. } => "replica_started",
@@ -128,6 +134,8 @@ impl Fact {
             | Fact::Capacity { backend, .. }
             | Fact::Doubted { backend, .. }
             | Fact::Gated { backend, .. }
+            | Fact::SignalsLost { backend, .. }
+            | Fact::SignalsBack { backend }
             | Fact::ReplicaDied { replica: backend, .. }
             | Fact::ReplicaStarted { replica: backend, .. } => Some(backend),
             Fact::Panic { .. }
@@ -149,6 +157,7 @@ impl Fact {
             Fact::Unhealthy { .. }
                 | Fact::Ejected { .. }
                 | Fact::Spared { .. }
+                | Fact::SignalsLost { .. }
                 | Fact::Panic { on: true, .. }
                 | Fact::ReplicaDied { .. }
                 | Fact::ReplicaFailed { .. }

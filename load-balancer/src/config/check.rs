@@ -20,6 +20,7 @@ use crate::http::paths;
 mod decisions;
 mod geo;
 mod healing;
+mod signals;
 
 /// Longest name of a pool or backend: it becomes a metric label.
 const NAME_MAX: usize = 63;
@@ -48,6 +49,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         decisions: c.decisions(&raw.decisions),
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
+        signals: c.signals(&raw.signals),
     };
     c.fits_together(&config);
     if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }

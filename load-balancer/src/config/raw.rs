@@ -71,6 +71,7 @@ section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
 section!(Geo { enabled, database, default_region, cost, regions });
+section!(Signals { source, preset, path, port, interval, timeout, max_bytes, headers, container_label, map });
 
 /// The `[replicas]` section with one for each provider.
 #[derive(Debug, Default, Deserialize)]
@@ -130,6 +131,7 @@ pub(super) struct Raw {
     pub(super) replicas: Replicas,
     pub(super) state: State,
     pub(super) geo: Geo,
+    pub(super) signals: Signals,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -152,6 +154,7 @@ impl Raw {
         "replicas",
         "state",
         "geo",
+        "signals",
     ];
 
     /// Parses the text and lays the environment over it.

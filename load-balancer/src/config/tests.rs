@@ -158,6 +158,7 @@ fn the_commented_example_is_the_defaults() {
         ("replicas.docker", raw::Docker::KEYS),
         ("state", raw::State::KEYS),
         ("geo", raw::Geo::KEYS),
+        ("signals", raw::Signals::KEYS),
     ];
     let table: toml::Table = example.parse().unwrap();
     for (section, keys) in sections {

@@ -10,6 +10,7 @@ use lb_core::{Tallies, Tick};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::scraper::Told;
 use super::weights::Weight;
 use crate::config::Config;
 use crate::registry::Backend;
@@ -95,6 +96,8 @@ pub(super) struct Entry {
     /// Where it is: the number of its region, or beyond all of them.
     pub(super) region: u8,
     pub(super) prober: Option<(AbortHandle, mpsc::Sender<()>)>,
+    /// What it says about itself.
+    pub(super) told: Told,
 }
 
 /// The bounds of a drain.
@@ -128,6 +131,7 @@ impl Entry {
             weight: Weight::default(),
             region: u8::MAX,
             prober: None,
+            told: Told::default(),
         }
     }
 

@@ -222,6 +222,7 @@ impl Control {
             region: region.to_owned(),
             load: Arc::new(Load::new()),
             trial: Arc::new(Trial::new()),
+            scraped: Arc::default(),
         };
         self.next_id += 1;
         let (rise, fall) = self.config.health.as_ref().map_or((1, 1), |h| (h.rise, h.fall));
@@ -239,6 +240,7 @@ impl Control {
             self.warm_up(at, self.clock.now());
         }
         self.probe(at);
+        self.scrape(at);
         self.tell(fact);
     }
 

@@ -158,12 +158,13 @@ impl Control {
     }
 }
 
-fn jittered(base: Duration, rng: &mut Rng) -> Duration {
+/// `base`, up to 15 % longer or shorter.
+pub(super) fn jittered(base: Duration, rng: &mut Rng) -> Duration {
     base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.unit())
 }
 
 /// The innermost cause: "Connection refused" says more than "error sending request".
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "timeout".to_owned();
     }

@@ -84,7 +84,7 @@ impl Control {
                 let changed = changed(&self.config, &next);
                 let applied = self.apply(*next);
                 if let Err(error) = applied {
-                    tracing::error!(%error, "health checks cannot start again");
+                    tracing::error!(%error, "health checks or scrapes cannot start again");
                 }
                 self.tell(Fact::Reloaded { changed });
                 true
@@ -154,6 +154,9 @@ impl Control {
             }
             self.start_checks()?;
         }
+        if before.signals.scrape != now.signals.scrape {
+            self.start_scrapes()?;
+        }
         Ok(())
     }
 
@@ -170,6 +173,7 @@ impl Control {
             host: old.host.clone(),
             load: Arc::clone(&old.load),
             trial: Arc::clone(&old.trial),
+            scraped: Arc::clone(&old.scraped),
             id: old.id,
         });
         forget_info(&self.metrics, &new.name);
@@ -221,6 +225,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("health", old.health != new.health),
         ("ejection", old.ejection != new.ejection),
         ("control", old.control != new.control),
+        ("signals", old.signals != new.signals),
         ("replicas", old.replicas != new.replicas),
         ("decisions", old.decisions != new.decisions),
         ("geo", old.geo != new.geo),

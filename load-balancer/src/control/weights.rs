@@ -96,7 +96,8 @@ impl Weight {
 impl Control {
     /// Brings capacities and regions up to date.
     pub(super) fn weigh(&mut self, now: Tick) {
-        let rules = Rules::default();
+        let interval = self.config.signals.scrape.as_ref().map(|scrape| scrape.interval);
+        let rules = Rules { interval: interval.unwrap_or(Rules::default().interval), ..Rules::default() };
         for entry in &mut self.entries {
             entry.weight.hear(now, &entry.backend.load);
         }

@@ -97,7 +97,12 @@ pub(super) async fn attempt(
             let error = ProxyError::new(Kind::UpstreamProtocol, "the backend switched protocols unasked");
             return Err(Failed::sent(error));
         }
-        Ok(Ok(response)) => response,
+        Ok(Ok(mut response)) => {
+            if scene.snapshot.config.signals.headers {
+                lane.read_report(now, response.headers_mut());
+            }
+            response
+        }
         Ok(Err(refused)) => {
             let kind = client.fault.take().unwrap_or(refused.kind);
             if !kind.blames_client() {

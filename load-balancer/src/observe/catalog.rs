@@ -341,6 +341,41 @@ pub const GEO_BUILT: Family = gauge(
     &[],
     "When the database of countries in force was built, in seconds since the Unix epoch.",
 );
+/// Scrapes.
+pub const SCRAPES: Family = counter(
+    "lb_scrapes_total",
+    &["pool", "backend", "result"],
+    "Scrapes of what a backend says about itself, by result: ok, timeout, refused (no connection, or a broken one), status \
+     (not 200), too_large, unreadable, empty (none of the signals wanted).",
+);
+/// Scrape latency.
+pub const SCRAPE_DURATION: Family =
+    histogram("lb_scrape_duration_seconds", POOL, "Duration of scrapes, failed ones included, in seconds.");
+/// Scrape age.
+pub const SCRAPE_AGE: Family = gauge(
+    "lb_scrape_age_seconds",
+    POOL_BACKEND,
+    "Time since a scrape last brought something, or since scraping began where none has, in seconds.",
+);
+/// Reported shares.
+pub const BACKEND_REPORTED: Family = gauge(
+    "lb_backend_reported_ratio",
+    &["pool", "backend", "signal"],
+    "What a backend said in its last scrape, as a share of what it has: cpu, memory, connections, utilization (its own \
+     measure). Not there while unknown.",
+);
+/// Reported in-flight.
+pub const BACKEND_REPORTED_IN_FLIGHT: Family = gauge(
+    "lb_backend_reported_in_flight",
+    POOL_BACKEND,
+    "Requests that a backend said in its last scrape it was answering, of all balancers. Not there while unknown.",
+);
+/// Load reports.
+pub const LOAD_REPORTS: Family = counter(
+    "lb_load_reports_total",
+    &["pool", "backend", "source"],
+    "Load reports that could be believed, by source: header (of a response).",
+);
 /// Drain.
 pub const DRAINING: Family = gauge("lb_draining", &[], "1 after the order to stop, while requests finish.");
 /// Workers.
@@ -404,6 +439,12 @@ pub const ALL: &[Family] = &[
     GEO_SPILLOVER,
     GEO_DURATION,
     GEO_BUILT,
+    SCRAPES,
+    SCRAPE_DURATION,
+    SCRAPE_AGE,
+    BACKEND_REPORTED,
+    BACKEND_REPORTED_IN_FLIGHT,
+    LOAD_REPORTS,
     DRAINING,
     WORKERS,
     BUILD,

@@ -5,9 +5,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use lb_core::{Algorithm, Load, PoolLoad};
-use prometheus::IntGauge;
+use lb_core::signal::Report;
+use lb_core::{Algorithm, Load, PoolLoad, Tick};
 use prometheus::local::{LocalHistogram, LocalIntCounter};
+use prometheus::{GaugeVec, IntGauge};
 
 use super::metrics::Metrics;
 
@@ -168,6 +169,7 @@ pub struct LaneMeters {
     decisions: Vec<LocalIntCounter>,
     attempts: ByKey<Attempt>,
     connects: ByKey<&'static str>,
+    pub reports: LocalIntCounter,
     pub duration: LocalHistogram,
     pub active: LocalGauge,
     pub idle: LocalGauge,
@@ -197,6 +199,7 @@ impl LaneMeters {
             decisions: decisions.map(|c| c.local()).collect(),
             attempts: ByKey::default(),
             connects: ByKey::default(),
+            reports: shared.load_reports.with_label_values(&[pool, backend, "header"]).local(),
             duration: shared.upstream_duration.with_label_values(&[pool, backend]).local(),
             active: state("active"),
             idle: state("idle"),
@@ -235,6 +238,7 @@ impl LaneMeters {
         self.decisions.iter().for_each(LocalIntCounter::flush);
         self.attempts.flush();
         self.connects.flush();
+        self.reports.flush();
         self.duration.flush();
         self.active.flush();
         self.idle.flush();
@@ -249,7 +253,7 @@ impl Drop for LaneMeters {
 }
 
 /// Writes what a backend's live numbers say at this moment.
-pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, pool: &PoolLoad, now: lb_core::Tick) {
+pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, pool: &PoolLoad, now: Tick) {
     let labels = [metrics.pool.as_str(), backend];
     metrics.upstream_in_flight.with_label_values(&labels).set(i64::from(load.in_flight()));
     metrics.backend_latency.with_label_values(&labels).set(f64::from(load.latency()) / 1e6);
@@ -259,4 +263,35 @@ pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, pool: &PoolLo
     metrics.error_factor.with_label_values(&labels).set(f64::from(terms.errors));
     metrics.price.with_label_values(&labels).set(f64::from(load.price()));
     metrics.others_in_flight.with_label_values(&labels).set(f64::from(terms.others));
+}
+
+/// Writes what a backend last said about itself; what it did not say is taken away.
+pub fn publish_report(metrics: &Metrics, backend: &str, report: &Report) {
+    let pool = metrics.pool.as_str();
+    let shares = [
+        ("cpu", report.cpu),
+        ("memory", report.memory),
+        ("connections", report.connections),
+        ("utilization", report.utilization),
+    ];
+    for (signal, share) in shares {
+        set_or_forget(&metrics.backend_reported, &[pool, backend, signal], share);
+    }
+    set_or_forget(&metrics.backend_reported_in_flight, &[pool, backend], report.in_flight);
+}
+
+fn set_or_forget(family: &GaugeVec, labels: &[&str], value: Option<f64>) {
+    match value {
+        Some(value) => family.with_label_values(labels).set(value),
+        // It was not there: so much the better.
+        None => drop(family.remove_label_values(labels)),
+    }
+}
+
+/// Writes how old a backend's word is: `scraped` is when it came, in nanoseconds, or 0 where nobody asks.
+pub fn publish_age(metrics: &Metrics, backend: &str, scraped: u64, now: Tick) {
+    if scraped > 0 {
+        let age = now.since(Tick::from_nanos(scraped)).as_secs_f64();
+        metrics.scrape_age.with_label_values(&[metrics.pool.as_str(), backend]).set(age);
+    }
 }

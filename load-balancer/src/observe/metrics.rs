@@ -69,6 +69,12 @@ pub struct Metrics {
     pub geo_spillover: IntCounterVec,
     pub geo_duration: HistogramVec,
     pub geo_built: IntGaugeVec,
+    pub scrapes: IntCounterVec,
+    pub scrape_duration: HistogramVec,
+    pub scrape_age: GaugeVec,
+    pub backend_reported: GaugeVec,
+    pub backend_reported_in_flight: GaugeVec,
+    pub load_reports: IntCounterVec,
     pub draining: IntGaugeVec,
     pub workers: IntGaugeVec,
     pub build: IntGaugeVec,
@@ -138,6 +144,12 @@ impl Metrics {
             geo_spillover: counter(r, &catalog::GEO_SPILLOVER)?,
             geo_duration: histogram(r, &catalog::GEO_DURATION)?,
             geo_built: gauge(r, &catalog::GEO_BUILT)?,
+            scrapes: counter(r, &catalog::SCRAPES)?,
+            scrape_duration: histogram(r, &catalog::SCRAPE_DURATION)?,
+            scrape_age: ratio(r, &catalog::SCRAPE_AGE)?,
+            backend_reported: ratio(r, &catalog::BACKEND_REPORTED)?,
+            backend_reported_in_flight: ratio(r, &catalog::BACKEND_REPORTED_IN_FLIGHT)?,
+            load_reports: counter(r, &catalog::LOAD_REPORTS)?,
             draining: gauge(r, &catalog::DRAINING)?,
             workers: gauge(r, &catalog::WORKERS)?,
             build: gauge(r, &catalog::BUILD)?,
@@ -185,7 +197,16 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
         forget(gauges, is);
     }
     forget(&m.signal_mode, is);
+    forget_signals(metrics, backend);
     forget_info(metrics, backend);
+}
+
+/// Takes away what a backend said about itself: it says so no more.
+pub fn forget_signals(metrics: &Metrics, backend: &str) {
+    // The age stays where it is still being asked: it is written anew at each look.
+    for gauges in [&metrics.backend_reported, &metrics.backend_reported_in_flight, &metrics.scrape_age] {
+        forget(gauges, |name| name == backend);
+    }
 }
 
 /// Takes away what says where a backend is: it is elsewhere, or no more.
@@ -197,6 +218,9 @@ pub fn forget_info(metrics: &Metrics, backend: &str) {
 pub fn forget_counters(metrics: &Metrics, backends: &HashSet<String>) {
     let (m, is) = (metrics, |name: &str| backends.contains(name));
     for counters in [&m.upstream_requests, &m.connects, &m.decisions, &m.ejections, &m.health_checks] {
+        forget(counters, is);
+    }
+    for counters in [&m.scrapes, &m.load_reports] {
         forget(counters, is);
     }
     forget(&m.upstream_duration, is);

@@ -10,8 +10,14 @@ use super::support::{Lb, Script, addresses, post, refusing, replicas, request};
 async fn catalogue_and_exposition_agree_both_ways() {
     let backends = replicas(2).await;
     let pool = [addresses(&backends), vec![refusing()]].concat();
-    let settings = [("health.enabled", "true"), ("pool.algorithm", "random"), ("geo.enabled", "on")];
+    let settings = [
+        ("health.enabled", "true"),
+        ("pool.algorithm", "random"),
+        ("geo.enabled", "on"),
+        ("signals.source", "metrics"),
+    ];
     let lb = Lb::over(&pool, &settings).await;
+    lb.until("its backends' word", |s| s.sum("lb_backend_reported_in_flight", &[]) > 0.0).await;
     // b3 is down: a second balancer that does not check meets it, for the families of failures.
     let blind = Lb::over(&pool, &[("pool.algorithm", "round_robin")]).await;
     for lb in [&lb, &blind] {

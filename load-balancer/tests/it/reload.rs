@@ -15,23 +15,23 @@ use super::support::{
 };
 
 /// A configuration file that a test writes again and again.
-struct Written {
+pub(super) struct Written {
     path: PathBuf,
 }
 
 impl Written {
-    fn new(name: &str, text: &str) -> Written {
+    pub(super) fn new(name: &str, text: &str) -> Written {
         Written { path: file(name, text) }
     }
 
     /// Replaced at once, as a ConfigMap is.
-    fn write(&self, text: &str) {
+    pub(super) fn write(&self, text: &str) {
         let new = self.path.with_extension("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, &self.path).unwrap();
     }
 
-    fn source(&self, settings: &[(&str, &str)]) -> Source {
+    pub(super) fn source(&self, settings: &[(&str, &str)]) -> Source {
         Source { path: self.path.clone(), env: variables(settings) }
     }
 }
@@ -43,7 +43,7 @@ impl Drop for Written {
     }
 }
 
-fn backend(name: &str, address: SocketAddr, weight: u32) -> String {
+pub(super) fn backend(name: &str, address: SocketAddr, weight: u32) -> String {
     format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nweight = {weight}\n")
 }
 
@@ -93,7 +93,7 @@ fn reloads(scrape: &Scrape, result: &str) -> f64 {
     scrape.sum("lb_config_reloads_total", &[("result", result)])
 }
 
-async fn applied(lb: &Lb, times: usize) -> Scrape {
+pub(super) async fn applied(lb: &Lb, times: usize) -> Scrape {
     lb.until("the new configuration", |s| reloads(s, "applied") == times as f64).await
 }
 

@@ -89,7 +89,9 @@ impl Fact {
             Fact::Trial { backend }
             | Fact::Restored { backend }
             | Fact::Warm { backend }
-            | Fact::Relieved { backend } => fields![backend],
+            | Fact::Relieved { backend }
+            | Fact::SignalsBack { backend } => fields![backend],
+            Fact::SignalsLost { backend, reason } => fields![backend, reason],
             Fact::Saturated { backend, seconds } => fields![backend, seconds],
             Fact::Panic { on, eligible, total, threshold } => fields![on, eligible, total, threshold],
             Fact::ReplicaDied { replica, reason } => fields![replica, reason],
@@ -139,6 +141,8 @@ impl Fact {
                 format!("{backend} is saturated and gets nothing for {seconds:.1} s")
             }
             Fact::Relieved { backend } => format!("{backend} is no longer saturated"),
+            Fact::SignalsLost { backend, reason } => format!("{backend} no longer tells how it is: {reason}"),
+            Fact::SignalsBack { backend } => format!("{backend} tells how it is again"),
             Fact::Panic { on, eligible, total, threshold } => {
                 let (side, ejection) =
                     if *on { ("below", "ignored") } else { ("no longer below", "respected") };

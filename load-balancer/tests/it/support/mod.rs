@@ -15,7 +15,7 @@ pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
 pub(crate) use lab::{Lb, config, configured, keep, post, request, variables};
 pub(crate) use mmdb::{flat, geolite, mmdb, registered};
 pub(crate) use operator::{asking, assert_refused, finish, hold};
-pub(crate) use scrape::Scrape;
+pub(crate) use scrape::{Labels, Scrape};
 pub(crate) use script::{Conn, Deaf, Script, ok, refusing};
 pub(crate) use wire::{Message, Wire};
 

@@ -24,6 +24,8 @@ fn all() -> Vec<Fact> {
         Fact::Warm { backend: backend() },
         Fact::Saturated { backend: backend(), seconds: 2.5 },
         Fact::Relieved { backend: backend() },
+        Fact::SignalsLost { backend: backend(), reason: text("status 404") },
+        Fact::SignalsBack { backend: backend() },
         Fact::Panic { on: true, eligible: 1, total: 3, threshold: 0.5 },
         Fact::ReplicaDied { replica: backend(), reason: text("signal 9") },
         Fact::ReplicaStarted { replica: backend(), address: text("127.0.0.1:81"), milliseconds: 120 },
@@ -48,7 +50,7 @@ fn all() -> Vec<Fact> {
 #[test]
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
-    assert_eq!(kinds.len(), 26);
+    assert_eq!(kinds.len(), 28);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -73,6 +75,7 @@ fn alarms() {
         "unhealthy",
         "ejected",
         "spared",
+        "signals_lost",
         "panic",
         "replica_died",
         "replica_failed",
@@ -94,6 +97,7 @@ fn sentences() {
          (1 of at most 2 are out)",
         "S5 is not ejected although 50.0 % of 100 requests succeeded, while the others have 99.0 % ± 1.0 %: no more \
          than 2 may be out at once",
+        "S5 no longer tells how it is: status 404",
         "1 of 3 backends are eligible, below the panic threshold of 50 %: ejection is ignored",
     ] {
         assert!(texts.iter().any(|text| text == expected), "{texts:#?}");

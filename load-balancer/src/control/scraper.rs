@@ -1,0 +1,194 @@
+//! Scrapes of one backend: GET, read, report, wait. What a report is worth is decided elsewhere.
+//!
+//! A scrape that fails says that the telemetry is gone, not the backend: it never touches health. After three in a row
+//! the balancer says so, once, and the numbers go from the metrics, where a frozen one would pass for the truth.
+
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use lb_core::fact::Fact;
+use lb_core::signal::Report;
+use lb_core::{Rng, Tick};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::Control;
+use super::fetch::Fetcher;
+use super::prober::jittered;
+use crate::clock::{self, Clock};
+use crate::config::{self, Address};
+use crate::event::{Event, Scraped};
+use crate::observe::local::publish_report;
+use crate::observe::metrics::forget_signals;
+use crate::registry::Backend;
+use crate::telemetry::{Miss, RESULTS, Reader};
+
+/// Scrapes in a row that must fail before a backend's telemetry counts as lost.
+const LOST_AFTER: u32 = 3;
+
+/// What a backend has told about itself, and who asks it.
+#[derive(Default)]
+pub(super) struct Told {
+    /// The last report, and when it came.
+    pub(super) report: Option<(Tick, Report)>,
+    /// Scrapes that have failed since.
+    pub(super) misses: u32,
+    /// Why the last of them did.
+    pub(super) error: String,
+    scraper: Option<AbortHandle>,
+}
+
+impl Told {
+    fn lost(&self) -> bool {
+        self.misses >= LOST_AFTER
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if let Some(scraper) = &self.scraper {
+            scraper.abort();
+        }
+    }
+}
+
+/// The scrapes of one backend.
+struct Scraper {
+    fetcher: Rc<Fetcher>,
+    backend: u64,
+    url: String,
+    max_bytes: usize,
+    interval: Duration,
+    reader: Reader,
+    events: mpsc::UnboundedSender<Event>,
+    clock: Clock,
+    rng: Rng,
+}
+
+impl Scraper {
+    /// Scrapes until the control task is gone.
+    async fn run(mut self) {
+        loop {
+            let Some(permit) = self.fetcher.permit().await else { return };
+            let started = self.clock.now();
+            let body = self.fetcher.fetch(&self.url, self.max_bytes).await;
+            let at = self.clock.now();
+            let result = body.and_then(|body| self.reader.read(&body, at));
+            drop(permit);
+            let scraped = Scraped { backend: self.backend, at, took: at.since(started), result };
+            if self.events.send(Event::Scraped(scraped)).is_err() {
+                return;
+            }
+            tokio::time::sleep(jittered(self.interval, &mut self.rng)).await;
+        }
+    }
+}
+
+fn url(backend: &Backend, settings: &config::Scrape) -> String {
+    let address = match (&backend.address, settings.port) {
+        (Address::Ip(address), Some(port)) => Address::Ip((address.ip(), port).into()),
+        (Address::Name(name, _), Some(port)) => Address::Name(name.clone(), port),
+        (own, None) => own.clone(),
+    };
+    format!("http://{address}{}", settings.path)
+}
+
+impl Control {
+    /// Begins to scrape every member, where that is on and under way; those that were scraped in another way are begun
+    /// anew.
+    pub(super) fn start_scrapes(&mut self) -> reqwest::Result<()> {
+        let scrape = &self.config.signals.scrape;
+        self.fetcher = scrape.as_ref().map(|scrape| Fetcher::new(scrape.timeout)).transpose()?;
+        for at in 0..self.entries.len() {
+            let entry = &mut self.entries[at];
+            entry.told = Told::default();
+            entry.weight.meter.forget();
+            entry.backend.scraped.store(0, Relaxed);
+            forget_signals(&self.metrics, &entry.backend.name);
+            self.scrape(at);
+        }
+        Ok(())
+    }
+
+    /// Begins to scrape an entry, where scrapes are on and under way.
+    pub(super) fn scrape(&mut self, at: usize) {
+        let (Some(settings), Some(fetcher), Some(events)) =
+            (&self.config.signals.scrape, &self.fetcher, self.events.clone())
+        else {
+            return;
+        };
+        let entry = &mut self.entries[at];
+        let backend = &entry.backend;
+        for result in RESULTS {
+            self.metrics.scrapes.with_label_values(&[&self.metrics.pool, &backend.name, result]);
+        }
+        mark(backend, self.clock.now());
+        let scraper = Scraper {
+            fetcher: Rc::clone(fetcher),
+            backend: backend.id,
+            url: url(backend, settings),
+            max_bytes: settings.max_bytes,
+            interval: settings.interval,
+            reader: Reader::new(settings, &backend.name),
+            events,
+            clock: self.clock,
+            rng: clock::entropy(),
+        };
+        entry.told.scraper = Some(tokio::task::spawn_local(scraper.run()).abort_handle());
+    }
+
+    /// A scrape has ended; true where others must see a change.
+    pub(super) fn scraped(&mut self, scraped: Scraped) -> bool {
+        let asked = |e: &super::Entry| e.backend.id == scraped.backend && e.told.scraper.is_some();
+        let Some(at) = self.entries.iter().position(asked) else {
+            // It has left, or scrapes were turned off meanwhile.
+            return false;
+        };
+        let name = self.entries[at].backend.name.clone();
+        let pool = self.metrics.pool.as_str();
+        let result = scraped.result.as_ref().err().map_or(RESULTS[0], Miss::result);
+        self.metrics.scrapes.with_label_values(&[pool, &name, result]).inc();
+        self.metrics.scrape_duration.with_label_values(&[pool]).observe(scraped.took.as_secs_f64());
+        match scraped.result {
+            Ok(report) => self.reported(at, scraped.at, report),
+            Err(miss) => self.missed(at, &miss),
+        }
+        false
+    }
+
+    /// A backend has told how it is.
+    fn reported(&mut self, at: usize, now: Tick, report: Report) {
+        let entry = &mut self.entries[at];
+        let back = entry.told.lost();
+        (entry.told.misses, entry.told.error) = (0, String::new());
+        entry.told.report = Some((now, report));
+        mark(&entry.backend, now);
+        entry.backend.load.scraped(now, &report);
+        entry.weight.meter.reported(now, &report, entry.backend.load.tallies().good);
+        publish_report(&self.metrics, &entry.backend.name, &report);
+        if back {
+            let backend = entry.backend.name.clone();
+            self.tell(Fact::SignalsBack { backend });
+        }
+    }
+
+    fn missed(&mut self, at: usize, miss: &Miss) {
+        let entry = &mut self.entries[at];
+        let before = entry.told.lost();
+        entry.told.misses = entry.told.misses.saturating_add(1);
+        entry.told.error = miss.to_string();
+        entry.weight.meter.missed();
+        if entry.told.lost() && !before {
+            let (backend, reason) = (entry.backend.name.clone(), entry.told.error.clone());
+            forget_signals(&self.metrics, &backend);
+            self.tell(Fact::SignalsLost { backend, reason });
+        }
+    }
+}
+
+/// Notes when a backend last told something, or began to be asked: its age is read from there.
+fn mark(backend: &Backend, now: Tick) {
+    // 0 is for a backend that nobody asks.
+    backend.scraped.store(now.nanos().max(1), Relaxed);
+}
