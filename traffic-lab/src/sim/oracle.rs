@@ -1,0 +1,46 @@
+//! Two references that know what nobody can: both greedy, so each may lose to the other, and to a policy that is less
+//! selfish. The better of the two in a cell is its reference, not its optimum.
+
+use super::balancer::{Ask, Balancer};
+use super::server::Server;
+
+/// Work that a stopped server is taken to be away from finishing anything, as a speed.
+const STOPPED: f64 = 1e-6;
+/// How much the share of slots in use decides between servers that would finish at the same time.
+const TIE: f64 = 1e-6;
+
+fn reachable(server: &Server) -> f64 {
+    if server.down { f64::INFINITY } else { 1.0 / (1.0 - server.failing).max(STOPPED) }
+}
+
+/// Shortest expected delay: true requests in flight (in transit too), true speed, mean work.
+pub(crate) struct Sed;
+
+impl Balancer for Sed {
+    fn pick(&mut self, ask: &mut Ask<'_>) -> Option<u32> {
+        let (truth, zone) = (ask.truth, ask.zone);
+        ask.least(|server| {
+            let server = &truth.servers[server as usize];
+            let sharing = f64::from(server.held() + server.transit.0 + 1) / server.cores;
+            let travel = if server.zone == zone { 0.0 } else { truth.zone_ns };
+            let slow = truth.mean_work / server.speed().max(STOPPED);
+            (slow * (sharing.max(1.0) + TIE * sharing) + travel) * reachable(server)
+        })
+    }
+}
+
+/// Join the shortest expected workload: true work left (in transit too), true speed, this request's true work.
+pub(crate) struct Jsew;
+
+impl Balancer for Jsew {
+    fn pick(&mut self, ask: &mut Ask<'_>) -> Option<u32> {
+        let (truth, zone, now) = (ask.truth, ask.zone, ask.now.nanos());
+        ask.least(|server| {
+            let server = &truth.servers[server as usize];
+            let left = (server.remaining(now) + truth.work) / server.cores;
+            let travel = if server.zone == zone { 0.0 } else { truth.zone_ns };
+            let speed = server.speed().max(STOPPED);
+            ((left.max(truth.work) + TIE * left) / speed + travel) * reachable(server)
+        })
+    }
+}
