@@ -18,7 +18,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) tried: &'a Tried,
     /// Where the balancer stands.
     pub(crate) zone: u32,
-    /// For oracles: the servers as they are, and the work that this request brings (core-ns).
+    /// For oracles: the servers as they are.
     pub(crate) truth: Truth<'a>,
     /// Servers to be probed because of this request.
     pub(crate) probes: &'a mut Vec<u32>,
@@ -29,8 +29,6 @@ pub(crate) struct Ask<'a> {
 pub(crate) struct Truth<'a> {
     /// All servers.
     pub(crate) servers: &'a [Server],
-    /// Work of this request (core-ns).
-    pub(crate) work: f64,
     /// Mean work of all requests (core-ns).
     pub(crate) mean_work: f64,
     /// Round trip to another zone (ns).

@@ -9,8 +9,12 @@ const STOPPED: f64 = 1e-6;
 /// How much the share of slots in use decides between servers that would finish at the same time.
 const TIE: f64 = 1e-6;
 
-fn reachable(server: &Server) -> f64 {
-    if server.down { f64::INFINITY } else { 1.0 / (1.0 - server.failing).max(STOPPED) }
+/// How much dearer a server gets by failing everything: dear enough to be the last resort.
+const FAILING: f64 = 1e4;
+
+/// What a server's faults multiply its cost by.
+fn faults(server: &Server) -> f64 {
+    if server.down { f64::INFINITY } else { 1.0 + FAILING * server.failing }
 }
 
 /// Shortest expected delay: true requests in flight (in transit too), true speed, mean work.
@@ -24,12 +28,13 @@ impl Balancer for Sed {
             let sharing = f64::from(server.held() + server.transit.0 + 1) / server.cores;
             let travel = if server.zone == zone { 0.0 } else { truth.zone_ns };
             let slow = truth.mean_work / server.speed().max(STOPPED);
-            (slow * (sharing.max(1.0) + TIE * sharing) + travel) * reachable(server)
+            (slow * (sharing.max(1.0) + TIE * sharing) + travel) * faults(server)
         })
     }
 }
 
-/// Join the shortest expected workload: true work left (in transit too), true speed, this request's true work.
+/// Join the shortest expected workload: true work left (in transit too), true speed. What this request will be is drawn
+/// before it is picked, but not even the oracle looks at it: servers find out by serving.
 pub(crate) struct Jsew;
 
 impl Balancer for Jsew {
@@ -37,10 +42,10 @@ impl Balancer for Jsew {
         let (truth, zone, now) = (ask.truth, ask.zone, ask.now.nanos());
         ask.least(|server| {
             let server = &truth.servers[server as usize];
-            let left = (server.remaining(now) + truth.work) / server.cores;
+            let left = (server.remaining(now) + truth.mean_work) / server.cores;
             let travel = if server.zone == zone { 0.0 } else { truth.zone_ns };
             let speed = server.speed().max(STOPPED);
-            ((left.max(truth.work) + TIE * left) / speed + travel) * reachable(server)
+            ((left.max(truth.mean_work) + TIE * left) / speed + travel) * faults(server)
         })
     }
 }

@@ -46,6 +46,11 @@ impl Ours {
         let view = standing.view(&loads, &pool);
         Ours { algorithm, inputs, loads, pool, view, standing, tickets: Vec::new(), scratch: Vec::new() }
     }
+
+    /// The place for scraped capacity and for what other balancers have in flight; `lb-core` takes neither yet.
+    fn learn(&mut self, server: u32, report: &Report, now: Tick) {
+        let _ = (server, report.at_s, report.memory, now);
+    }
 }
 
 impl Balancer for Ours {
@@ -77,13 +82,13 @@ impl Balancer for Ours {
         self.standing.end(flight, outcome == Outcome::Success);
     }
 
-    fn on_report(&mut self, _server: u32, source: Source, _report: &Report, _now: Tick) {
+    fn on_report(&mut self, server: u32, source: Source, report: &Report, now: Tick) {
         let wanted = match source {
             Source::Scrape => self.inputs.scrape,
             Source::Header => self.inputs.header,
         };
-        if !wanted {
-            // The hook for scraped capacity and for what other balancers have in flight.
+        if wanted {
+            self.learn(server, report, now);
         }
     }
 

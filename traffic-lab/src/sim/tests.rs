@@ -29,7 +29,7 @@ const SMALL: &str = "
         { kind = 'swing', by = 0.2, period_s = 2 },
     ]
     bars = [
-        { metric = 'p99', at_most = 1.0, times = 'best_peer', policy = 'peer-random', reason = 'r' },
+        { metric = 'p99', at_most = 1.0, times = 'haproxy-leastconn', policy = 'peer-random', reason = 'r' },
         { metric = 'error_share', at_least = -1.0, policy = 'peer-random', reason = 'r', balancers = [2] },
         { metric = 'p50', at_most = 0.5, times = 'peer-random', policy = 'peer-random', reason = 'r' },
     ]
@@ -64,7 +64,7 @@ fn bars_say_what_missed_and_by_how_much() {
     let ran = runs::all(&[cell], &chosen, &[1, 2, 3]).unwrap().remove(0);
     let found = verdicts(&scenario.bars, &ran);
     assert_eq!(found.iter().map(|v| v.passed).collect::<Vec<_>>(), [false, true, false]);
-    assert_eq!(found[0].against, "1 × best_peer = haproxy-leastconn");
+    assert_eq!(found[0].against, "1 × haproxy-leastconn");
     assert!(found[0].excess() > 0.0 && (found[2].excess() - 1.0).abs() < 1e-9);
     assert!((1..=3).contains(&found[0].worst_seed));
 }

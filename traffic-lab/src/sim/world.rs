@@ -293,7 +293,7 @@ impl<'a> World<'a> {
                 self.busy_before = busy;
             }
         }
-        if self.now % SECOND == 0 {
+        if self.now.is_multiple_of(SECOND) {
             self.gauge();
         }
         let now = self.tick_now();

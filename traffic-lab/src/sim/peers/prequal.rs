@@ -164,10 +164,9 @@ impl Balancer for Prequal {
     }
 
     fn on_probe(&mut self, server: u32, in_flight: u32, latency_us: u32, now: Tick) {
-        if self.pool.len() >= self.room {
-            if let Some(oldest) = (0..self.pool.len()).min_by_key(|&at| self.pool[at].at) {
-                self.pool.swap_remove(oldest);
-            }
+        let oldest = (0..self.pool.len()).min_by_key(|&at| self.pool[at].at);
+        if let Some(oldest) = oldest.filter(|_| self.pool.len() >= self.room) {
+            self.pool.swap_remove(oldest);
         }
         let latency = f64::from(latency_us) / 1e6;
         self.pool.push(Answer { server, rif: in_flight, latency, at: now, uses: 0 });

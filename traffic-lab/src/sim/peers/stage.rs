@@ -25,7 +25,7 @@ impl Stage {
 
     /// One pick, with nothing tried.
     pub(super) fn pick(&mut self, balancer: &mut dyn Balancer) -> u32 {
-        let truth = Truth { servers: &[], work: 0.0, mean_work: 0.0, zone_ns: 0.0 };
+        let truth = Truth { servers: &[], mean_work: 0.0, zone_ns: 0.0 };
         let (up, tried, probes) = (&self.up[..], &Tried::default(), &mut self.probes);
         let mut ask = Ask { now: self.now, rng: &mut self.rng, up, tried, zone: 0, truth, probes };
         balancer.pick(&mut ask).unwrap()

@@ -22,7 +22,7 @@ impl World<'_> {
         let (balancer, work) = (request.balancer, request.work);
         let seat = &mut self.seats[balancer as usize];
         let mean_work = self.cell.service.mean_ms() * MILLI as f64;
-        let truth = Truth { servers: &self.servers, work, mean_work, zone_ns };
+        let truth = Truth { servers: &self.servers, mean_work, zone_ns };
         let picked = seat.policy.pick(&mut Ask {
             now,
             rng: &mut seat.rng,
