@@ -6,9 +6,6 @@ use super::server::Server;
 
 /// Work that a stopped server is taken to be away from finishing anything, as a speed.
 const STOPPED: f64 = 1e-6;
-/// How much the share of slots in use decides between servers that would finish at the same time.
-const TIE: f64 = 1e-6;
-
 /// How much dearer a server gets by failing everything: dear enough to be the last resort.
 const FAILING: f64 = 1e4;
 
@@ -17,7 +14,8 @@ fn faults(server: &Server) -> f64 {
     if server.down { f64::INFINITY } else { 1.0 + FAILING * server.failing }
 }
 
-/// Shortest expected delay: true requests in flight (in transit too), true speed, mean work.
+/// Shortest expected delay: true requests in flight (in transit too) over true capacity, as the rule is usually stated.
+/// Knowing that a free slot serves at full speed makes it crowd the fast servers, which is worse for all.
 pub(crate) struct Sed;
 
 impl Balancer for Sed {
@@ -28,7 +26,7 @@ impl Balancer for Sed {
             let sharing = f64::from(server.held() + server.transit.0 + 1) / server.cores;
             let travel = if server.zone == zone { 0.0 } else { truth.zone_ns };
             let slow = truth.mean_work / server.speed().max(STOPPED);
-            (slow * (sharing.max(1.0) + TIE * sharing) + travel) * faults(server)
+            (slow * sharing + travel) * faults(server)
         })
     }
 }
@@ -45,7 +43,7 @@ impl Balancer for Jsew {
             let left = (server.remaining(now) + truth.mean_work) / server.cores;
             let travel = if server.zone == zone { 0.0 } else { truth.zone_ns };
             let speed = server.speed().max(STOPPED);
-            ((left.max(truth.mean_work) + TIE * left) / speed + travel) * faults(server)
+            (left / speed + travel) * faults(server)
         })
     }
 }
