@@ -1,0 +1,193 @@
+//! Who may be picked: ejection, trials and slow start from `lb-core`, in the order in which the proxy's control side asks
+//! them (`load-balancer/src/control/traffic.rs`). Health checks are not simulated: membership comes by announcement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::breaker::{Breaker, Rules, State};
+use lb_core::cap::{allowance, panics};
+use lb_core::outlier::{Window, outlier};
+use lb_core::policy::Tried;
+use lb_core::trial::Trial;
+use lb_core::view::Hashing;
+use lb_core::warmth::warmth;
+use lb_core::{Load, Member, PoolLoad, Tallies, Tick, View};
+
+use crate::sim::balancer::Flight;
+
+/// The proxy's defaults: the largest share ejected, the panic threshold, slow start and its least share.
+const MAX_SHARE: f64 = 0.33;
+const PANIC: f64 = 0.5;
+const SLOW_START: Duration = Duration::from_secs(15);
+const WARMTH_LEAST: f64 = 0.1;
+/// Ejected for longer, a server starts slowly.
+const COLD_AFTER: Duration = Duration::from_secs(10);
+/// Time between two looks for outliers.
+const OUTLIERS_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+struct Entry {
+    up: bool,
+    breaker: Breaker,
+    trial: Trial,
+    trying: Option<u32>,
+    window: Window,
+    counted: Tallies,
+    ejected_at: Tick,
+    warming: Option<Tick>,
+    warmth: f64,
+}
+
+impl Entry {
+    fn closed(&self) -> bool {
+        self.breaker.state() == State::Closed
+    }
+}
+
+/// The standing of all servers at one balancer.
+#[derive(Debug)]
+pub(super) struct Standing {
+    entries: Vec<Entry>,
+    rules: Rules,
+    looked: Tick,
+    half_open: u32,
+}
+
+impl Standing {
+    /// Everyone is in.
+    pub(super) fn new(servers: usize) -> Self {
+        let entry = |_| Entry { up: true, warmth: 1.0, ..Entry::default() };
+        let entries = (0..servers).map(entry).collect();
+        Standing { entries, rules: Rules::default(), looked: Tick::ZERO, half_open: 0 }
+    }
+
+    /// What a policy sees.
+    pub(super) fn view(&self, loads: &[Arc<Load>], pool: &Arc<PoolLoad>) -> View {
+        let members = self.entries.iter().filter(|e| e.up).count();
+        let closed = self.entries.iter().filter(|e| e.up && e.closed()).count();
+        let panic = panics(closed, members, PANIC);
+        let member = |(at, entry): (usize, &Entry)| Member {
+            name_hash: at as u64,
+            ordinal: at as u32 + 1,
+            weight: 1,
+            warmth: entry.warmth as f32,
+            eligible: entry.up && (entry.closed() || panic),
+            load: Arc::clone(&loads[at]),
+        };
+        let members: Vec<Member> = self.entries.iter().enumerate().map(member).collect();
+        // No policy simulated here hashes keys: the smallest ring will do.
+        let ring = View::ring_of(&members, 1);
+        View::new(members, Arc::clone(pool), ring, Hashing::Ring { bound: None })
+    }
+
+    /// The server whose trial this request is to make, if one waits for it.
+    pub(super) fn trial(&self, tried: &Tried) -> Option<u32> {
+        if self.half_open == 0 || !tried.is_empty() {
+            return None;
+        }
+        self.entries.iter().position(|e| e.up && e.trial.offered()).map(|at| at as u32)
+    }
+
+    /// An attempt begins; it may be the trial.
+    pub(super) fn begin(&mut self, flight: &Flight) {
+        let entry = &mut self.entries[flight.server as usize];
+        if self.half_open > 0 && entry.trial.take() {
+            entry.trying = Some(flight.attempt);
+        }
+    }
+
+    /// An attempt ends.
+    pub(super) fn end(&mut self, flight: &Flight, good: bool) {
+        let entry = &mut self.entries[flight.server as usize];
+        if entry.trying == Some(flight.attempt) {
+            entry.trying = None;
+            entry.trial.report(good);
+        }
+    }
+
+    /// A server leaves, or joins as a new one.
+    pub(super) fn member(&mut self, server: u32, up: bool, now: Tick) {
+        let late = now > Tick::ZERO;
+        let warming = (up && late).then_some(now);
+        self.entries[server as usize] =
+            Entry { up, warming, warmth: if up && late { WARMTH_LEAST } else { 1.0 }, ..Entry::default() };
+    }
+
+    /// Looks at what has happened; true where the view must change.
+    pub(super) fn tick(&mut self, loads: &[Arc<Load>], pool: &PoolLoad, now: Tick) -> bool {
+        let mut changed = self.trials(loads, pool, now);
+        for (at, load) in loads.iter().enumerate() {
+            if self.entries[at].up && load.tallies().run >= self.rules.consecutive {
+                changed |= self.eject(at, now);
+            }
+        }
+        if now.since(self.looked) >= OUTLIERS_EVERY {
+            self.looked = now;
+            changed |= self.outliers(loads, now);
+        }
+        changed | self.warmths(now)
+    }
+
+    fn outliers(&mut self, loads: &[Arc<Load>], now: Tick) -> bool {
+        let rate = |(entry, load): (&mut Entry, &Arc<Load>)| {
+            let seen = load.tallies();
+            let before = std::mem::replace(&mut entry.counted, seen);
+            entry.window.add(now, seen.good.wrapping_sub(before.good), seen.bad.wrapping_sub(before.bad));
+            (entry.up && entry.closed()).then(|| entry.window.sum(now))
+        };
+        let rates: Vec<_> = self.entries.iter_mut().zip(loads).map(rate).collect();
+        let found = outlier(&rates, &self.rules);
+        found.into_iter().fold(false, |changed, (at, _)| changed | self.eject(at, now))
+    }
+
+    /// Ejects a server that is in, as far as the cap allows.
+    fn eject(&mut self, at: usize, now: Tick) -> bool {
+        let members = self.entries.iter().filter(|e| e.up).count();
+        let out = self.entries.iter().filter(|e| e.up && !e.closed()).count();
+        let entry = &mut self.entries[at];
+        if !entry.closed() || out >= allowance(members, MAX_SHARE) {
+            return false;
+        }
+        entry.breaker.eject(now, &self.rules);
+        entry.ejected_at = now;
+        true
+    }
+
+    fn trials(&mut self, loads: &[Arc<Load>], pool: &PoolLoad, now: Tick) -> bool {
+        let mut changed = false;
+        for (entry, load) in self.entries.iter_mut().zip(loads) {
+            if let Some(State::HalfOpen { .. }) = entry.breaker.tick(now, &self.rules) {
+                entry.trial.offer();
+                self.half_open += 1;
+            }
+            let Some(passed) = entry.trial.verdict() else { continue };
+            self.half_open -= 1;
+            if passed {
+                entry.breaker.close(now);
+                load.forget(now, pool);
+                entry.window = Window::new();
+                if now.since(entry.ejected_at) > COLD_AFTER {
+                    entry.warming = Some(now);
+                }
+            } else {
+                entry.breaker.eject(now, &self.rules);
+            }
+            changed = true;
+        }
+        changed
+    }
+
+    fn warmths(&mut self, now: Tick) -> bool {
+        let mut changed = false;
+        for entry in &mut self.entries {
+            let Some(since) = entry.warming else { continue };
+            let due = warmth(since, now, SLOW_START, WARMTH_LEAST);
+            changed |= (due - entry.warmth).abs() > f64::EPSILON;
+            entry.warmth = due;
+            if due >= 1.0 {
+                entry.warming = None;
+            }
+        }
+        changed
+    }
+}
