@@ -15,7 +15,7 @@ use anyhow::{Result, anyhow};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::demand::Demand;
@@ -48,7 +48,7 @@ struct Run {
     records: RefCell<Vec<Record>>,
 }
 
-/// Sends all, from now on, and returns what became of those that are measured.
+/// Sends all, from now on, and returns what became of those that are measured. To be run in a `LocalSet`.
 pub(crate) async fn run(target: SocketAddr, demands: &[Demand], warm_up: Duration) -> Result<Vec<Record>> {
     let start = clock::now();
     let (sender, mut due) = mpsc::unbounded_channel();
@@ -63,19 +63,15 @@ pub(crate) async fn run(target: SocketAddr, demands: &[Demand], warm_up: Duratio
         room: Semaphore::new(CONNECTIONS),
         records: RefCell::default(),
     });
-    LocalSet::new()
-        .run_until(async {
-            let mut requests = JoinSet::new();
-            while let Some(index) = due.recv().await {
-                if let Some(demand) = demands.get(index) {
-                    requests.spawn_local(request(Rc::clone(&run), *demand));
-                }
-                // Those that have ended are forgotten here; the others end by their deadline.
-                while requests.try_join_next().is_some() {}
-            }
-            while requests.join_next().await.is_some() {}
-        })
-        .await;
+    let mut requests = JoinSet::new();
+    while let Some(index) = due.recv().await {
+        if let Some(demand) = demands.get(index) {
+            requests.spawn_local(request(Rc::clone(&run), *demand));
+        }
+        // Those that have ended are forgotten here; the others end by their deadline.
+        while requests.try_join_next().is_some() {}
+    }
+    while requests.join_next().await.is_some() {}
     pacer.join().map_err(|_| anyhow!("the pacing thread broke"))?;
     Ok(run.records.take())
 }
@@ -142,6 +138,8 @@ async fn exchange(run: &Run, demand: &Demand) -> io::Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::LocalSet;
+
     use super::*;
     use crate::sockets::demand::{Load, demands};
     use crate::sockets::record::summary;
@@ -172,7 +170,8 @@ mod tests {
         let half = Duration::from_millis(500);
         let load = Load { rate: 400.0, service_ms: 1.0, warm_up: half, measured: half, seed: 7 };
         let list = demands(&load);
-        let records = run(server(Duration::from_millis(30)).await, &list, load.warm_up).await.unwrap();
+        let target = server(Duration::from_millis(30)).await;
+        let records = LocalSet::new().run_until(run(target, &list, load.warm_up)).await.unwrap();
         assert_eq!(records.len(), list.iter().filter(|one| one.measured).count());
         let summary = summary(&records).unwrap();
         assert!(summary.errors.is_empty(), "{:?}", summary.errors);
@@ -193,7 +192,8 @@ mod tests {
             measured: Duration::from_millis(100),
             seed: 7,
         };
-        let records = run(address, &demands(&load), load.warm_up).await.unwrap();
+        let list = demands(&load);
+        let records = LocalSet::new().run_until(run(address, &list, load.warm_up)).await.unwrap();
         assert!(!records.is_empty() && records.iter().all(|record| record.end == End::Broken));
     }
 }

@@ -14,16 +14,21 @@ use super::run::Run;
 use super::scenario::{Bar, Scenario};
 
 /// The columns: heading, figure, digits behind the point.
-const COLUMNS: [(&str, &str, usize); 8] = [
+const COLUMNS: [(&str, &str, usize); 10] = [
     ("p50 ms", "p50_ms", 1),
     ("p99 ms", "p99_ms", 1),
     ("p99.9 ms", "p999_ms", 1),
     ("max ms", "max_ms", 0),
-    ("p99 failed=5s", "p99_failed_ms", 1),
-    ("err %", "error_percent", 3),
-    ("to faulty %", "faulty_share_percent", 2),
-    ("CPU %", "cpu_balancer_percent", 1),
+    ("p99 ms*", "p99_failed_ms", 1),
+    ("errors %", "error_percent", 3),
+    ("to faulty", "faulty_share_percent", 2),
+    ("balancer", "cpu_balancer_percent", 1),
+    ("backends", "cpu_backends_percent", 1),
+    ("generator", "cpu_generator_percent", 1),
 ];
+/// What the headings leave open.
+const LEGEND: &str =
+    "* a failed request counts as 5 s; to faulty: % of the requests; the last three: CPU, % of a core";
 
 /// Everything a command measured.
 #[derive(Debug, Serialize)]
@@ -115,23 +120,24 @@ impl Outcome {
         // Writing to a string cannot fail.
         let _ = write!(text, "{:width$}", "policy");
         for (heading, ..) in COLUMNS {
-            let _ = write!(text, "  {heading:>13}");
+            let _ = write!(text, "  {heading:>9}");
         }
         text.push('\n');
         for row in &self.rows {
             let _ = write!(text, "{:width$}", row.policy);
             for (_, figure, digits) in COLUMNS {
                 let cell = row.figures.get(figure).map(|spread| format!("{:.digits$}", spread.median));
-                let _ = write!(text, "  {:>13}", cell.unwrap_or_else(|| "-".to_owned()));
+                let _ = write!(text, "  {:>9}", cell.unwrap_or_else(|| "-".to_owned()));
             }
             if let Some(p99) = row.figures.get("p99_ms") {
-                let _ = write!(text, "  p99 {:.1} to {:.1}", p99.low, p99.high);
+                let _ = write!(text, "  p99 from {:.1} to {:.1}", p99.low, p99.high);
             }
             if row.doubted() > 0 {
                 let _ = write!(text, "  ! {} of {} runs in doubt", row.doubted(), row.runs.len());
             }
             text.push('\n');
         }
+        let _ = writeln!(text, "{LEGEND}");
         for verdict in &self.verdicts {
             let _ = writeln!(text, "{} {}", if verdict.met { "met   " } else { "MISSED" }, verdict.text);
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
+use tokio::task::LocalSet;
 
 use super::cpu::Cpu;
 use super::demand::{Load, demands};
@@ -55,7 +56,7 @@ pub(crate) struct Run {
 /// Runs a plan through a policy at a rate.
 pub(crate) fn run(site: &Site, policy: &Policy, plan: &Plan, rate: f64) -> Result<Run> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(once(site, policy, plan, rate))
+    runtime.block_on(LocalSet::new().run_until(once(site, policy, plan, rate)))
 }
 
 async fn once(site: &Site, policy: &Policy, plan: &Plan, rate: f64) -> Result<Run> {
