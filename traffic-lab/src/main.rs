@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
+mod clock;
 mod sim;
 mod sockets;
 
@@ -21,11 +22,15 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// The backends of `scenario`, as their own process.
+    #[command(hide = true)]
+    LabBackends(sockets::backends::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments),
         Command::Scenario(arguments) => sockets::run(&arguments),
+        Command::LabBackends(arguments) => sockets::backends::run(&arguments),
     }
 }

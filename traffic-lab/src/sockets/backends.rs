@@ -1,0 +1,160 @@
+//! The role `lab-backends`: every backend of a scenario in one process, apart from the generator's.
+//!
+//! It prints its ports on one line, starts scenario time at the line `start`, prints how many measured requests each
+//! backend got at the line `counts`, and ends with its input, so that it never outlives who started it.
+//! How it fails: a port that is taken or a plan that cannot be read ends it at once, with the reason.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::Instant;
+
+use super::backend::{Backend, Time};
+use super::ports::Ports;
+use super::telemetry::LOOK_S;
+use super::timeline::{Plan, Timeline};
+use crate::clock;
+
+/// What the process is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The plan, as JSON.
+    plan: PathBuf,
+}
+
+/// Serves until the input ends.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let text = std::fs::read_to_string(&arguments.plan).context("reading the plan")?;
+    let plan: Plan = serde_json::from_str(&text).context("reading the plan")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(LocalSet::new().run_until(serve(&plan)))
+}
+
+/// Backends that serve, and the way to start their time.
+struct Lab {
+    backends: Vec<Rc<Backend>>,
+    ports: Vec<u16>,
+    start: watch::Sender<Option<Instant>>,
+}
+
+impl Lab {
+    /// Opens every backend of a plan, in a `LocalSet`.
+    async fn open(plan: &Plan) -> Result<Self> {
+        let (start, zero) = watch::channel(None);
+        let time = Time::new(zero);
+        let mut lab = Self { backends: Vec::new(), ports: Vec::new(), start };
+        let mut free = Ports::default();
+        for (index, slots) in plan.scenario.slots.iter().enumerate() {
+            let port = free.free()?;
+            let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+            let backend = Rc::new(Backend::new(index, *slots, Timeline::new(plan, index), time.clone()));
+            spawn_local(Rc::clone(&backend).serve(listener));
+            lab.ports.push(port);
+            lab.backends.push(backend);
+        }
+        let all = lab.backends.clone();
+        spawn_local(async move {
+            let mut looks = tokio::time::interval(Duration::from_secs_f64(LOOK_S));
+            loop {
+                looks.tick().await;
+                all.iter().for_each(|backend| backend.meter.look());
+            }
+        });
+        Ok(lab)
+    }
+
+    /// Starts scenario time: its 0 is the end of the warm-up.
+    fn start(&self, plan: &Plan) {
+        self.start.send_replace(Some(clock::now() + Duration::from_secs_f64(plan.warm_up_s)));
+    }
+}
+
+async fn serve(plan: &Plan) -> Result<()> {
+    let lab = Lab::open(plan).await?;
+    println!("{}", line(lab.ports.iter()));
+    let mut orders = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(order) = orders.next_line().await? {
+        match order.as_str() {
+            "start" => lab.start(plan),
+            "counts" => println!("{}", line(lab.backends.iter().map(|backend| backend.measured.get()))),
+            other => bail!("unknown order: {other}"),
+        }
+    }
+    Ok(())
+}
+
+fn line(numbers: impl Iterator<Item = impl ToString>) -> String {
+    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::sockets::demand::{Load, demands};
+    use crate::sockets::record::{End, Record};
+    use crate::sockets::{generator, scenario};
+
+    const SECONDS: f64 = 1.5;
+
+    /// Sends to one backend for [`SECONDS`], without a balancer.
+    fn send(faults: &str) -> (Vec<Record>, u64) {
+        let text = format!("name='x'\ntitle='x'\nrho=0.5\nslots=[4]\nservice_ms=5\n{faults}");
+        let file = std::env::temp_dir().join(format!("traffic-lab-{:?}.toml", std::thread::current().id()));
+        std::fs::write(&file, text).unwrap();
+        let scenario = scenario::named(&[file.display().to_string()]).unwrap().remove(0);
+        std::fs::remove_file(file).unwrap();
+        let measured = Duration::from_secs_f64(SECONDS);
+        let load = Load { rate: 200.0, service_ms: 5.0, warm_up: Duration::ZERO, measured, seed: 3 };
+        let plan = Plan { scenario, warm_up_s: 0.0, seconds: SECONDS, seed: 3 };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let sent = async {
+            let lab = Lab::open(&plan).await.unwrap();
+            lab.start(&plan);
+            let target = SocketAddr::from(([127, 0, 0, 1], lab.ports[0]));
+            let records = generator::run(target, &demands(&load), load.warm_up).await.unwrap();
+            (records, lab.backends[0].measured.get())
+        };
+        runtime.block_on(LocalSet::new().run_until(sent))
+    }
+
+    #[test]
+    fn every_request_reaches_its_backend_and_takes_its_time() {
+        let (records, counted) = send("");
+        assert_eq!(records.len() as u64, counted);
+        assert!(records.iter().all(|record| record.end == End::Answered));
+        let mean = records.iter().map(|record| record.latency_us).sum::<u64>() / counted;
+        assert!(mean >= 5_000 * 9 / 10, "{mean}");
+    }
+
+    #[test]
+    fn failures_come_as_told() {
+        let (records, _) = send("[[fault]]\nkind='errors'\nshare=0.5");
+        let failed = records.iter().filter(|record| record.end == End::Status(500)).count();
+        let share = failed as f64 / records.len() as f64;
+        assert!((0.4..0.6).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_restart_refuses_and_then_serves_again() {
+        let restart =
+            "[[fault]]\nkind='restarts'\nfirst_s=0.5\nevery_s=9\ndown_s=0.5\ncold_s=0\ncold_factor=4";
+        let (records, _) = send(restart);
+        let answered = |from: f64, until: f64| {
+            let there = records.iter().filter(|record| (from..until).contains(&record.due_s));
+            there.map(|record| record.end == End::Answered).collect::<Vec<_>>()
+        };
+        assert!(answered(0.0, 0.3).into_iter().all(|answered| answered));
+        assert!(!answered(0.6, 0.9).into_iter().any(|answered| answered));
+        assert!(answered(1.2, SECONDS).into_iter().any(|answered| answered));
+    }
+}
