@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use crate::load::{Load, PoolLoad};
 use crate::signal::Report;
 use crate::tick::Tick;
 
@@ -40,6 +41,8 @@ const DOUBT: f64 = 1.3;
 const TRUST_DOWN: f64 = 0.2;
 /// Trust won back in a second without: a minute, so that a liar is not believed every ten seconds.
 const TRUST_UP: f64 = 1.0 / 60.0;
+/// Half-width of the dead-band of latency ratios while capacities are known: they have explained most differences.
+const SLACK: f32 = 0.3;
 /// Share of memory from which a backend gets less, and at which it gets [`GATE_LEAST`].
 const MEMORY: (f64, f64) = (0.85, 0.97);
 /// The same for connections.
@@ -136,6 +139,8 @@ pub struct Meter {
     repeats: u32,
     misses: u32,
     good_at_last_report: u32,
+    /// Reports in response heads that have been taken in.
+    heads: u32,
     memory: Gate,
     connections: Gate,
     trust: f64,
@@ -163,6 +168,7 @@ impl Default for Meter {
             repeats: 0,
             misses: 0,
             good_at_last_report: 0,
+            heads: 0,
             memory: Gate::default(),
             connections: Gate::default(),
             trust: 1.0,
@@ -191,6 +197,15 @@ impl Meter {
         }
     }
 
+    /// Takes the latest of what response heads have said since the last time.
+    fn hear(&mut self, now: Tick, load: &Load) {
+        let (heads, report) = load.heads();
+        if heads != self.heads {
+            self.heads = heads;
+            self.reported(now, &report, load.tallies().good);
+        }
+    }
+
     /// A report that was due did not come.
     pub fn missed(&mut self) {
         self.misses = self.misses.saturating_add(1);
@@ -198,7 +213,8 @@ impl Meter {
 
     /// The server behind the backend is a new one: nothing that was learned of it holds.
     pub fn forget(&mut self) {
-        *self = Meter { good_at_last_report: self.good_at_last_report, ..Meter::default() };
+        let Meter { good_at_last_report, heads, .. } = *self;
+        *self = Meter { good_at_last_report, heads, ..Meter::default() };
     }
 
     /// The last report, whatever it was worth.
@@ -306,7 +322,35 @@ pub struct Candidate<'a> {
     pub good: u32,
 }
 
-/// What each backend of a pool can do at `now`. Called about once a second, by one thread.
+/// One backend, as [`weigh`] looks at it.
+#[derive(Debug)]
+pub struct Weighed<'a> {
+    /// Its live numbers.
+    pub load: &'a Load,
+    /// What it has reported.
+    pub meter: &'a mut Meter,
+    /// What the way there costs beyond the way to the nearest region (µs).
+    pub distance: f64,
+}
+
+/// Brings the capacities of a pool's backends up to date at `now`: takes in what response heads have said, judges, and
+/// writes the results where picks read them. Called about once a second, by one thread.
+pub fn weigh(now: Tick, rules: &Rules, pool: &PoolLoad, backends: &mut [Weighed<'_>]) -> Vec<Standing> {
+    let mut candidates: Vec<Candidate<'_>> = Vec::with_capacity(backends.len());
+    for Weighed { load, meter, .. } in backends.iter_mut() {
+        meter.hear(now, load);
+        candidates.push(Candidate { latency: f64::from(load.ratio(pool)), good: load.tallies().good, meter });
+    }
+    let standings = stand(now, rules, &mut candidates);
+    let known = standings.iter().any(|standing| standing.mode != Mode::LatencyOnly);
+    pool.set_slack(if known { SLACK } else { 0.0 });
+    for (backend, standing) in backends.iter().zip(&standings) {
+        backend.load.rate(standing.capacity as f32, backend.distance as f32);
+    }
+    standings
+}
+
+/// What each backend of a pool can do at `now`.
 #[must_use]
 pub fn stand(now: Tick, rules: &Rules, pool: &mut [Candidate<'_>]) -> Vec<Standing> {
     let modes: Vec<_> = pool.iter().map(|c| c.meter.mode(now, rules)).collect();

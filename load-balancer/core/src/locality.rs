@@ -78,6 +78,40 @@ pub struct Region {
     pub distance: f64,
 }
 
+/// One backend, as regions are summed up from.
+#[derive(Debug, Clone, Copy)]
+pub struct Resident {
+    /// Where it is.
+    pub region: u8,
+    /// Its part of what the pool can do: weight times capacity.
+    pub share: f64,
+    /// How busy it is, where that is known and new.
+    pub busy: Option<f64>,
+}
+
+/// Share of a region's capacity whose utilisation must be known for the region's to be.
+const ENOUGH_KNOWN: f64 = 0.5;
+
+/// What is known of each region, from its eligible backends and its distance.
+#[must_use]
+pub fn regions(distances: &[f64], residents: &[Resident]) -> Vec<Region> {
+    let region = |(at, &distance): (usize, &f64)| {
+        let here = residents.iter().filter(|r| usize::from(r.region) == at);
+        let (mut eligible, mut all, mut known, mut sum) = (0, 0.0, 0.0, 0.0);
+        for resident in here {
+            eligible += 1;
+            all += resident.share;
+            if let Some(busy) = resident.busy {
+                known += resident.share;
+                sum += resident.share * busy;
+            }
+        }
+        let busy = (known > 0.0 && known >= ENOUGH_KNOWN * all).then(|| sum / known);
+        Region { eligible, busy, distance }
+    };
+    distances.iter().enumerate().map(region).collect()
+}
+
 /// What the user decides about locality.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
@@ -145,6 +179,22 @@ mod tests {
         locality.settle(&Rules::default(), 0.0, &[region(1, 0.2, 0.0), region(0, 0.0, 0.0)]);
         assert_eq!((locality.factor(0, 0), locality.factor(0, 1), locality.factor(1, 0)), (1.0, 1.5, 1.0));
         assert_eq!((locality.factor(7, 0), locality.factor(0, 7)), (1.0, 1.0), "belongs nowhere");
+    }
+
+    #[test]
+    fn a_region_is_as_busy_as_its_capacity() {
+        let resident = |region, share, busy| Resident { region, share, busy };
+        let all = [
+            resident(0, 1.0, Some(0.9)),
+            resident(0, 3.0, Some(0.5)),
+            resident(1, 1.0, Some(0.4)),
+            resident(1, 2.0, None),
+            resident(9, 1.0, Some(1.0)),
+        ];
+        let known = regions(&[0.0, 5.0, 0.0], &all);
+        assert_eq!(known[0], Region { eligible: 2, busy: Some(0.6), distance: 0.0 });
+        assert_eq!(known[1], Region { eligible: 2, busy: None, distance: 5.0 }, "too little is known");
+        assert_eq!(known[2].eligible, 0);
     }
 
     #[test]

@@ -5,31 +5,24 @@
 
 use std::sync::Arc;
 
-use lb_core::capacity::{Candidate, Meter, Mode, Rules, Standing, stand};
+use lb_core::Tick;
+use lb_core::capacity::{self, Meter, Mode, Rules, Standing, Weighed};
 use lb_core::fact::Fact;
-use lb_core::locality::{self, Locality, Region};
-use lb_core::{Load, Tick};
+use lb_core::locality::{self, Locality, Resident};
 
 use super::Control;
 use super::entry::Entry;
 
-/// Half-width of the dead-band of latency ratios while capacities are known: they have explained most differences.
-const SLACK: f32 = 0.3;
 /// Change of a capacity that is told, as a factor: less is the noise of measuring.
 const WORTH_TELLING: f64 = 1.25;
 /// A claim that is believed less than this is told.
 const DOUBTED: f64 = 0.5;
-/// Share of a region's capacity whose utilisation must be known for the region's to be.
-const ENOUGH_KNOWN: f64 = 0.5;
-
 /// What one backend's reports have come to, and what was told of it.
 pub(super) struct Weight {
     /// What it has reported.
     pub(super) meter: Meter,
     /// Its standing as of the last second.
     standing: Standing,
-    /// Reports in response heads that have been taken in.
-    heads: u32,
     told: Told,
 }
 
@@ -44,20 +37,11 @@ struct Told {
 impl Default for Weight {
     fn default() -> Self {
         let told = Told { capacity: 1.0, mode: Mode::LatencyOnly, doubted: false, gated: false };
-        Weight { meter: Meter::default(), standing: Standing::default(), heads: 0, told }
+        Weight { meter: Meter::default(), standing: Standing::default(), told }
     }
 }
 
 impl Weight {
-    /// Takes in what responses have said since the last second.
-    fn hear(&mut self, now: Tick, load: &Load) {
-        let (heads, report) = load.heads();
-        if heads != self.heads {
-            self.heads = heads;
-            self.meter.reported(now, &report, load.tallies().good);
-        }
-    }
-
     /// What is worth telling of the latest standing.
     fn news(&mut self, backend: &str, ratio: f64) -> Vec<Fact> {
         let (new, told) = (&self.standing, &mut self.told);
@@ -98,30 +82,23 @@ impl Control {
     pub(super) fn weigh(&mut self, now: Tick) {
         let interval = self.config.signals.scrape.as_ref().map(|scrape| scrape.interval);
         let rules = Rules { interval: interval.unwrap_or(Rules::default().interval), ..Rules::default() };
-        for entry in &mut self.entries {
-            entry.weight.hear(now, &entry.backend.load);
-        }
-        let pool = &self.pool;
-        let mut candidates: Vec<Candidate<'_>> = self
+        let distances = self.distances();
+        let distance = |region: u8| distances.get(usize::from(region)).copied().unwrap_or_default();
+        let mut backends: Vec<Weighed<'_>> = self
             .entries
             .iter_mut()
-            .map(|entry| Candidate {
-                latency: f64::from(entry.backend.load.ratio(pool)),
-                good: entry.backend.load.tallies().good,
+            .map(|entry| Weighed {
+                load: &entry.backend.load,
                 meter: &mut entry.weight.meter,
+                distance: distance(entry.region),
             })
             .collect();
-        let standings = stand(now, &rules, &mut candidates);
-        let known = standings.iter().any(|standing| standing.mode != Mode::LatencyOnly);
-        self.pool.set_slack(if known { SLACK } else { 0.0 });
-        let distances = self.distances();
+        let standings = capacity::weigh(now, &rules, &self.pool, &mut backends);
         let mut news = Vec::new();
         for (entry, standing) in self.entries.iter_mut().zip(standings) {
-            let load = &entry.backend.load;
             entry.weight.standing = standing;
-            let distance = distances.get(usize::from(entry.region)).copied().unwrap_or_default();
-            load.rate(standing.capacity as f32, distance as f32);
-            news.extend(entry.weight.news(&entry.backend.name, f64::from(load.ratio(&self.pool))));
+            let ratio = f64::from(entry.backend.load.ratio(&self.pool));
+            news.extend(entry.weight.news(&entry.backend.name, ratio));
         }
         news.into_iter().for_each(|fact| self.tell(fact));
         self.settle_regions(&distances);
@@ -138,15 +115,16 @@ impl Control {
     fn settle_regions(&self, distances: &[f64]) {
         let (Some(locality), Some(geo)) = (&self.locality, &self.config.geo) else { return };
         let checked = self.checked_actively();
-        let regions: Vec<Region> = distances
-            .iter()
-            .enumerate()
-            .map(|(at, &distance)| {
-                let here = |e: &&Entry| usize::from(e.region) == at && e.ready(checked) && e.closed();
-                let own: Vec<&Entry> = self.entries.iter().filter(here).collect();
-                Region { eligible: own.len() as u32, busy: busy(&own), distance }
-            })
-            .collect();
+        let eligible = self.entries.iter().filter(|e| e.ready(checked) && e.closed());
+        let resident = |e: &Entry| {
+            let told = matches!(e.weight.standing.mode, Mode::Fresh | Mode::Held);
+            Resident {
+                region: e.region,
+                share: f64::from(e.backend.weight) * e.weight.standing.capacity,
+                busy: e.weight.meter.last().busy().filter(|_| told),
+            }
+        };
+        let regions = locality::regions(distances, &eligible.map(resident).collect::<Vec<_>>());
         let rules = locality::Rules { least: f64::from(geo.cost) };
         locality.settle(&rules, f64::from(self.pool.service()), &regions);
         for (client, name) in geo.regions.names().iter().enumerate() {
@@ -192,15 +170,4 @@ impl Control {
             }
         }
     }
-}
-
-/// Utilisation of these backends together, by capacity; `None` where too little of it is known.
-fn busy(entries: &[&Entry]) -> Option<f64> {
-    let share = |e: &&Entry| f64::from(e.backend.weight) * e.weight.standing.capacity;
-    let fresh = |e: &&&Entry| matches!(e.weight.standing.mode, Mode::Fresh | Mode::Held);
-    let all: f64 = entries.iter().map(share).sum();
-    let told = entries.iter().filter(fresh).filter_map(|e| Some((share(e), e.weight.meter.last().busy()?)));
-    let (known, busy) =
-        told.fold((0.0, 0.0), |(known, sum), (share, busy)| (known + share, sum + share * busy));
-    (known > 0.0 && known >= ENOUGH_KNOWN * all).then(|| busy / known)
 }

@@ -5,9 +5,13 @@
 
 mod standing;
 
-use lb_core::{Algorithm, Load, Outcome, Pick, Policy as _, PoolLoad, Tick, Ticket, View};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::capacity::{self, Meter, Mode, Rules, Weighed};
+use lb_core::locality::{self, Locality, Resident};
+use lb_core::{Algorithm, Load, Outcome, Pick, Policy as _, PoolLoad, Tick, Ticket, View, signal};
 
 use super::balancer::{Ask, Balancer, Flight, Report, Source};
 use super::policies::Known;
@@ -30,9 +34,19 @@ pub(crate) struct Ours {
     pool: Arc<PoolLoad>,
     view: View,
     standing: Standing,
+    meters: Vec<Meter>,
+    /// The zones of the servers, and how dear they are, where there are several.
+    zones: Vec<u8>,
+    locality: Option<Arc<Locality>>,
+    weighed: Tick,
     tickets: Vec<Option<Ticket>>,
     scratch: Vec<f32>,
 }
+
+/// How often capacities and regions are weighed.
+const WEIGH_EVERY: Duration = Duration::from_secs(1);
+/// Scrapes come once a second in the simulator, unless a scenario says otherwise.
+const RULES: Rules = Rules { interval: Duration::from_secs(1), expiry: Duration::from_secs(180), most: 4.0 };
 
 /// Clients do not matter to the policies simulated.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -43,13 +57,52 @@ impl Ours {
         let loads: Vec<_> = (0..known.servers).map(|_| Arc::new(Load::new())).collect();
         let pool = Arc::new(PoolLoad::default());
         let standing = Standing::new(known.servers);
-        let view = standing.view(&loads, &pool);
-        Ours { algorithm, inputs, loads, pool, view, standing, tickets: Vec::new(), scratch: Vec::new() }
+        let zones = known.zones.clone();
+        let count = zones.iter().max().map_or(0, |&most| usize::from(most) + 1);
+        let locality = (count > 1).then(|| Arc::new(Locality::new(count)));
+        let view = standing.view(&loads, &pool, &zones, &locality);
+        Ours {
+            algorithm,
+            inputs,
+            meters: vec![Meter::default(); loads.len()],
+            loads,
+            pool,
+            view,
+            standing,
+            zones,
+            locality,
+            weighed: Tick::ZERO,
+            tickets: Vec::new(),
+            scratch: Vec::new(),
+        }
     }
 
-    /// The place for scraped capacity and for what other balancers have in flight; `lb-core` takes neither yet.
-    fn learn(&mut self, server: u32, report: &Report, now: Tick) {
-        let _ = (server, report.at_s, report.memory, now);
+    fn look_again(&mut self) {
+        self.view = self.standing.view(&self.loads, &self.pool, &self.zones, &self.locality);
+    }
+
+    /// What the proxy's control side does once a second (`load-balancer/src/control/weights.rs`).
+    fn weigh(&mut self, now: Tick) {
+        let distances = self.locality.as_ref().map_or(Vec::new(), |locality| {
+            let floors = self.zones.iter().zip(&self.loads).filter_map(|(&z, load)| Some((z, load.floor()?)));
+            locality::distances(locality.regions(), floors)
+        });
+        let distance = |zone: u8| distances.get(usize::from(zone)).copied().unwrap_or_default();
+        let backends = self.loads.iter().zip(&mut self.meters).zip(&self.zones);
+        let mut backends: Vec<Weighed<'_>> = backends
+            .map(|((load, meter), &zone)| Weighed { load, meter, distance: distance(zone) })
+            .collect();
+        let standings = capacity::weigh(now, &RULES, &self.pool, &mut backends);
+        let Some(locality) = &self.locality else { return };
+        let eligible = self.view.eligible().iter().map(|&at| at as usize);
+        let resident = |at: usize| {
+            let told = matches!(standings[at].mode, Mode::Fresh | Mode::Held);
+            let busy = self.meters[at].last().busy().filter(|_| told);
+            Resident { region: self.zones[at], share: standings[at].capacity, busy }
+        };
+        let residents: Vec<Resident> = eligible.map(resident).collect();
+        let regions = locality::regions(&distances, &residents);
+        locality.settle(&locality::Rules::default(), f64::from(self.pool.service()), &regions);
     }
 }
 
@@ -58,7 +111,8 @@ impl Balancer for Ours {
         if let Some(server) = self.standing.trial(ask.tried) {
             return Some(server);
         }
-        let mut pick = Pick { client: CLIENT, key: b"", tried: ask.tried, rng: ask.rng };
+        let region = self.locality.is_some().then_some(ask.zone as u8);
+        let mut pick = Pick { client: CLIENT, region, key: b"", tried: ask.tried, rng: ask.rng };
         self.algorithm.pick(&self.view, &mut pick).ok().map(|decision| decision.member)
     }
 
@@ -83,26 +137,41 @@ impl Balancer for Ours {
     }
 
     fn on_report(&mut self, server: u32, source: Source, report: &Report, now: Tick) {
-        let wanted = match source {
-            Source::Scrape => self.inputs.scrape,
-            Source::Header => self.inputs.header,
+        let (at, load) = (server as usize, &self.loads[server as usize]);
+        let mut told = signal::Report {
+            utilization: Some(report.util),
+            memory: Some(report.memory),
+            in_flight: Some(f64::from(report.in_flight)),
+            ..signal::Report::default()
         };
-        if wanted {
-            self.learn(server, report, now);
+        match source {
+            Source::Scrape if self.inputs.scrape => {
+                told.good = Some(report.good as f64);
+                let told = told.credible();
+                load.scraped(now, &told);
+                self.meters[at].reported(now, &told, load.tallies().good);
+            }
+            Source::Header if self.inputs.header => load.heard(now, &told.credible()),
+            Source::Scrape | Source::Header => {}
         }
     }
 
     fn on_member(&mut self, server: u32, up: bool, now: Tick) {
         if up {
             self.loads[server as usize].forget(now, &self.pool);
+            self.meters[server as usize].forget();
         }
         self.standing.member(server, up, now);
-        self.view = self.standing.view(&self.loads, &self.pool);
+        self.look_again();
     }
 
     fn tick(&mut self, now: Tick) {
         if self.standing.tick(&self.loads, &self.pool, now) {
-            self.view = self.standing.view(&self.loads, &self.pool);
+            self.look_again();
+        }
+        if now.since(self.weighed) >= WEIGH_EVERY {
+            self.weighed = now;
+            self.weigh(now);
         }
         self.view.refresh(now, &mut self.scratch);
     }

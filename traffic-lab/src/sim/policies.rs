@@ -35,6 +35,8 @@ pub(crate) struct Known {
     pub(crate) servers: usize,
     /// How many balancers.
     pub(crate) balancers: u32,
+    /// Where the servers are.
+    pub(crate) zones: Vec<u8>,
     /// True weights (cores × speed): for those that are told.
     pub(crate) weights: Vec<f64>,
 }
@@ -47,7 +49,8 @@ impl Known {
             .iter()
             .flat_map(|g| (0..g.count).map(move |_| f64::from(g.cores) * g.speed))
             .collect();
-        Known { servers: weights.len(), balancers: cell.balancers, weights }
+        let zones = cell.servers.iter().flat_map(|g| (0..g.count).map(move |_| g.zone as u8)).collect();
+        Known { servers: weights.len(), balancers: cell.balancers, zones, weights }
     }
 
     /// The share of all capacity that some servers have.

@@ -11,7 +11,7 @@ use lb_core::policy::Tried;
 use lb_core::trial::Trial;
 use lb_core::view::Hashing;
 use lb_core::warmth::warmth;
-use lb_core::{Load, Member, PoolLoad, Tallies, Tick, View};
+use lb_core::{Load, Locality, Member, PoolLoad, Tallies, Tick, View};
 
 use crate::sim::balancer::Flight;
 
@@ -62,7 +62,13 @@ impl Standing {
     }
 
     /// What a policy sees.
-    pub(super) fn view(&self, loads: &[Arc<Load>], pool: &Arc<PoolLoad>) -> View {
+    pub(super) fn view(
+        &self,
+        loads: &[Arc<Load>],
+        pool: &Arc<PoolLoad>,
+        zones: &[u8],
+        locality: &Option<Arc<Locality>>,
+    ) -> View {
         let members = self.entries.iter().filter(|e| e.up).count();
         let closed = self.entries.iter().filter(|e| e.up && e.closed()).count();
         let panic = panics(closed, members, PANIC);
@@ -70,6 +76,7 @@ impl Standing {
             name_hash: at as u64,
             ordinal: at as u32 + 1,
             weight: 1,
+            region: zones[at],
             warmth: entry.warmth as f32,
             eligible: entry.up && (entry.closed() || panic),
             load: Arc::clone(&loads[at]),
@@ -78,6 +85,7 @@ impl Standing {
         // No policy simulated here hashes keys: the smallest ring will do.
         let ring = View::ring_of(&members, 1);
         View::new(members, Arc::clone(pool), ring, Hashing::Ring { bound: None })
+            .with_locality(locality.clone())
     }
 
     /// The server whose trial this request is to make, if one waits for it.

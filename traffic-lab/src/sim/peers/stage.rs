@@ -56,5 +56,5 @@ impl Stage {
 
 /// What servers of these weights have known of them.
 pub(super) fn known(weights: &[f64]) -> Known {
-    Known { servers: weights.len(), balancers: 1, weights: weights.to_vec() }
+    Known { servers: weights.len(), balancers: 1, zones: vec![0; weights.len()], weights: weights.to_vec() }
 }
