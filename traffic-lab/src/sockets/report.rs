@@ -129,7 +129,9 @@ impl Outcome {
     pub(crate) fn table(&self) -> String {
         let Scenario { name, title, rho, .. } = &self.scenario;
         let rate = self.rate;
-        let mut text = format!("\n{name}: {title} (rho {rho}, {rate:.0} requests/s)\n");
+        // The rate may not be the scenario's own.
+        let rho = rho * rate / self.scenario.rate();
+        let mut text = format!("\n{name}: {title} (rho {rho:.2}, {rate:.0} requests/s)\n");
         let width = self.rows.iter().map(|row| row.policy.len()).max().unwrap_or(0).max(6);
         // Writing to a string cannot fail.
         let _ = write!(text, "{:width$}", "policy");
