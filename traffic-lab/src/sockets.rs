@@ -52,6 +52,9 @@ pub(crate) struct Arguments {
     /// Seconds of load before that, discarded [default: 15, quick: 2]
     #[arg(long)]
     warmup: Option<f64>,
+    /// Further tries of a run that the machine disturbed; the least disturbed counts
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10))]
+    again: u64,
     /// Requests per second, instead of what makes the scenario's rho
     #[arg(long)]
     rate: Option<f64>,
@@ -119,7 +122,7 @@ fn measure(arguments: &Arguments, scenarios: Vec<Scenario>, scratch: &Path) -> R
     let own = std::env::current_exe()?;
     let mut site = Site { scratch: scratch.to_owned(), own, programs: BTreeMap::new() };
     let (policies, skipped) = take_part(arguments, &mut site)?;
-    let environment = Environment::read(&site.programs);
+    let environment = Environment::read(&site.programs, process::precede_others());
     println!("{} of {} cores, kernel {}", environment.cpu, environment.cores, environment.kernel);
     for (program, version) in &environment.versions {
         println!("{program}: {version}");
@@ -128,7 +131,6 @@ fn measure(arguments: &Arguments, scenarios: Vec<Scenario>, scratch: &Path) -> R
         println!("skipped {line}");
     }
     process::pin_self(SENDING_CORE)?;
-    process::precede_others();
     let mut outcomes = Vec::new();
     for scenario in scenarios {
         let outcome = turns(arguments, &site, scenario, &policies)?;
@@ -151,16 +153,30 @@ fn turns(arguments: &Arguments, site: &Site, scenario: Scenario, policies: &[Pol
             seed: repeat,
         };
         for (policy, runs) in policies.iter().zip(&mut runs) {
-            let run = run::run(site, policy, &plan, rate)
-                .with_context(|| format!("{} in {}, repeat {repeat}", policy.name, scenario.name))?;
-            let figure = |name: &str| run.summary.figures.get(name).copied().unwrap_or_default();
-            let (p99, errors) = (figure("p99_ms"), figure("error_percent"));
-            eprintln!("{} {repeat} {}: p99 {p99:.1} ms, {errors:.3} % errors", scenario.name, policy.name);
-            runs.push(run);
+            for _ in 0..=arguments.again {
+                let run = run::run(site, policy, &plan, rate)
+                    .with_context(|| format!("{} in {}, repeat {repeat}", policy.name, scenario.name))?;
+                tell(&scenario, policy, &run);
+                let calm = run.doubts.is_empty();
+                runs.push(run);
+                if calm {
+                    break;
+                }
+            }
         }
     }
     let rows = policies.iter().zip(runs).map(|(policy, runs)| Row::new(policy, runs)).collect();
     Ok(Outcome::new(scenario, rate, rows))
+}
+
+/// A line for whoever waits.
+fn tell(scenario: &Scenario, policy: &Policy, run: &run::Run) {
+    let figure = |name: &str| run.summary.figures.get(name).copied().unwrap_or_default();
+    let (p99, errors, late) = (figure("p99_ms"), figure("error_percent"), run.lateness());
+    let (scenario, policy, repeat) = (&scenario.name, &policy.name, run.repeat);
+    eprintln!(
+        "{scenario} {repeat} {policy}: p99 {p99:.1} ms, {errors:.3} % errors, generator late {late:.1} ms"
+    );
 }
 
 /// The policies whose programs are there, and a line for each that is not.

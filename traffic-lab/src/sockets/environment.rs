@@ -22,12 +22,14 @@ pub(crate) struct Environment {
     pub(crate) kernel: String,
     /// Load average before the first run: what others do here.
     pub(crate) load_average: String,
+    /// Whether the lab runs before all ordinary work.
+    pub(crate) precedence: bool,
     pub(crate) versions: BTreeMap<&'static str, String>,
 }
 
 impl Environment {
     /// Asks the machine. Before anything is pinned, or it has but one core.
-    pub(crate) fn read(programs: &BTreeMap<Program, std::path::PathBuf>) -> Self {
+    pub(crate) fn read(programs: &BTreeMap<Program, std::path::PathBuf>, precedence: bool) -> Self {
         let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = file("/proc/cpuinfo");
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
@@ -43,6 +45,7 @@ impl Environment {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
             load_average: file("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
+            precedence,
             versions: programs.iter().map(version).collect(),
         }
     }
@@ -77,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_machine_has_a_kernel_and_cores() {
-        let environment = Environment::read(&BTreeMap::new());
+        let environment = Environment::read(&BTreeMap::new(), false);
         assert!(environment.cores > 0 && !environment.kernel.is_empty());
     }
 }

@@ -26,8 +26,10 @@ const PEERS: [(&str, Program, &str, bool); 7] = [
 ];
 /// HAProxy counts 500s as failed checks: ten in a row (its default) take a server down.
 const HAPROXY_WATCH: &str = " observe layer7 on-error mark-down";
-/// Envoy's outlier detection with its defaults: five 5xx in a row, 30 s. One of six may go (10 % would be less than one).
-const ENVOY_WATCH: &str = "      outlier_detection: { consecutive_5xx: 5, max_ejection_percent: 34 }";
+/// Envoy's outlier detection: five 5xx in a row, 30 s, its defaults. Two things are not: one of six may go (10 % would be
+/// less than one), and a passed check does not bring it back, which would undo each ejection within a second.
+const ENVOY_WATCH: &str = "      outlier_detection: { consecutive_5xx: 5, max_ejection_percent: 34, \
+    successful_active_health_check_uneject_host: false }";
 /// What Ballast learns of its backends beside traffic. The one place to turn it on.
 const BALLAST_SIGNALS: &str = "";
 

@@ -20,8 +20,8 @@ use crate::clock;
 const READY_WITHIN: Duration = Duration::from_secs(15);
 /// How often it is asked.
 const POLL: Duration = Duration::from_millis(25);
-/// The niceness asked for: well before ordinary work, behind what the system itself needs.
-const PRECEDENCE: i32 = -10;
+/// The real-time priority asked for: the least, which already is before all that has none.
+const PRECEDENCE: &str = "1";
 /// How much of a log is shown.
 const LOG_LINES: usize = 12;
 
@@ -142,15 +142,12 @@ pub(crate) fn pin_self(core: usize) -> Result<()> {
     Ok(())
 }
 
-/// Asks for precedence over what else runs here, for this process and those it will start. Only root gets it, and
-/// without it a busy machine shows as a late generator.
-pub(crate) fn precede_others() {
+/// Asks to run before all ordinary work, for this process and those it will start: niceness is not enough where the
+/// kernel shares a core among sessions. Only root gets it; without it a busy machine shows as a late generator.
+pub(crate) fn precede_others() -> bool {
     let own = std::process::id().to_string();
-    let _granted = Command::new("renice")
-        .args(["-n", &PRECEDENCE.to_string(), "-p", &own])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let asked = Command::new("chrt").args(["--rr", "--pid", PRECEDENCE, &own]).stderr(Stdio::null()).status();
+    asked.is_ok_and(|status| status.success())
 }
 
 #[cfg(test)]

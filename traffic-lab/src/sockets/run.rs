@@ -53,6 +53,13 @@ pub(crate) struct Run {
     pub(crate) doubts: Vec<String>,
 }
 
+impl Run {
+    /// How late the generator was: of several runs in doubt, the one to believe most.
+    pub(crate) fn lateness(&self) -> f64 {
+        self.summary.figures.get("late_p999_ms").copied().unwrap_or(f64::INFINITY)
+    }
+}
+
 /// Runs a plan through a policy at a rate.
 pub(crate) fn run(site: &Site, policy: &Policy, plan: &Plan, rate: f64) -> Result<Run> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
