@@ -69,8 +69,7 @@ pub(crate) struct Tally {
     cross: u64,
     faulty: u64,
     faulty_focus: [u64; 2],
-    /// Probes and tokens sent.
-    pub(crate) messages: u64,
+    messages: u64,
     done_work: f64,
     wasted_work: f64,
 }
@@ -152,6 +151,11 @@ impl Tally {
         self.attempts += 1;
         self.cross += u64::from(cross);
         self.faulty += u64::from(faulty);
+    }
+
+    /// A probe or a token is sent at `now`.
+    pub(crate) fn message(&mut self, now: u64) {
+        self.messages += u64::from(within(now, self.periods.all));
     }
 
     /// A server has done a job, for somebody or for nobody.

@@ -97,7 +97,7 @@ impl World<'_> {
     /// Sends the probes that a pick asked for.
     pub(super) fn send_probes(&mut self, balancer: u32) {
         while let Some(server) = self.probes.pop() {
-            self.tally.messages += 1;
+            self.tally.message(self.now);
             let seat = &mut self.seats[balancer as usize];
             let way = between(&mut seat.network, ONE_WAY) as u64 + self.one_way(balancer, server);
             self.agenda.at(self.now + way, Event::Probe { balancer, server });
@@ -122,7 +122,7 @@ impl World<'_> {
         let free = (server.cores as u32).saturating_sub(server.held());
         while self.tokens[index as usize] < free {
             self.tokens[index as usize] += 1;
-            self.tally.messages += 1;
+            self.tally.message(self.now);
             let balancer = self.telemetry.below(self.seats.len() as u32);
             let way = between(&mut self.telemetry, ONE_WAY) as u64 + self.one_way(balancer, index);
             self.agenda.at(self.now + way, Event::Token { balancer, server: index });
