@@ -84,6 +84,8 @@ pub struct Control {
     hashing: Hashing,
     epoch: u64,
     panic: bool,
+    /// Failing is the rule in the pool: no backend in particular is to blame.
+    widespread: bool,
     settled: bool,
     last_second: Tick,
     next_id: u64,
@@ -134,6 +136,7 @@ impl Control {
             hashing: Hashing::Ring { bound: None },
             epoch: 0,
             panic: false,
+            widespread: false,
             settled: false,
             last_second: clock.now(),
             next_id: 1,

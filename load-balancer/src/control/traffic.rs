@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use lb_core::Tick;
 use lb_core::breaker::{Reason, State};
 use lb_core::cap::allowance;
 use lb_core::fact::Fact;
-use lb_core::outlier::outlier;
+use lb_core::outlier::{outlier, widespread};
+use lb_core::{Cause, Tick};
 
 use super::Control;
 use super::entry::Entry;
@@ -59,7 +59,8 @@ impl Control {
             }
             let rules = &self.config.ejection.rules;
             let seen = self.entries[at].backend.load.tallies();
-            let failing = seen.run >= rules.consecutive || seen.connects >= rules.connects;
+            let excused = self.widespread && seen.cause == Some(Cause::Status);
+            let failing = (seen.run >= rules.consecutive && !excused) || seen.connects >= rules.connects;
             if let Some(cause) = seen.cause.filter(|_| failing) {
                 changed |=
                     self.eject(at, Reason::Consecutive { cause, run: seen.run.max(seen.connects) }, now);
@@ -81,6 +82,7 @@ impl Control {
                 (entry.ready(checked) && entry.closed()).then(|| entry.window.sum(now))
             })
             .collect();
+        self.widespread = widespread(&rates, &self.config.ejection.rules);
         let found = outlier(&rates, &self.config.ejection.rules);
         found.into_iter().fold(false, |changed, (at, reason)| changed | self.eject(at, reason, now))
     }
@@ -148,7 +150,10 @@ impl Control {
                     }
                     changed = true;
                 }
-                Some(false) if self.config.ejection.enabled => changed |= self.eject(at, Reason::Trial, now),
+                // Where failing is the rule, a failed trial says nothing about this backend.
+                Some(false) if self.config.ejection.enabled && !self.widespread => {
+                    changed |= self.eject(at, Reason::Trial, now)
+                }
                 Some(false) => {
                     entry.breaker.close(now);
                     changed = true;

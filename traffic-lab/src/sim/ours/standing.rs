@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use lb_core::breaker::{Breaker, Rules, State};
 use lb_core::cap::{allowance, panics};
-use lb_core::outlier::{Window, outlier};
+use lb_core::outlier::{Window, outlier, widespread};
 use lb_core::policy::Tried;
 use lb_core::trial::Trial;
 use lb_core::view::Hashing;
 use lb_core::warmth::warmth;
-use lb_core::{Load, Locality, Member, PoolLoad, Tallies, Tick, View};
+use lb_core::{Cause, Load, Locality, Member, PoolLoad, Tallies, Tick, View};
 
 use crate::sim::balancer::Flight;
 
@@ -51,6 +51,8 @@ pub(super) struct Standing {
     rules: Rules,
     looked: Tick,
     half_open: u32,
+    /// Failing is the rule: no server in particular is to blame.
+    widespread: bool,
 }
 
 impl Standing {
@@ -58,7 +60,7 @@ impl Standing {
     pub(super) fn new(servers: usize) -> Self {
         let entry = |_| Entry { up: true, warmth: 1.0, ..Entry::default() };
         let entries = (0..servers).map(entry).collect();
-        Standing { entries, rules: Rules::default(), looked: Tick::ZERO, half_open: 0 }
+        Standing { entries, rules: Rules::default(), looked: Tick::ZERO, half_open: 0, widespread: false }
     }
 
     /// What a policy sees.
@@ -125,7 +127,9 @@ impl Standing {
     pub(super) fn tick(&mut self, loads: &[Arc<Load>], pool: &PoolLoad, now: Tick) -> bool {
         let mut changed = self.trials(loads, pool, now);
         for (at, load) in loads.iter().enumerate() {
-            if self.entries[at].up && load.tallies().run >= self.rules.consecutive {
+            let seen = load.tallies();
+            let excused = self.widespread && seen.cause == Some(Cause::Status);
+            if self.entries[at].up && seen.run >= self.rules.consecutive && !excused {
                 changed |= self.eject(at, now);
             }
         }
@@ -144,6 +148,7 @@ impl Standing {
             (entry.up && entry.closed()).then(|| entry.window.sum(now))
         };
         let rates: Vec<_> = self.entries.iter_mut().zip(loads).map(rate).collect();
+        self.widespread = widespread(&rates, &self.rules);
         let found = outlier(&rates, &self.rules);
         found.into_iter().fold(false, |changed, (at, _)| changed | self.eject(at, now))
     }
@@ -170,7 +175,7 @@ impl Standing {
             }
             let Some(passed) = entry.trial.verdict() else { continue };
             self.half_open -= 1;
-            if passed {
+            if passed || self.widespread {
                 entry.breaker.close(now);
                 load.forget(now, pool);
                 entry.window = Window::new();
