@@ -96,8 +96,6 @@ pub(crate) struct Flight {
 /// What a server says of itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Report {
-    /// When it was measured, by the server's clock (s; a skewed one may say anything).
-    pub(crate) at_s: f64,
     /// Share of its slots in use, mean since the last report of this kind (0 to 1, if it tells the truth).
     pub(crate) util: f64,
     /// Share of its memory in use.

@@ -182,8 +182,6 @@ pub(crate) struct Telemetry {
     pub(crate) liars: Span,
     /// What liars multiply their utilisation by; not a number makes it garbage.
     pub(crate) lie: f64,
-    /// How far servers' clocks are ahead (s), spread evenly from minus to plus.
-    pub(crate) skew_s: f64,
 }
 
 impl Default for Telemetry {
@@ -195,7 +193,6 @@ impl Default for Telemetry {
             noise: 0.0,
             liars: Span::default(),
             lie: 1.0,
-            skew_s: 0.0,
         }
     }
 }

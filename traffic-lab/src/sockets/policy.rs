@@ -31,7 +31,7 @@ const HAPROXY_WATCH: &str = " observe layer7 on-error mark-down";
 const ENVOY_WATCH: &str = "      outlier_detection: { consecutive_5xx: 5, max_ejection_percent: 34, \
     successful_active_health_check_uneject_host: false }";
 /// What Ballast learns of its backends beside traffic. The one place to turn it on.
-const BALLAST_SIGNALS: &str = "";
+const BALLAST_SIGNALS: &str = "[signals]\nsource = \"metrics\"\ninterval = \"1s\"\ntimeout = \"500ms\"\n";
 
 /// A balancer program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -1,6 +1,9 @@
 use super::*;
 use crate::rng::Rng;
 
+/// Half of the median, beyond what counts as noise.
+const HALF: f64 = 0.5 * (1.0 + DEAD_BAND);
+
 /// A backend that does `rate` good answers a second at full use and gets `share` of that.
 struct Server {
     rate: f64,
@@ -54,8 +57,8 @@ fn capacity_is_what_was_done_over_how_busy_it_made() {
     (servers[0].share, servers[2].share) = (0.9, 0.3);
     let seen = run(&mut servers, 1, 60, true);
     let capacities: Vec<f64> = seen.iter().map(|s| s.capacity).collect();
-    assert!(close(capacities[0], 0.5) && close(capacities[1], 1.0), "{capacities:?}");
-    assert!(close(capacities[2], 2.0) && seen.iter().all(|s| s.mode == Mode::Fresh), "{seen:?}");
+    assert!(close(capacities[0], HALF) && close(capacities[1], 1.0), "{capacities:?}");
+    assert!(close(capacities[2], 1.0 / HALF) && seen.iter().all(|s| s.mode == Mode::Fresh), "{seen:?}");
 }
 
 #[test]
@@ -66,13 +69,13 @@ fn the_ladder_goes_down_rung_by_rung() {
     assert_eq!(at(&mut servers, 60).mode, Mode::Fresh, "one that is on its way is not late");
     let held = at(&mut servers, 62);
     assert_eq!(held.mode, Mode::Held);
-    assert!(close(held.measured, 0.5));
+    assert!(close(held.measured, HALF));
     let aged = at(&mut servers, 59 + 3 + 60);
     assert_eq!(aged.mode, Mode::Aged);
-    assert!(close(aged.measured, 1.0 - 0.5 / std::f64::consts::E), "{aged:?}");
+    assert!(close(aged.measured, 1.0 - (1.0 - HALF) / std::f64::consts::E), "{aged:?}");
     let gone = at(&mut servers, 59 + 181);
     assert_eq!((gone.mode, gone.measured), (Mode::LatencyOnly, 1.0));
-    assert!(close(run(&mut servers, 300, 340, true)[0].capacity, 0.5), "and it comes back");
+    assert!(close(run(&mut servers, 300, 340, true)[0].capacity, HALF), "and it comes back");
 }
 
 #[test]

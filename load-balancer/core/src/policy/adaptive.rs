@@ -1,7 +1,7 @@
 //! The default: cost = (in flight + others' + 1) / capacity × latency anomaly × error factor × locality; the cheapest wins.
 //!
 //! The count is our own and instant, so it cannot go stale and settles in one round trip; what others have there is a
-//! guess that fades within a tenth of a second. Latency relative to the pool and the success share correct it for backends
+//! guess that fades within a moment. Latency relative to the pool and the success share correct it for backends
 //! that are slow or failing, capacity (learned from scrapes, times weight and warmth) for those that can do more. Every
 //! factor is dimensionless and near 1, so a missing signal is simply 1 and no signal can make a bad backend free.
 

@@ -80,15 +80,8 @@ mod tests {
     fn queues_weigh_by_their_cube() {
         let (mut stage, mut policy) = (Stage::new(2), C3::new(&known(&[1.0; 2])));
         for (server, queue, ms) in [(0, 0, 8.0), (1, 1, 2.0)] {
-            let report = Report {
-                at_s: 0.0,
-                util: 0.0,
-                memory: 0.0,
-                in_flight: queue,
-                good: 0,
-                bad: 0,
-                service_ns: ms * 1e6,
-            };
+            let report =
+                Report { util: 0.0, memory: 0.0, in_flight: queue, good: 0, bad: 0, service_ns: ms * 1e6 };
             policy.on_report(server, Source::Header, &report, stage.now);
         }
         assert!((policy.score(0) - 0.0).abs() < 1e-9, "−8 + 1 · 8");

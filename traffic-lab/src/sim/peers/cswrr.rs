@@ -106,8 +106,8 @@ mod tests {
         let (mut stage, mut policy) = (Stage::new(2), Cswrr::new(&known(&[1.0; 2]), 1));
         for second in 1..=12u64 {
             for (server, util) in [(0, 0.2), (1, 0.8)] {
-                let (at_s, good) = (second as f64, second * 100);
-                let report = Report { at_s, util, memory: 0.0, in_flight: 0, good, bad: 0, service_ns: 0.0 };
+                let good = second * 100;
+                let report = Report { util, memory: 0.0, in_flight: 0, good, bad: 0, service_ns: 0.0 };
                 policy.on_report(server, Source::Scrape, &report, Tick::from_millis(second * 1_000));
             }
             policy.tick(Tick::from_millis(second * 1_000));

@@ -72,10 +72,7 @@ impl World<'_> {
             none if none <= 0.0 => 1.0,
             sigma => (sigma * normal(&mut self.telemetry)).exp(),
         };
-        let place = f64::from(index) / (self.servers.len().max(2) - 1) as f64;
-        let skew = telemetry.skew_s * (2.0 * place - 1.0);
         Report {
-            at_s: self.now as f64 / SECOND as f64 + skew,
             util: util * lie * noise,
             memory: MEMORY,
             in_flight: server.held(),
