@@ -9,7 +9,7 @@ VENV := $(TARGET)/tests-real/venv
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace test-real doc deny bench tools venv
+.PHONY: help demo build check test test-core test-workspace simulate test-real doc deny bench tools venv
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -24,6 +24,7 @@ help:
 	@echo '  make check      what is quick: formatting, the rules of this repository, shell, clippy'
 	@echo '  make test-core  the deciding core: policies, loads, rings, health'
 	@echo '  make test-workspace   every other Rust test'
+	@echo '  make simulate   a part of the simulated scenarios, held against their bars'
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
@@ -47,6 +48,9 @@ test-core:
 
 test-workspace:
 	@.ci/test workspace
+
+simulate:
+	@.ci/test simulate
 
 test-real:
 	@ONLY='$(ONLY)' .ci/test real

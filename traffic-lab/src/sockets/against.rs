@@ -1,7 +1,7 @@
 //! Whether the simulator and the sockets agree: on the ranking of policies (Kendall's tau), and on p99 itself.
 //!
-//! The simulator's results are a JSON map from scenario to policy to p99 in milliseconds. Names match whatever their
-//! case, and `-` is `_`.
+//! The simulator's results are the file that `simulate six-sockets` writes: its cells are named after the scenarios. Names
+//! match whatever their case, and `-` is `_`. Figures closer than a real difference count as tied.
 //! How it fails: scenarios and policies that only one side has are left out; fewer than two policies have no ranking.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::report::Outcome;
 
@@ -19,6 +19,9 @@ const TAU_LEAST: f64 = 0.7;
 const P99_APART_MOST: f64 = 0.15;
 /// The scenarios in which p99 itself must agree.
 const P99_SCENARIOS: [&str; 2] = ["s1", "s3"];
+
+/// Differences below this are noise: a win needs more, in the simulator too.
+const TIE: f64 = 0.03;
 
 /// p99 in milliseconds by scenario and policy.
 pub(crate) type Simulated = BTreeMap<String, BTreeMap<String, f64>>;
@@ -36,8 +39,36 @@ pub(crate) struct Agreement {
 /// Reads the simulator's results.
 pub(crate) fn read(path: &Path) -> Result<Simulated> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_str(&text)
-        .with_context(|| format!("{}: not {{scenario: {{policy: p99}}}}", path.display()))
+    let file: File = serde_json::from_str(&text)
+        .with_context(|| format!("{}: no results of traffic-lab simulate", path.display()))?;
+    let figures = |cell: Cell| {
+        let rows = cell.rows.into_iter().map(|row| (row.policy, row.median.p99)).collect();
+        (cell.block, rows)
+    };
+    Ok(file.cells.into_iter().map(figures).collect())
+}
+
+/// What is read of the simulator's file.
+#[derive(Deserialize)]
+struct File {
+    cells: Vec<Cell>,
+}
+
+#[derive(Deserialize)]
+struct Cell {
+    block: String,
+    rows: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    policy: String,
+    median: Median,
+}
+
+#[derive(Deserialize)]
+struct Median {
+    p99: f64,
 }
 
 /// Compares what both have.
@@ -67,12 +98,18 @@ fn same(one: &str, other: &str) -> bool {
     plain(one) == plain(other)
 }
 
+/// Which of two figures is larger: 1, -1, or 0 where they tie.
+fn order(one: f64, other: f64) -> i8 {
+    let tied = (one - other).abs() <= TIE * one.min(other);
+    if tied { 0 } else { one.total_cmp(&other) as i8 }
+}
+
 /// Kendall's tau-b: 1 for the same order, -1 for the reverse; `None` where either side has no order at all.
 pub(crate) fn kendall(pairs: &[(f64, f64)]) -> Option<f64> {
     let (mut agree, mut left, mut right) = (0.0, 0.0, 0.0);
     for (index, one) in pairs.iter().enumerate() {
         for other in &pairs[index + 1..] {
-            let [a, b] = [one.0.total_cmp(&other.0) as i8, one.1.total_cmp(&other.1) as i8];
+            let [a, b] = [order(one.0, other.0), order(one.1, other.1)];
             agree += f64::from(a * b);
             left += f64::from(a.abs());
             right += f64::from(b.abs());
@@ -124,6 +161,7 @@ mod tests {
         let tied = [(1.0, 1.0), (1.0, 2.0), (2.0, 3.0)];
         assert!((tau(&tied) - 2.0 / 6f64.sqrt()).abs() < 1e-12);
         assert_eq!(kendall(&[(1.0, 1.0)]), None);
+        assert_eq!(kendall(&[(100.0, 1.0), (102.0, 2.0)]), None, "a difference of 2 % is none");
     }
 
     #[test]
