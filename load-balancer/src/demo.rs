@@ -78,7 +78,9 @@ fn welcome(running: &Running, admin: std::net::SocketAddr) -> String {
          curl -s http://{traffic}/rep                                   # the replicas; kill -9 one and look again\n  \
          curl -s -d '{{\"n\":2,\"hostnames\":[\"S7\"]}}' http://{traffic}/add\n  \
          curl -s -X DELETE -d '{{\"n\":1}}' http://{traffic}/rm\n  \
-         curl -s 'http://{traffic}/decisions?format=json'               # what happened, and why; without format it goes on\n\n\
+         curl -s 'http://{traffic}/decisions?format=json'               # what happened, and why; without format it goes on\n  \
+         curl -s -H 'x-lb-debug: 1' -H 'x-request-id: mine' http://{traffic}/home\n  \
+         curl -s http://{traffic}/explain/mine                          # why that request went where it went\n\n\
          Metrics and readiness: http://{admin}/metrics  http://{admin}/ready\n\
          Ctrl-C stops everything."
     );
