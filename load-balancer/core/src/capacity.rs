@@ -20,7 +20,7 @@ use crate::tick::Tick;
 const TAU: f64 = 15.0;
 /// The most that the logarithm of a capacity changes in a second: one absurd report moves it by a quarter.
 const SLOPE: f64 = 0.25;
-/// Shortest time to measure a rate over.
+/// Shortest time to measure a rate over: a second, less the jitter of scrapes that come every second.
 const WINDOW: Duration = Duration::from_millis(800);
 /// Longest time to wait for enough good answers before counting starts afresh.
 const WINDOW_END: Duration = Duration::from_secs(10);
@@ -31,9 +31,9 @@ const LEAST_BUSY: f64 = 0.10;
 /// Differences of capacity below this share are noise; what lies beyond counts from there. Without it, tails are 1–3 % longer
 /// in pools that are even or driven hard.
 const DEAD_BAND: f64 = 0.1;
-/// Intervals without a report during which a capacity is held as it is.
+/// Intervals without a report during which a capacity is held as it is: one scrape may be lost, and the next one late.
 const HOLD_INTERVALS: u32 = 3;
-/// Seconds in which an old capacity's distance from 1 shrinks to 1/e.
+/// Seconds in which an old capacity's distance from 1 shrinks to 1/e: machines are resized in minutes, not in seconds.
 const TAU_AGED: f64 = 60.0;
 /// Share of the pool whose capacity must be known, for ratios to mean anything.
 const QUORUM: f64 = 0.5;
@@ -47,9 +47,12 @@ const TRUST_DOWN: f64 = 0.2;
 const TRUST_UP: f64 = 1.0 / 60.0;
 /// Half-width of the dead-band of latency ratios while capacities are known: they have explained most differences.
 const SLACK: f32 = 0.3;
-/// Share of memory from which a backend gets less, and at which it gets [`GATE_LEAST`].
+/// Seconds that one judgement stands for at most: after a silence, one look must not decide for all of it.
+const JUDGED_MOST: f64 = 2.0;
+/// Share of memory from which a backend gets less, and at which it gets [`GATE_LEAST`]: caches fill most machines to 80 %,
+/// and the kernel kills at 100 %.
 const MEMORY: (f64, f64) = (0.85, 0.97);
-/// The same for connections.
+/// The same for connections, which nothing but clients fills.
 const CONNECTIONS: (f64, f64) = (0.90, 0.99);
 /// What is left to a backend at the end of its memory or connections: enough to notice that it recovers.
 const GATE_LEAST: f64 = 0.1;
@@ -57,7 +60,7 @@ const GATE_LEAST: f64 = 0.1;
 const GATE_SLACK: f64 = 0.05;
 /// Misses in a row that, without any good answer meanwhile, make a backend suspect.
 const SUSPECT_MISSES: u32 = 3;
-/// What is left to a suspect.
+/// What is left to a suspect: half, as for one that says it is full.
 const SUSPECT: f64 = 0.5;
 
 /// What the user decides about signals.
@@ -115,8 +118,10 @@ pub struct Standing {
     pub measured: f64,
     /// Good answers a second at full use, where it was ever measured.
     pub rate: Option<f64>,
-    /// The smaller of what memory and connections leave, 0.1..=1.
+    /// The smaller of what memory and connections leave, 0.1..=1; forgotten with age, as the capacity is.
     pub gate: f64,
+    /// It is silent in every way: no reports, and no good answer since they ended.
+    pub suspect: bool,
     /// How far its claim is believed, 0..=1.
     pub trust: f64,
     /// What all that rests on.
@@ -128,7 +133,16 @@ pub struct Standing {
 impl Default for Standing {
     fn default() -> Self {
         let mode = Mode::LatencyOnly;
-        Standing { capacity: 1.0, measured: 1.0, rate: None, gate: 1.0, trust: 1.0, mode, age: None }
+        Standing {
+            capacity: 1.0,
+            measured: 1.0,
+            rate: None,
+            gate: 1.0,
+            suspect: false,
+            trust: 1.0,
+            mode,
+            age: None,
+        }
     }
 }
 
@@ -145,6 +159,8 @@ pub struct Meter {
     good_at_last_report: u32,
     /// Reports in response heads that have been taken in.
     heads: u32,
+    /// When a scrape last brought something.
+    scraped: Option<Tick>,
     memory: Gate,
     connections: Gate,
     trust: f64,
@@ -173,6 +189,7 @@ impl Default for Meter {
             misses: 0,
             good_at_last_report: 0,
             heads: 0,
+            scraped: None,
             memory: Gate::default(),
             connections: Gate::default(),
             trust: 1.0,
@@ -201,13 +218,21 @@ impl Meter {
         }
     }
 
+    /// Takes a scrape's report, as [`Meter::reported`] does. While scrapes come, response heads add nothing to a capacity: a
+    /// rate that is counted now by the one and now by the other would be no rate.
+    pub fn scraped(&mut self, now: Tick, report: &Report, good: u32) {
+        self.scraped = Some(now);
+        self.reported(now, report, good);
+    }
+
     /// Takes the latest of what response heads have said since the last time.
-    fn hear(&mut self, now: Tick, load: &Load) {
+    fn hear(&mut self, now: Tick, rules: &Rules, load: &Load) {
         let (heads, report) = load.heads();
-        if heads != self.heads {
-            self.heads = heads;
+        let scraped = self.scraped.is_some_and(|at| now.since(at) <= rules.interval * HOLD_INTERVALS);
+        if heads != self.heads && !scraped {
             self.reported(now, &report, load.tallies().good);
         }
+        self.heads = heads;
     }
 
     /// A report that was due did not come.
@@ -246,8 +271,7 @@ impl Meter {
         };
         let busy = window.busy / f64::from(window.reports);
         if good >= ENOUGH && busy >= LEAST_BUSY {
-            let rate = good / took.as_secs_f64() / busy;
-            self.average(now, rate);
+            self.average(now, good / took.as_secs_f64() / busy);
             self.window = Some(begin);
         } else if took >= WINDOW_END || busy < LEAST_BUSY {
             self.window = Some(begin);
@@ -289,7 +313,7 @@ impl Meter {
 
     /// Moves trust by how `ratio`, the latency relative to the pool's, fits a capacity of `claimed`.
     fn judge(&mut self, now: Tick, claimed: f64, ratio: f64) {
-        let seconds = self.judged.map_or(0.0, |before| now.since(before).as_secs_f64().min(TAU));
+        let seconds = self.judged.map_or(0.0, |before| now.since(before).as_secs_f64().min(JUDGED_MOST));
         self.judged = Some(now);
         let contradicted = (claimed > 1.0 && ratio > DOUBT) || (claimed < 1.0 && ratio < 1.0 / DOUBT);
         let step = if contradicted { -TRUST_DOWN } else { TRUST_UP };
@@ -305,8 +329,10 @@ struct Gate {
 
 impl Gate {
     fn take(&mut self, share: Option<f64>) {
-        let share = share.unwrap_or(0.0);
-        self.peak = self.peak.clamp(share, share + GATE_SLACK);
+        // What is not said has not changed: missing is not zero.
+        if let Some(share) = share {
+            self.peak = self.peak.clamp(share, share + GATE_SLACK);
+        }
     }
 
     fn left(self, (from, to): (f64, f64)) -> f64 {
@@ -324,6 +350,8 @@ pub struct Candidate<'a> {
     pub latency: f64,
     /// This balancer's own good answers from it so far (wrapping).
     pub good: u32,
+    /// Whether it counts for the median.
+    pub ready: bool,
 }
 
 /// One backend, as [`weigh`] looks at it.
@@ -335,15 +363,18 @@ pub struct Weighed<'a> {
     pub meter: &'a mut Meter,
     /// What the way there costs beyond the way to the nearest region (µs).
     pub distance: f64,
+    /// Whether it is there to be picked, but for ejection: who is not says nothing about the pool's median.
+    pub ready: bool,
 }
 
 /// Brings the capacities of a pool's backends up to date at `now`: takes in what response heads have said, judges, and
 /// writes the results where picks read them. Called about once a second, by one thread.
 pub fn weigh(now: Tick, rules: &Rules, pool: &PoolLoad, backends: &mut [Weighed<'_>]) -> Vec<Standing> {
     let mut candidates: Vec<Candidate<'_>> = Vec::with_capacity(backends.len());
-    for Weighed { load, meter, .. } in backends.iter_mut() {
-        meter.hear(now, load);
-        candidates.push(Candidate { latency: f64::from(load.ratio(pool)), good: load.tallies().good, meter });
+    for Weighed { load, meter, ready, .. } in backends.iter_mut() {
+        meter.hear(now, rules, load);
+        let (latency, good) = (f64::from(load.ratio(pool)), load.tallies().good);
+        candidates.push(Candidate { latency, good, ready: *ready, meter });
     }
     let standings = stand(now, rules, &mut candidates);
     let known = standings.iter().any(|standing| standing.mode != Mode::LatencyOnly);
@@ -360,26 +391,34 @@ pub fn stand(now: Tick, rules: &Rules, pool: &mut [Candidate<'_>]) -> Vec<Standi
     let modes: Vec<_> = pool.iter().map(|c| c.meter.mode(now, rules)).collect();
     let known = |(c, (mode, _)): (&Candidate<'_>, &(Mode, _))| match mode {
         Mode::LatencyOnly => None,
-        _ => c.meter.rate,
+        _ => c.meter.rate.filter(|_| c.ready),
     };
     let mut rates: Vec<f64> = pool.iter().zip(&modes).filter_map(known).collect();
     rates.sort_by(f64::total_cmp);
-    let quorum = rates.len() as f64 >= QUORUM * pool.len() as f64;
+    let ready = pool.iter().filter(|c| c.ready).count();
+    let quorum = rates.len() as f64 >= QUORUM * ready as f64;
     let median = rates.get(rates.len().saturating_sub(1) / 2).copied().filter(|_| quorum);
     let of = |(candidate, (mode, age)): (&mut Candidate<'_>, (Mode, Option<Duration>))| {
-        let Candidate { meter, latency, good } = candidate;
-        let gate = meter.memory.left(MEMORY).min(meter.connections.left(CONNECTIONS));
-        let unheard = meter.misses >= SUSPECT_MISSES && *good == meter.good_at_last_report;
-        let gate = if unheard && meter.heard.is_some() { gate * SUSPECT } else { gate };
-        let standing = Standing { rate: meter.rate, gate, age, capacity: gate, ..Standing::default() };
+        let Candidate { meter, latency, good, .. } = candidate;
+        let over = age.unwrap_or_default().saturating_sub(rules.interval * HOLD_INTERVALS);
+        let kept = if age.is_some_and(|age| age <= rules.expiry) {
+            (-over.as_secs_f64() / TAU_AGED).exp()
+        } else {
+            0.0
+        };
+        let closed = 1.0 - meter.memory.left(MEMORY).min(meter.connections.left(CONNECTIONS));
+        let gate = 1.0 - closed * kept;
+        let suspect = age.is_some() && meter.misses >= SUSPECT_MISSES && *good == meter.good_at_last_report;
+        let left = if suspect { gate * SUSPECT } else { gate };
+        let standing =
+            Standing { rate: meter.rate, gate, suspect, age, capacity: left, ..Standing::default() };
         let (Some(median), Some(rate), true) = (median, meter.rate, mode != Mode::LatencyOnly) else {
             return standing;
         };
         let bounded = beyond_noise(rate / median).clamp(1.0 / rules.most, rules.most);
-        let over = age.unwrap_or_default().saturating_sub(rules.interval * HOLD_INTERVALS);
-        let measured = 1.0 + (bounded - 1.0) * (-over.as_secs_f64() / TAU_AGED).exp();
+        let measured = 1.0 + (bounded - 1.0) * kept;
         meter.judge(now, measured, *latency);
-        let capacity = measured.powf(meter.trust) * gate;
+        let capacity = measured.powf(meter.trust) * left;
         Standing { capacity, measured, trust: meter.trust, mode, ..standing }
     };
     pool.iter_mut().zip(modes).map(of).collect()

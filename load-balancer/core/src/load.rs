@@ -293,7 +293,7 @@ impl Load {
         let (debt, at) = self.debt.get();
         self.mean_duration.set(self.window.slide(stamp));
         self.floor.slide(stamp);
-        self.others.set(self.reported.others(stamp));
+        self.others.set(self.reported.settle(stamp));
         let left = faded(debt, at, stamp);
         if debt != 0 && left < DEBT_FLOOR {
             // Forgotten for good: a stamp of milliseconds looks young again after 25 days.
@@ -317,7 +317,13 @@ impl Load {
 
     /// Recomputes what is published from the estimate.
     fn reprice(&self, now: Tick, pool: &PoolLoad) {
-        self.set_price(self.estimate.latency(now, self.in_flight() > 0, pool.latency()), now, pool);
+        self.set_price(self.estimate.latency(now, self.in_flight() > 0, self.prior(pool)), now, pool);
+    }
+
+    /// What is believed of a backend that is not known (µs): that it takes as long as the others, and the way there.
+    fn prior(&self, pool: &PoolLoad) -> f32 {
+        let service = pool.service();
+        if service > 0.0 { service + self.distance.get() } else { pool.latency() }
     }
 
     fn set_price(&self, latency: f32, now: Tick, pool: &PoolLoad) {

@@ -3,6 +3,7 @@
 //! The record of a pick and the view it was made over are enough to make it again: [`Record::recompute`] runs the policy
 //! itself over the noted numbers. Records are made for some requests only, since noting allocates and picking never does.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use crate::load::Terms;
@@ -25,7 +26,7 @@ pub struct Record {
     pub key: Box<[u8]>,
     /// Members the request had failed on before.
     pub tried: Tried,
-    /// Candidates, in the order in which they were looked at.
+    /// Candidates, in the order in which they were first looked at, each once.
     pub seen: Vec<Seen>,
     /// Turns taken from the round robins' cursor.
     pub turns: Vec<u64>,
@@ -43,8 +44,8 @@ pub struct Record {
 pub struct Seen {
     /// Position in [`View::members`].
     pub member: u32,
-    /// The factor of its region for this client.
-    pub factor: f32,
+    /// The factor of its region for this client, where regions counted.
+    pub factor: Option<f32>,
     /// What its price is made of.
     pub terms: Terms,
     pub(crate) reading: Reading,
@@ -70,7 +71,7 @@ impl Seen {
             Algorithm::Adaptive | Algorithm::LeastResponseTime => 1.0,
             _ => 0.0,
         };
-        (self.held() + more) * self.price() * self.factor / weight.max(1) as f32
+        (self.held() + more) * self.price() * self.factor.unwrap_or(1.0) / weight.max(1) as f32
     }
 }
 
@@ -91,7 +92,7 @@ impl Record {
             before: pick.rng.clone(),
             drawn: 0,
         };
-        let mut sight = Noting { now, pool: view.pool(), record: &mut record };
+        let mut sight = Noting { now, pool: view.pool(), record: &mut record, index: HashMap::new() };
         let picked = algorithm.pick_by(view, pick, &mut sight);
         record.picked = picked;
         record.drawn = pick.rng.draws_since(&record.before);
@@ -111,7 +112,7 @@ impl Record {
             tried: &self.tried,
             rng: &mut rng,
         };
-        self.algorithm.pick_by(view, &mut pick, &mut Replaying { record: self, seen: 0, turns: 0 })
+        self.algorithm.pick_by(view, &mut pick, &mut Replaying::new(self))
     }
 
     /// The random numbers that were drawn, each uniform over 64 bits.

@@ -24,6 +24,8 @@ pub struct Report {
 const LARGEST_SHARE: f64 = 4.0;
 /// The most requests in flight that are believed.
 const MOST_IN_FLIGHT: f64 = 1e6;
+/// The largest counter that is believed: beyond it, an `f64` can no longer count by one.
+const LARGEST_COUNT: f64 = 9_007_199_254_740_992.0;
 
 impl Report {
     /// The same without what cannot be true: not a number, negative, or far too large.
@@ -36,7 +38,7 @@ impl Report {
             memory: within(self.memory, LARGEST_SHARE),
             connections: within(self.connections, LARGEST_SHARE),
             in_flight: within(self.in_flight, MOST_IN_FLIGHT),
-            good: within(self.good, f64::MAX),
+            good: within(self.good, LARGEST_COUNT),
         }
     }
 

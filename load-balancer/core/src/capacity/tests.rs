@@ -33,14 +33,14 @@ fn run(servers: &mut [Server], from: u64, to: u64, report: bool) -> Vec<Standing
             let wobble = 1.0 + 0.001 * ((second * 7 + i as u64) % 5) as f64;
             let cpu = Some(s.share * s.lie * wobble);
             if report {
-                s.meter.reported(now, &Report { cpu, ..Report::default() }, s.good as u32);
+                s.meter.scraped(now, &Report { cpu, ..Report::default() }, s.good as u32);
             } else {
                 s.meter.missed();
             }
         }
         let mut pool: Vec<Candidate<'_>> = servers
             .iter_mut()
-            .map(|s| Candidate { meter: &mut s.meter, latency: s.latency, good: s.good as u32 })
+            .map(|s| Candidate { meter: &mut s.meter, latency: s.latency, good: s.good as u32, ready: true })
             .collect();
         standings = stand(now, &rules, &mut pool);
     }
@@ -129,7 +129,7 @@ fn memory_and_connections_close_a_gate_and_open_it_with_slack() {
     let mut gate = |memory: f64| {
         let report = Report { memory: Some(memory), ..Report::default() };
         meter.reported(Tick::ZERO, &report, 0);
-        let mut pool = [Candidate { meter: &mut meter, latency: 1.0, good: 0 }];
+        let mut pool = [Candidate { meter: &mut meter, latency: 1.0, good: 0, ready: true }];
         stand(Tick::ZERO, &Rules::default(), &mut pool)[0].capacity
     };
     assert_eq!(gate(0.84), 1.0);
@@ -137,6 +137,40 @@ fn memory_and_connections_close_a_gate_and_open_it_with_slack() {
     assert!(close(gate(0.87), 0.55), "fell by less than the slack");
     assert!(close(gate(0.99), 0.1));
     assert_eq!(gate(0.75), 1.0);
+}
+
+#[test]
+fn what_closed_a_gate_is_forgotten_with_age_and_not_by_what_is_not_said() {
+    let rules = Rules { interval: Duration::from_secs(1), ..Rules::default() };
+    let mut meter = Meter::default();
+    let full = Report { memory: Some(0.99), cpu: Some(0.5), ..Report::default() };
+    meter.scraped(Tick::ZERO, &full, 0);
+    let silent = Report { cpu: Some(0.5), ..Report::default() };
+    meter.scraped(Tick::from_millis(1_000), &silent, 0);
+    let mut gate = |second: u64| {
+        let mut pool = [Candidate { meter: &mut meter, latency: 1.0, good: 0, ready: true }];
+        stand(Tick::from_millis(second * 1_000), &rules, &mut pool)[0].gate
+    };
+    assert!(close(gate(2), GATE_LEAST) && close(gate(4), GATE_LEAST), "it said nothing new of its memory");
+    assert!(close(gate(64), 1.0 - (1.0 - GATE_LEAST) / std::f64::consts::E));
+    assert_eq!(
+        gate(200),
+        1.0,
+        "an exporter that died saying so must not cost the backend its share for ever"
+    );
+}
+
+#[test]
+fn who_is_not_there_does_not_count_for_the_median() {
+    let mut servers: Vec<Server> = [100.0, 200.0, 400.0].map(Server::new).into();
+    run(&mut servers, 1, 60, true);
+    let rules = Rules { interval: Duration::from_secs(1), ..Rules::default() };
+    let mut pool: Vec<Candidate<'_>> = servers
+        .iter_mut()
+        .enumerate()
+        .map(|(at, s)| Candidate { meter: &mut s.meter, latency: 1.0, good: 0, ready: at == 0 })
+        .collect();
+    assert_eq!(stand(Tick::from_millis(60_000), &rules, &mut pool)[0].measured, 1.0, "it is the pool");
 }
 
 #[test]
@@ -158,12 +192,13 @@ fn garbage_stays_within_bounds() {
     let mut good = [0u32; 4];
     for step in 0..20_000u64 {
         let now = Tick::from_millis(step * u64::from(rng.below(900)));
-        let mut wild = || match rng.below(8) {
+        let mut wild = || match rng.below(10) {
             0 => None,
             1 => Some(f64::NAN),
             2 => Some(f64::INFINITY),
             3 => Some(-rng.unit()),
             4 => Some(rng.unit() * 1e12),
+            5 => Some(1.7e308),
             _ => Some(rng.unit()),
         };
         let report = Report {
@@ -180,7 +215,7 @@ fn garbage_stays_within_bounds() {
         let mut pool: Vec<Candidate<'_>> = meters
             .iter_mut()
             .zip(good)
-            .map(|(meter, good)| Candidate { meter, latency: rng.unit() * 3.0, good })
+            .map(|(meter, good)| Candidate { meter, latency: rng.unit() * 3.0, good, ready: true })
             .collect();
         for standing in stand(now, &rules, &mut pool) {
             let least = GATE_LEAST * SUSPECT / rules.most;

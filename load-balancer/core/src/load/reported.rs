@@ -19,6 +19,8 @@ const TAU_MEAN: f32 = 10.0;
 const HOLD: f32 = 6.0;
 /// Seconds in which it then fades to 1/e.
 const TAU_SILENCE: f32 = 10.0;
+/// Seconds without a report after which nothing is left of it.
+const FORGOTTEN: f32 = HOLD + 15.0 * TAU_SILENCE;
 /// Fewer than this is forgotten, so that idle backends tie exactly.
 const FLOOR: f32 = 0.05;
 
@@ -85,6 +87,15 @@ impl Reported {
         let faded = (-(age - HOLD).max(0.0) / TAU_SILENCE).exp();
         let others = f32::from_bits(last) * fresh + self.mean.get() * (1.0 - fresh) * faded;
         if others < FLOOR { 0.0 } else { others }
+    }
+
+    /// The same, once a tick: what has faded is forgotten for good, since a stamp of milliseconds looks young again after weeks.
+    pub(super) fn settle(&self, stamp: u32) -> f32 {
+        let others = self.others(stamp);
+        if self.age(stamp).is_some_and(|age| age > FORGOTTEN) {
+            self.forget();
+        }
+        others
     }
 
     /// Seconds since others were last reported; `None` where they never were.

@@ -173,3 +173,38 @@ fn the_pool_is_its_median() {
     pool.settle(loads.iter(), &mut Vec::new());
     assert_eq!(pool.latency(), 2_000.0);
 }
+
+/// A backend that nobody has measured is priced like its pool, wherever it is: the way there is not its fault, nor its merit.
+#[test]
+fn an_unknown_backend_near_or_far_is_an_ordinary_one() {
+    let pool = PoolLoad::default();
+    let loads: Vec<Load> = (0..6).map(|_| Load::new()).collect();
+    for (n, load) in loads.iter().enumerate() {
+        let far = n >= 2;
+        load.rate(1.0, if far { 60_000.0 } else { 0.0 });
+        if n == 0 || n == 5 {
+            continue;
+        }
+        let t = load.begin(at(0), &pool);
+        load.observe(at(if far { 80 } else { 20 }), &t, Outcome::Success, &pool);
+        load.end(t, &pool);
+    }
+    pool.settle(loads.iter(), &mut Vec::new());
+    for load in &loads {
+        load.refresh(at(100), &pool);
+        assert!((load.price() - 1.0).abs() < 0.05, "{}", load.price());
+    }
+}
+
+/// A count that somebody reported weeks ago must not look new when stamps repeat.
+#[test]
+fn what_others_had_is_forgotten_for_good() {
+    let (load, pool) = (Load::new(), PoolLoad::default());
+    let report = Report { in_flight: Some(40.0), ..Report::default() };
+    load.scraped(at(10), &report);
+    assert_eq!(load.others(), 40.0);
+    for hour in 0..(60 * 24) {
+        load.refresh(at(300_000 + hour * 3_600_000), &pool);
+        assert_eq!(load.others(), 0.0, "hour {hour}");
+    }
+}

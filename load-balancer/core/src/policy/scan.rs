@@ -82,7 +82,7 @@ fn everyone<const SHARE: bool, const CHUNKS: usize, const FACTORS: usize>(
         // Only a noting sight wants the member: no bounds check, which would cost a live one.
         let member = view.eligible().get(at).copied().unwrap_or_default();
         let reading = sight.reading(member, load, &read);
-        let factor = row.as_ref().map_or(1.0, |row| sight.factor(row, view.region_at(at)));
+        let factor = row.as_ref().map_or(1.0, |row| sight.factor(member, row, view.region_at(at)));
         (reading, factor)
     };
     let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
@@ -118,8 +118,9 @@ fn sample<const SHARE: bool, const FACTORS: usize>(
     table.gather(
         0,
         drawn.iter().map(|&at| {
-            let reading = sight.reading(view.eligible()[at], &view.eligible_loads()[at], &read);
-            let factor = row.as_ref().map_or(1.0, |row| sight.factor(row, view.region_at(at)));
+            let member = view.eligible()[at];
+            let reading = sight.reading(member, &view.eligible_loads()[at], &read);
+            let factor = row.as_ref().map_or(1.0, |row| sight.factor(member, row, view.region_at(at)));
             (reading, factor)
         }),
     );

@@ -4,6 +4,8 @@
 //! nothing; [`Noting`] reads and notes; [`Replaying`] reads the note. All three run the same policies, so a record that
 //! replays to the same backend proves that it holds every reason.
 
+use std::collections::HashMap;
+
 use crate::load::{Load, PoolLoad};
 use crate::locality::Row;
 use crate::record::{Record, Seen};
@@ -34,8 +36,8 @@ impl Reading {
 pub(crate) trait Sight {
     /// What `read` finds of `member`'s load.
     fn reading(&mut self, member: u32, load: &Load, read: impl FnOnce(&Load) -> Reading) -> Reading;
-    /// The factor of the region of the member that was read last.
-    fn factor(&mut self, row: &Row<'_>, region: u8) -> f32;
+    /// The factor of `region`, that of `member`, which was read before.
+    fn factor(&mut self, member: u32, row: &Row<'_>, region: u8) -> f32;
     /// The next turn of the round robins.
     fn turn(&mut self, pool: &PoolLoad) -> u64;
     /// Requests in flight to the whole pool.
@@ -51,7 +53,7 @@ impl Sight for Live {
         read(load)
     }
     #[inline]
-    fn factor(&mut self, row: &Row<'_>, region: u8) -> f32 {
+    fn factor(&mut self, _: u32, row: &Row<'_>, region: u8) -> f32 {
         row.factor(region)
     }
     #[inline]
@@ -69,21 +71,23 @@ pub(crate) struct Noting<'a> {
     pub(crate) now: Tick,
     pub(crate) pool: &'a PoolLoad,
     pub(crate) record: &'a mut Record,
+    /// Where each member's note is: one that is looked at again is what it was, so a note has each once.
+    pub(crate) index: HashMap<u32, usize>,
 }
 
 impl Sight for Noting<'_> {
     fn reading(&mut self, member: u32, load: &Load, read: impl FnOnce(&Load) -> Reading) -> Reading {
-        let reading = read(load);
-        let terms = load.terms(self.now, self.pool);
-        self.record.seen.push(Seen { member, reading, factor: 1.0, terms });
-        reading
+        let seen = &mut self.record.seen;
+        let at = *self.index.entry(member).or_insert_with(|| {
+            let terms = load.terms(self.now, self.pool);
+            seen.push(Seen { member, reading: read(load), factor: None, terms });
+            seen.len() - 1
+        });
+        seen[at].reading
     }
-    fn factor(&mut self, row: &Row<'_>, region: u8) -> f32 {
-        let factor = row.factor(region);
-        if let Some(seen) = self.record.seen.last_mut() {
-            seen.factor = factor;
-        }
-        factor
+    fn factor(&mut self, member: u32, row: &Row<'_>, region: u8) -> f32 {
+        let noted = self.index.get(&member).and_then(|&at| self.record.seen.get_mut(at));
+        noted.map_or(1.0, |seen| *seen.factor.get_or_insert_with(|| row.factor(region)))
     }
     fn turn(&mut self, pool: &PoolLoad) -> u64 {
         let turn = pool.next_turn();
@@ -99,19 +103,27 @@ impl Sight for Noting<'_> {
 
 /// The world as it was. What a note lacks reads as nothing, so that a wrong record gives a wrong answer, not a panic.
 pub(crate) struct Replaying<'a> {
-    pub(crate) record: &'a Record,
-    pub(crate) seen: usize,
-    pub(crate) turns: usize,
+    record: &'a Record,
+    index: HashMap<u32, &'a Seen>,
+    turns: usize,
+}
+
+impl<'a> Replaying<'a> {
+    /// From the note's beginning.
+    pub(crate) fn new(record: &'a Record) -> Self {
+        let index = record.seen.iter().map(|seen| (seen.member, seen)).collect();
+        Replaying { record, index, turns: 0 }
+    }
 }
 
 impl Sight for Replaying<'_> {
     fn reading(&mut self, member: u32, _: &Load, _: impl FnOnce(&Load) -> Reading) -> Reading {
-        let seen = self.record.seen.get(self.seen).filter(|seen| seen.member == member);
-        self.seen += 1;
-        seen.map_or(Reading { count: 0, extra: f32::INFINITY, quality: 1.0 }, |seen| seen.reading)
+        self.index
+            .get(&member)
+            .map_or(Reading { count: 0, extra: f32::INFINITY, quality: 1.0 }, |seen| seen.reading)
     }
-    fn factor(&mut self, _: &Row<'_>, _: u8) -> f32 {
-        self.seen.checked_sub(1).and_then(|at| self.record.seen.get(at)).map_or(1.0, |seen| seen.factor)
+    fn factor(&mut self, member: u32, _: &Row<'_>, _: u8) -> f32 {
+        self.index.get(&member).and_then(|seen| seen.factor).unwrap_or(1.0)
     }
     fn turn(&mut self, _: &PoolLoad) -> u64 {
         self.turns += 1;
