@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::event::{Answer, Event, Verdict};
+use crate::geo::Regions;
 use crate::observe::{Chronicle, Metrics, local};
 use crate::provision::{Death, Provider};
 use crate::registry::{Registry, Snapshot};
@@ -109,6 +110,8 @@ pub struct Control {
     scratch: Vec<f32>,
     /// How dear regions are, where they count.
     locality: Option<Arc<Locality>>,
+    /// The regions that it is about.
+    regions: Option<Arc<Regions>>,
     located: geo::Located,
 }
 
@@ -153,6 +156,7 @@ impl Control {
             gone: VecDeque::new(),
             scratch: Vec::new(),
             locality: None,
+            regions: None,
             located: geo::Located::default(),
         };
         control.locate();
@@ -171,7 +175,7 @@ impl Control {
         if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
         }
-        if let Err(error) = self.start_scrapes() {
+        if let Err(error) = self.start_scrapes(true) {
             return tracing::error!(%error, "scrapes cannot start");
         }
         self.start_supply(provider);

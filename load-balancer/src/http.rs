@@ -135,7 +135,9 @@ async fn answer_as_admin(
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Response<Body> {
-    request.extensions_mut().insert(crate::admin::Peer(Some(client.peer.ip().to_canonical())));
+    request
+        .extensions_mut()
+        .insert(crate::admin::Peer { ip: Some(client.peer.ip().to_canonical()), on_traffic_port: true });
     match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
         Ok(response) => forward::answer(worker, client, response, exchange),
         Err(never) => match never {},

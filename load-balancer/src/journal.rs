@@ -1,8 +1,8 @@
 //! Decision records: why single requests went where they went, kept for a while and told to whoever listens.
 //!
 //! A request is recorded as it goes (a [`Draft`] rides on its exchange) and told once it has ended, whatever its end. What
-//! is kept is bounded in number, and in how many snapshots it holds on to; who listens too slowly is told how much it
-//! lost. Requests that are not recorded pay one comparison.
+//! is kept is bounded in number, in size, and in how many snapshots it holds on to; who listens too slowly is told how
+//! much it lost. Requests that are not recorded pay a comparison and, where some are, a random draw.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,10 @@ pub use draft::Draft;
 pub use entry::{Choice, Entry};
 
 /// Records that a slow reader of the stream may be behind before it loses some.
-const BUFFERED: usize = 1_024;
+const BUFFERED: usize = 256;
+/// Candidates in all kept records together: each takes about 64 bytes, and a request by key in a large pool in trouble has
+/// looked at every backend.
+const CANDIDATES: usize = 1_000_000;
 /// Snapshots that kept records may hold on to: each is as large as the pool, and pools in trouble change often.
 const SNAPSHOTS: usize = 64;
 
@@ -38,6 +41,7 @@ struct Kept {
     entries: VecDeque<Arc<Entry>>,
     /// Epochs of their snapshots, oldest first, each with how many entries it has.
     epochs: VecDeque<(u64, usize)>,
+    candidates: usize,
 }
 
 impl Journal {
@@ -55,12 +59,15 @@ impl Journal {
     pub(crate) fn keep(&self, entry: Entry, most: usize) {
         self.recorded.inc();
         let entry = Arc::new(entry);
-        if self.live.receiver_count() > 0 {
-            // The last listener may have gone meanwhile.
-            let _ = self.live.send(Arc::clone(&entry));
-        }
         // Dropped after the lock is free: a snapshot may go with the last of its records.
-        let _gone = self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(entry, most);
+        let _gone = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.live.receiver_count() > 0 {
+                // Under the lock, so that who begins to listen now gets it in one way or the other.
+                let _ = self.live.send(Arc::clone(&entry));
+            }
+            kept.push(entry, most)
+        };
     }
 
     /// The newest record of the request `id`.
@@ -86,10 +93,12 @@ impl Kept {
             Some((_, count)) => *count += 1,
             None => self.epochs.push_back((entry.snapshot.epoch, 1)),
         }
+        self.candidates += entry.candidates();
         self.entries.push_back(entry);
         let mut gone = Vec::new();
-        while self.entries.len() > most || self.epochs.len() > SNAPSHOTS {
+        while self.entries.len() > most || self.epochs.len() > SNAPSHOTS || self.candidates > CANDIDATES {
             let Some(old) = self.entries.pop_front() else { break };
+            self.candidates -= old.candidates();
             if let Some(at) = self.epochs.iter().position(|(epoch, _)| *epoch == old.snapshot.epoch) {
                 self.epochs[at].1 -= 1;
                 if self.epochs[at].1 == 0 {

@@ -62,6 +62,10 @@ pub enum Fact {
     ReloadRefused { faults: String },
     /// The saved state cannot be read; it is kept under another name and the balancer starts without.
     StateRefused { file: String, kept_as: String, reason: String },
+    /// Most of the pool's backends fail often (`on`), or no longer do: meanwhile answers of 500 and more eject nobody.
+    Failing { on: bool },
+    /// A backend failed its trial while most of the pool fails, or ejection is off, and takes traffic again.
+    Excused { backend: String },
     /// A backend's reports come as they should, or late, or not: what its capacity rests on now. The last one that counted
     /// is `age` seconds old.
     Signals { backend: String, from: &'static str, to: &'static str, age: f64 },
@@ -105,6 +109,8 @@ impl Fact {
             Fact::Reloaded { .. } => "reloaded",
             Fact::ReloadRefused { .. } => "reload_refused",
             Fact::StateRefused { .. } => "state_refused",
+            Fact::Failing { .. } => "failing",
+            Fact::Excused { .. } => "excused",
             Fact::Signals { .. } => "signals",
             Fact::Capacity { .. } => "capacity",
             Fact::Doubted { .. } => "doubted",
@@ -130,6 +136,7 @@ impl Fact {
             | Fact::Warm { backend }
             | Fact::Saturated { backend, .. }
             | Fact::Relieved { backend }
+            | Fact::Excused { backend }
             | Fact::Signals { backend, .. }
             | Fact::Capacity { backend, .. }
             | Fact::Doubted { backend, .. }
@@ -139,6 +146,7 @@ impl Fact {
             | Fact::ReplicaDied { replica: backend, .. }
             | Fact::ReplicaStarted { replica: backend, .. } => Some(backend),
             Fact::Panic { .. }
+            | Fact::Failing { .. }
             | Fact::ReplicaFailed { .. }
             | Fact::Scaled { .. }
             | Fact::Reloaded { .. }
@@ -161,6 +169,7 @@ impl Fact {
                 | Fact::Panic { on: true, .. }
                 | Fact::ReplicaDied { .. }
                 | Fact::ReplicaFailed { .. }
+                | Fact::Failing { on: true }
                 | Fact::Doubted { .. }
                 | Fact::ReloadRefused { .. }
                 | Fact::StateRefused { .. }

@@ -25,7 +25,12 @@ const CARRIED: [&str; 7] = [
 
 /// Whose connection a control request came on.
 #[derive(Debug, Clone, Copy)]
-pub struct Peer(pub Option<IpAddr>);
+pub struct Peer {
+    /// Its address, where it is known.
+    pub ip: Option<IpAddr>,
+    /// It came to the traffic port.
+    pub on_traffic_port: bool,
+}
 
 /// The traffic port puts it into the request's extensions, the admin listener knows the connection.
 impl<S: Sync> FromRequestParts<S> for Peer {
@@ -34,7 +39,7 @@ impl<S: Sync> FromRequestParts<S> for Peer {
         let told = parts.extensions.get::<Peer>().copied();
         let connected = || {
             let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-            Peer(info.map(|info| info.0.ip().to_canonical()))
+            Peer { ip: info.map(|info| info.0.ip().to_canonical()), on_traffic_port: false }
         };
         Ok(told.unwrap_or_else(connected))
     }
@@ -42,6 +47,15 @@ impl<S: Sync> FromRequestParts<S> for Peer {
 
 /// Why somebody may not: the status, and what would help.
 pub(super) type Denied = (StatusCode, &'static str);
+
+/// Whether this request may see what others' requests were: on the admin listener anybody may, on the traffic port whoever
+/// may change something, since every client reaches that.
+///
+/// # Errors
+/// As [`may_change`].
+pub(super) fn may_look(control: &Control, peer: Peer, headers: &HeaderMap) -> Result<(), Denied> {
+    if peer.on_traffic_port { may_change(control, peer, headers) } else { Ok(()) }
+}
 
 /// Whether this request may change something.
 ///
@@ -57,7 +71,7 @@ pub(super) fn may_change(control: &Control, peer: Peer, headers: &HeaderMap) -> 
             None => Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN")),
         };
     }
-    if !peer.0.is_some_and(|ip| ip.is_loopback()) {
+    if !peer.ip.is_some_and(|ip| ip.is_loopback()) {
         return Err((
             StatusCode::FORBIDDEN,
             "only this machine may change anything: set control.token for others",

@@ -18,11 +18,15 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::watch;
 
 use super::Admin;
+use super::access::{self, Peer};
 use crate::journal::Entry;
 use crate::observe::chronicle::Told;
 
 /// Facts, and requests, of the past that are told unless asked otherwise.
 const LAST: usize = 100;
+/// Most requests of the past that are told at once: a record of a large pool is 50 kB of JSON, and making it takes the
+/// control thread's time.
+const MOST: usize = 500;
 /// Between signs of life on a silent stream, so that proxies do not close it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
@@ -80,6 +84,7 @@ impl Wish {
 /// The stream, or the list.
 pub(super) async fn decisions(
     State(admin): State<Admin>,
+    peer: Peer,
     wish: Result<Query<Wish>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -91,6 +96,17 @@ pub(super) async fn decisions(
             return (StatusCode::BAD_REQUEST, axum::Json(body)).into_response();
         }
     };
+    if wish.requests() {
+        let config = &admin.registry.load().config;
+        if let Err((status, why)) = access::may_look(&config.control, peer, &headers) {
+            return (status, axum::Json(json!({ "message": why, "status": "failure" }))).into_response();
+        }
+        if wish.last.is_some_and(|last| last > MOST) {
+            let message = format!("last: at most {MOST} requests are told at once");
+            return (StatusCode::BAD_REQUEST, axum::Json(json!({ "message": message, "status": "failure" })))
+                .into_response();
+        }
+    }
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let after = text(header::HeaderName::from_static("last-event-id")).and_then(|id| id.parse().ok());
     // Who comes back wants all that it has missed.
@@ -98,8 +114,9 @@ pub(super) async fn decisions(
     let (facts, live_facts) = admin.chronicle.since(after.unwrap_or(0), usize::MAX);
     let facts = facts.into_iter().filter(|told| wish.facts() && wish.wants_fact(told));
     let facts = last(facts.collect(), most);
-    let (entries, live_entries) = admin.journal.all();
-    let entries = entries.into_iter().filter(|entry| wish.requests() && wish.wants_request(entry));
+    // Who does not listen must not keep records: the buffer for listeners holds on to them.
+    let (entries, live_entries) = wish.requests().then(|| admin.journal.all()).unzip();
+    let entries = entries.unwrap_or_default().into_iter().filter(|entry| wish.wants_request(entry));
     let entries = last(entries.collect(), wish.last.unwrap_or(LAST));
     let json = wish.format.as_deref() == Some("json")
         || text(header::ACCEPT).is_some_and(|accepted| accepted.contains("application/json"));
@@ -113,8 +130,8 @@ pub(super) async fn decisions(
         }
         return axum::Json(body).into_response();
     }
-    let mut past: VecDeque<Event> = facts.iter().map(|told| fact(told)).collect();
-    past.extend(entries.iter().map(|entry| request(entry)));
+    let mut past: VecDeque<News> = facts.into_iter().map(News::Fact).collect();
+    past.extend(entries.into_iter().map(News::Request));
     let stream = Stream { past, wish, live_facts, live_entries, draining: admin.draining };
     Sse::new(stream.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
@@ -124,11 +141,18 @@ fn last<T>(mut all: Vec<T>, most: usize) -> Vec<T> {
     all
 }
 
+/// What is still to be told.
+enum News {
+    Fact(Arc<Told>),
+    Request(Arc<Entry>),
+}
+
 struct Stream {
-    past: VecDeque<Event>,
+    past: VecDeque<News>,
     wish: Wish,
     live_facts: Receiver<Arc<Told>>,
-    live_entries: Receiver<Arc<Entry>>,
+    /// Where requests are wanted.
+    live_entries: Option<Receiver<Arc<Entry>>>,
     /// A stream that never ends must not hold up the end.
     draining: watch::Receiver<bool>,
 }
@@ -143,15 +167,17 @@ impl Stream {
 
     /// The next event that is wanted; `None` at the end.
     async fn next(&mut self) -> Option<Event> {
-        if let Some(event) = self.past.pop_front() {
-            return Some(event);
+        match self.past.pop_front() {
+            Some(News::Fact(told)) => return Some(fact(&told)),
+            Some(News::Request(entry)) => return Some(request(&entry)),
+            None => {}
         }
         loop {
             let event = tokio::select! {
                 told = self.live_facts.recv(), if self.wish.facts() => {
                     heard(told)?.map(|told| self.wish.wants_fact(&told).then(|| fact(&told)))
                 }
-                entry = self.live_entries.recv(), if self.wish.requests() => {
+                entry = next_entry(&mut self.live_entries) => {
                     heard(entry)?.map(|entry| self.wish.wants_request(&entry).then(|| request(&entry)))
                 }
                 _ = self.draining.wait_for(|&draining| draining) => return None,
@@ -162,6 +188,14 @@ impl Stream {
                 Err(lost) => return Some(Event::default().event("lost").data(lost.to_string())),
             }
         }
+    }
+}
+
+/// The next record; never, where none is wanted.
+async fn next_entry(live: &mut Option<Receiver<Arc<Entry>>>) -> Result<Arc<Entry>, RecvError> {
+    match live {
+        Some(live) => live.recv().await,
+        None => std::future::pending().await,
     }
 }
 

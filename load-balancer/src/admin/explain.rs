@@ -1,18 +1,30 @@
 //! GET `/explain/<request-id>`: why a request went where it went, from its decision record.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Admin;
+use super::access::{self, Peer};
 
 /// The record, or how to get one.
-pub(super) async fn explain(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+pub(super) async fn explain(
+    State(admin): State<Admin>,
+    peer: Peer,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
+    let config = Arc::clone(&admin.registry.load().config);
+    if let Err((status, why)) = access::may_look(&config.control, peer, &headers) {
+        return (status, axum::Json(json!({ "message": why, "status": "failure" }))).into_response();
+    }
     if let Some(entry) = admin.journal.find(&id) {
         return axum::Json(entry.json()).into_response();
     }
-    let decisions = &admin.registry.load().config.decisions;
+    let decisions = &config.decisions;
     let hint = format!(
         "no record of this request: {:.1} % of requests are recorded (decisions.record, decisions.sample), the last {} \
          are kept (decisions.keep), a request that is still on its way is not there yet; whoever may choose an algorithm \

@@ -77,7 +77,7 @@ impl Admin {
             let status = fault.map_or(StatusCode::OK, |(status, _)| *status);
             self.metrics.control_requests.with_label_values(&[path, status.as_str()]).inc();
             let fault = fault.map(|(_, message)| message);
-            tracing::info!(endpoint = path, peer = ?peer.0, status = status.as_u16(), ?fault, "control request");
+            tracing::info!(endpoint = path, peer = ?peer.ip, status = status.as_u16(), ?fault, "control request");
             outcome
         });
         match task.await {

@@ -46,13 +46,16 @@ impl Control {
         }
         // Looked at before it is read: what is written meanwhile shows as a change.
         self.located.stamp = stamp(&origin);
-        let opened = Database::open(&origin).or_else(|reason| {
+        let opened = Database::open(&origin).map(Arc::new).or_else(|reason| {
             self.tell(Fact::GeoRefused { database: origin.to_string(), reason });
-            Database::open(&Origin::Bundled)
+            match &self.located.geo {
+                Some(before) => Ok(Arc::clone(&before.database)),
+                None => Database::open(&Origin::Bundled).map(Arc::new),
+            }
         });
         self.located.origin = Some(origin);
         match opened {
-            Ok(database) => self.place(Arc::new(database)),
+            Ok(database) => self.place(database),
             // A test keeps the bundled one good.
             Err(error) => tracing::error!(%error, "the bundled country database"),
         }

@@ -65,7 +65,10 @@ impl Source {
             }
             applied = read();
             last.clone_from(&applied);
-            if events.send(Event::Reread(self.load().map(Box::new))).is_err() {
+            // A configuration may name a large database: the control task goes on meanwhile.
+            let source = self.clone();
+            let Ok(read) = tokio::task::spawn_blocking(move || source.load()).await else { return };
+            if events.send(Event::Reread(read.map(Box::new))).is_err() {
                 return;
             }
         }
@@ -154,8 +157,12 @@ impl Control {
             }
             self.start_checks()?;
         }
-        if before.signals.scrape != now.signals.scrape {
-            self.start_scrapes()?;
+        if before.signals != now.signals {
+            let read = |signals: &crate::config::Signals| {
+                let scrape = signals.scrape.as_ref();
+                (scrape.map(|s| (s.source, s.path.clone(), s.port, s.map.clone())), signals.headers)
+            };
+            self.start_scrapes(read(&before.signals) != read(&now.signals))?;
         }
         Ok(())
     }

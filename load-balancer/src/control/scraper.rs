@@ -30,8 +30,6 @@ const LOST_AFTER: u32 = 3;
 /// What a backend has told about itself, and who asks it.
 #[derive(Default)]
 pub(super) struct Told {
-    /// The last report, and when it came.
-    pub(super) report: Option<(Tick, Report)>,
     /// Scrapes that have failed since.
     pub(super) misses: u32,
     /// Why the last of them did.
@@ -96,16 +94,20 @@ fn url(backend: &Backend, settings: &config::Scrape) -> String {
 
 impl Control {
     /// Begins to scrape every member, where that is on and under way; those that were scraped in another way are begun
-    /// anew.
-    pub(super) fn start_scrapes(&mut self) -> reqwest::Result<()> {
+    /// anew. `afresh` where other numbers are read now: what was learned from the old ones is forgotten.
+    pub(super) fn start_scrapes(&mut self, afresh: bool) -> reqwest::Result<()> {
         let scrape = &self.config.signals.scrape;
         self.fetcher = scrape.as_ref().map(|scrape| Fetcher::new(scrape.timeout)).transpose()?;
+        self.metrics.backend_reported.reset();
+        self.metrics.backend_reported_in_flight.reset();
+        self.metrics.scrape_age.reset();
         for at in 0..self.entries.len() {
             let entry = &mut self.entries[at];
             entry.told = Told::default();
-            entry.weight.meter.forget();
+            if afresh {
+                entry.weight.meter.forget();
+            }
             entry.backend.scraped.store(0, Relaxed);
-            forget_signals(&self.metrics, &entry.backend.name);
             self.scrape(at);
         }
         Ok(())
@@ -162,10 +164,12 @@ impl Control {
         let entry = &mut self.entries[at];
         let back = entry.told.lost();
         (entry.told.misses, entry.told.error) = (0, String::new());
-        entry.told.report = Some((now, report));
         mark(&entry.backend, now);
-        entry.backend.load.scraped(now, &report);
-        entry.weight.meter.reported(now, &report, entry.backend.load.tallies().good);
+        // Asked at its own port, the backend was answering us as well.
+        let own = self.config.signals.scrape.as_ref().is_some_and(|scrape| scrape.port.is_none());
+        let others = report.in_flight.map(|all| if own { (all - 1.0).max(0.0) } else { all });
+        entry.backend.load.scraped(now, &Report { in_flight: others, ..report });
+        entry.weight.meter.scraped(now, &report, entry.backend.load.tallies().good);
         publish_report(&self.metrics, &entry.backend.name, &report);
         if back {
             let backend = entry.backend.name.clone();

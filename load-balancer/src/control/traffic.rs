@@ -29,6 +29,8 @@ impl Control {
         if self.config.ejection.enabled {
             changed |= self.runs(now);
             changed |= second && self.outliers(now);
+        } else {
+            self.set_widespread(false);
         }
         if second {
             self.weigh(now);
@@ -82,9 +84,19 @@ impl Control {
                 (entry.ready(checked) && entry.closed()).then(|| entry.window.sum(now))
             })
             .collect();
-        self.widespread = widespread(&rates, &self.config.ejection.rules);
+        let failing = widespread(&rates, &self.config.ejection.rules);
+        self.set_widespread(failing);
         let found = outlier(&rates, &self.config.ejection.rules);
         found.into_iter().fold(false, |changed, (at, reason)| changed | self.eject(at, reason, now))
+    }
+
+    /// Takes note of whether failing is the rule in the pool.
+    fn set_widespread(&mut self, failing: bool) {
+        if failing != self.widespread {
+            self.widespread = failing;
+            self.metrics.failing.with_label_values(&[&self.metrics.pool]).set(i64::from(failing));
+            self.tell(Fact::Failing { on: failing });
+        }
     }
 
     /// Ejects an entry if it is in the pool and the cap allows it.
@@ -137,6 +149,8 @@ impl Control {
                 _ if entry.trying().is_none() => continue,
                 _ => {}
             }
+            // Where failing is the rule, an answer of 500 and more says nothing about this backend.
+            let excused = self.widespread && entry.backend.load.tallies().cause == Some(Cause::Status);
             match entry.backend.trial.verdict() {
                 Some(true) => {
                     entry.breaker.close(now);
@@ -150,12 +164,13 @@ impl Control {
                     }
                     changed = true;
                 }
-                // Where failing is the rule, a failed trial says nothing about this backend.
-                Some(false) if self.config.ejection.enabled && !self.widespread => {
+                Some(false) if self.config.ejection.enabled && !excused => {
                     changed |= self.eject(at, Reason::Trial, now)
                 }
                 Some(false) => {
                     entry.breaker.close(now);
+                    let fact = Fact::Excused { backend: name() };
+                    self.tell(fact);
                     changed = true;
                 }
                 None => {}

@@ -4,19 +4,27 @@
 //! no snapshot is made for them. What produced them is in the metrics, and a change worth knowing is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_core::Tick;
 use lb_core::capacity::{self, Meter, Mode, Rules, Standing, Weighed};
 use lb_core::fact::Fact;
+use lb_core::health::Health;
 use lb_core::locality::{self, Locality, Resident};
 
 use super::Control;
 use super::entry::Entry;
+use crate::geo::Regions;
 
 /// Change of a capacity that is told, as a factor: less is the noise of measuring.
 const WORTH_TELLING: f64 = 1.25;
-/// A claim that is believed less than this is told.
+/// A claim that is believed less than this is told: by then it has been contradicted for more than two seconds.
 const DOUBTED: f64 = 0.5;
+/// And it is no longer doubted above this: half a minute without a contradiction.
+const BELIEVED: f64 = 0.9;
+/// A report counts for this many intervals at least, however long they are.
+const EXPIRY_INTERVALS: u32 = 4;
+
 /// What one backend's reports have come to, and what was told of it.
 pub(super) struct Weight {
     /// What it has reported.
@@ -47,7 +55,9 @@ impl Weight {
         let (new, told) = (&self.standing, &mut self.told);
         let name = || backend.to_owned();
         let mut news = Vec::new();
-        if new.mode != told.mode {
+        // Between fresh and held one late report goes back and forth: the metric shows that, it is no news.
+        let rung = |mode| if mode == Mode::Held { Mode::Fresh } else { mode };
+        if rung(new.mode) != rung(told.mode) {
             let age = new.age.map_or(0.0, |age| age.as_secs_f64());
             news.push(Fact::Signals { backend: name(), from: told.mode.name(), to: new.mode.name(), age });
             told.mode = new.mode;
@@ -60,7 +70,7 @@ impl Weight {
             news.push(Fact::Capacity { backend: name(), from, to, rate, busy });
             told.capacity = new.measured;
         }
-        let doubted = new.trust < DOUBTED;
+        let doubted = new.trust < if told.doubted { BELIEVED } else { DOUBTED };
         if doubted && !told.doubted {
             news.push(Fact::Doubted { backend: name(), claimed: new.measured, latency: ratio });
         }
@@ -80,8 +90,8 @@ impl Weight {
 impl Control {
     /// Brings capacities and regions up to date.
     pub(super) fn weigh(&mut self, now: Tick) {
-        let interval = self.config.signals.scrape.as_ref().map(|scrape| scrape.interval);
-        let rules = Rules { interval: interval.unwrap_or(Rules::default().interval), ..Rules::default() };
+        let rules = rules(self.config.signals.scrape.as_ref().map(|scrape| scrape.interval));
+        let checked = self.checked_actively();
         let distances = self.distances();
         let distance = |region: u8| distances.get(usize::from(region)).copied().unwrap_or_default();
         let mut backends: Vec<Weighed<'_>> = self
@@ -91,6 +101,7 @@ impl Control {
                 load: &entry.backend.load,
                 meter: &mut entry.weight.meter,
                 distance: distance(entry.region),
+                ready: entry.leaving.is_none() && (!checked || entry.checks.health() == Health::Up),
             })
             .collect();
         let standings = capacity::weigh(now, &rules, &self.pool, &mut backends);
@@ -139,10 +150,14 @@ impl Control {
 
     /// Makes regions count, or not, as the configuration says; factors are carried over while regions stay the same.
     pub(super) fn set_locality(&mut self) {
-        let regions =
-            self.config.geo.as_ref().filter(|geo| geo.cost > 1.0).map(|geo| geo.regions.names().len());
-        if regions != self.locality.as_ref().map(|locality| locality.regions()) {
-            self.locality = regions.map(|n| Arc::new(Locality::new(n)));
+        let geo = self.config.geo.as_ref().filter(|geo| geo.cost > 1.0);
+        let regions = geo.map(|geo| Arc::clone(&geo.regions));
+        let names = |regions: &Option<Arc<Regions>>| regions.as_ref().map(|r| r.names().to_vec());
+        if names(&regions) != names(&self.regions) {
+            self.locality = regions.as_ref().map(|regions| Arc::new(Locality::new(regions.names().len())));
+            self.regions = regions;
+            self.metrics.region_factor.reset();
+            self.metrics.region_busy.reset();
         }
         for entry in &mut self.entries {
             let named = self.config.geo.as_ref().and_then(|geo| geo.regions.number(&entry.backend.region));
@@ -170,4 +185,11 @@ impl Control {
             }
         }
     }
+}
+
+/// The core's rules for reports that are asked for every `interval`.
+fn rules(interval: Option<Duration>) -> Rules {
+    let usual = Rules::default();
+    let interval = interval.unwrap_or(usual.interval);
+    Rules { interval, expiry: usual.expiry.max(interval * EXPIRY_INTERVALS), ..usual }
 }

@@ -109,6 +109,7 @@ pub(super) fn respond(
         headers::clean_upgrade(&mut head.headers);
         client.unbounded();
         client.enter(Phase::Streaming, None);
+        exchange.goes_on();
         *client.tunnel.borrow_mut() = Some(Tunnel { live, exchange });
         return Response::from_parts(head, Body::Full(None));
     }
@@ -129,6 +130,7 @@ pub(super) fn respond(
         let events = streams_events(&head.headers);
         if events {
             client.unbounded();
+            download.exchange.goes_on();
         }
         client.enter(Phase::Streaming, None);
         // An event stream may be silent for as long as it likes.

@@ -186,6 +186,14 @@ impl Exchange {
         self.complete = true;
     }
 
+    /// What follows may go on for ever: the record of its decisions is told now, and lets go of its snapshot.
+    pub fn goes_on(&mut self) {
+        if let (Some(draft), Some(code)) = (self.draft.take(), self.code) {
+            let took = self.worker.now().since(self.started);
+            draft.finish(&self.worker.shared.journal, code, took);
+        }
+    }
+
     /// The last byte was handed over at `now`.
     pub fn finish(&mut self, now: Tick) {
         self.complete = true;

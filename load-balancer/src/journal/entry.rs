@@ -27,6 +27,14 @@ pub struct Entry {
     pub choices: Vec<Choice>,
 }
 
+impl Entry {
+    /// Candidates that its picks looked at.
+    #[must_use]
+    pub fn candidates(&self) -> usize {
+        self.choices.iter().filter_map(|choice| choice.record.as_ref()).map(|record| record.seen.len()).sum()
+    }
+}
+
 /// One choice of a backend, and what came of it.
 #[derive(Debug)]
 pub struct Choice {

@@ -38,14 +38,12 @@ impl Choice {
             record.seen.iter().map(|seen| candidate(seen, record.algorithm, snapshot)).collect();
         told.insert("candidates".into(), candidates.into());
         told.insert("excluded".into(), excluded(record, snapshot));
-        // As text: JSON numbers lose digits beyond 2⁵³.
-        let draws: Vec<String> = record.draws().map(|draw| format!("{draw:#018x}")).collect();
+        // A few digits, as parts of 1: whole ones would give the generator away, and with it request ids to come.
+        let draws: Vec<f64> = record.draws().map(|draw| (draw >> 51) as f64 / 8192.0).collect();
         told.insert("draws".into(), draws.into());
         told.insert("turns".into(), record.turns.clone().into());
         told.insert("pool_in_flight".into(), record.in_flight.into());
         told.insert("client".into(), record.client.to_string().into());
-        // Not the key itself: it may be a cookie.
-        told.insert("key_hash".into(), key_hash(&record.key).into());
         told.insert("recomputed".into(), self.holds(snapshot).into());
         Value::Object(told)
     }
@@ -63,9 +61,17 @@ impl Choice {
             Algorithm::RoundRobin | Algorithm::WeightedRoundRobin => "it was its turn".into(),
             Algorithm::Random => "drawn by weight".into(),
             Algorithm::IpHash => "the first eligible one on the ring from the client's address".into(),
-            Algorithm::ConsistentHash => match record.seen.len() {
-                0 | 1 => "the first eligible one on the ring from the key".into(),
-                n => format!("the first with room on the ring from the key; {} before it were full", n - 1),
+            Algorithm::ConsistentHash => match record.seen.last() {
+                None => "the first eligible one from the key".into(),
+                Some(last) if last.member != member => {
+                    format!("the first from the key: none of the {} looked at had room", record.seen.len())
+                }
+                Some(_) => match record.seen.len() - 1 {
+                    0 => "the first eligible one on the ring from the key".into(),
+                    full => {
+                        format!("the first with room on the ring from the key; {full} before it were full")
+                    }
+                },
             },
             Algorithm::PowerOfTwo => "it held less for its weight than the other of two draws".into(),
             _ => cheapest(record, member, snapshot),
@@ -79,7 +85,8 @@ fn cheapest(record: &Record, member: u32, snapshot: &Snapshot) -> String {
     let Some(own) = record.seen.iter().find(|seen| seen.member == member).map(cost) else {
         return String::new();
     };
-    let others = record.seen.iter().filter(|seen| seen.member != member);
+    let others =
+        record.seen.iter().filter(|seen| seen.member != member && !record.tried.contains(seen.member));
     let next = others.clone().map(cost).fold(f32::INFINITY, f32::min);
     if own < next {
         format!("it cost least: {own:.3}, the next {next:.3}")
@@ -97,8 +104,9 @@ fn candidate(seen: &Seen, algorithm: Algorithm, snapshot: &Snapshot) -> Value {
     json!({
         "backend": backend.name,
         "region": backend.region,
-        "weight": member.weight,
+        "weight": backend.weight,
         "warmth": member.warmth,
+        "weight_in_cost": member.weight,
         "in_flight": terms.in_flight,
         "others_in_flight": terms.others,
         "others_age_seconds": terms.others_age,
@@ -108,7 +116,7 @@ fn candidate(seen: &Seen, algorithm: Algorithm, snapshot: &Snapshot) -> Value {
         "latency_ratio": terms.anomaly,
         "error_factor": terms.errors,
         "capacity": terms.capacity,
-        "region_factor": seen.factor,
+        "region_factor": seen.factor.unwrap_or(1.0),
         "held": seen.held(),
         "price": seen.price(),
         "cost": seen.cost(algorithm, member.weight),
@@ -131,8 +139,4 @@ fn excluded(record: &Record, snapshot: &Snapshot) -> Value {
 
 fn weight(snapshot: &Snapshot, member: u32) -> u32 {
     snapshot.view.members()[member as usize].weight
-}
-
-fn key_hash(key: &[u8]) -> Option<String> {
-    (!key.is_empty()).then(|| format!("{:016x}", lb_core::hash::hash64(key)))
 }

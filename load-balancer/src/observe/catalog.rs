@@ -177,7 +177,7 @@ pub const CAPACITY_RATE: Family = gauge(
 pub const CAPACITY_GATE: Family = gauge(
     "lb_backend_capacity_gate_ratio",
     POOL_BACKEND,
-    "What is left to a backend that runs out of memory or connections, or that is silent in every way; else 1.",
+    "What is left to a backend that runs out of memory or connections; else 1.",
 );
 /// Trust.
 pub const CAPACITY_TRUST: Family = gauge(
@@ -244,6 +244,12 @@ pub const PANIC: Family = gauge(
     "lb_pool_panic",
     POOL,
     "1 while so few backends are without fault that ejections are ignored (ejection.panic).",
+);
+/// Failing.
+pub const FAILING: Family = gauge(
+    "lb_pool_failing",
+    POOL,
+    "1 while most of the pool's backends fail one request in twenty or more: answers of 500 and more eject nobody then.",
 );
 /// Facts.
 pub const FACTS: Family = counter(
@@ -423,6 +429,7 @@ pub const ALL: &[Family] = &[
     REGION_BUSY,
     EJECTIONS,
     PANIC,
+    FAILING,
     FACTS,
     REPLICAS_MISSING,
     RELOADS,

@@ -67,6 +67,7 @@ impl Chronicle {
         }
         metrics.reload_ok.with_label_values::<&str>(&[]).set(1);
         metrics.panic.with_label_values(&[pool]).set(0);
+        metrics.failing.with_label_values(&[pool]).set(0);
         Arc::new(Chronicle {
             metrics: Arc::clone(metrics),
             recent: Mutex::default(),

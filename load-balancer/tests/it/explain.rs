@@ -133,6 +133,7 @@ async fn requests_are_filtered_and_streamed() {
         (2, 0, 3)
     );
     assert_eq!(lb.admin("/decisions?colour=red").await.status(), 400);
+    assert_eq!(lb.admin("/decisions?what=requests&last=501").await.status(), 400);
     let mut wire = Wire::connect(lb.admin).await;
     wire.send(request("GET", "/decisions?what=requests&last=0&algorithm=random", &[])).await;
     assert_eq!(wire.head().await.unwrap().status(), 200);
@@ -154,4 +155,39 @@ async fn a_request_that_finds_nobody_is_explained_too() {
     let attempt = &told["attempts"][0];
     assert!(attempt["why"].as_str().unwrap().contains("no backend of the pool is healthy"), "{told:#}");
     assert_eq!(attempt["excluded"][0]["reason"], "unhealthy", "{told:#}");
+}
+
+/// On the traffic port every client would read every other's address and ids: there it takes what a change takes.
+#[tokio::test]
+async fn on_the_traffic_port_records_are_for_those_who_may_change_things() {
+    let backends = replicas(1).await;
+    let settings = [ALL, ("control.on_traffic_port", "true")];
+    let lb = Lb::over(&addresses(&backends), &settings).await;
+    lb.get_with("/echo", &["X-Request-Id: mine"]).await;
+    lb.settled().await;
+    for target in ["/explain/mine", "/decisions?what=requests&format=json", "/decisions?what=all&format=json"]
+    {
+        assert_eq!(lb.get(target).await.status(), 200, "a person on this machine");
+        let carried = lb.get_with(target, &["X-Forwarded-For: 203.0.113.9"]).await;
+        assert_eq!(carried.status(), 403, "{target}: {}", carried.text());
+        assert_eq!(lb.admin(target).await.status(), 200);
+    }
+    assert_eq!(lb.get_with("/decisions?format=json", &["X-Forwarded-For: 203.0.113.9"]).await.status(), 200);
+}
+
+/// An event stream may last for days: its record is told when it begins, and does not hold on to its snapshot.
+#[tokio::test]
+async fn what_goes_on_is_told_when_it_begins() {
+    let stream = Script::start(async |mut conn: super::support::Conn| {
+        conn.request().await;
+        conn.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n").await;
+        conn.request().await;
+    })
+    .await;
+    let lb = Lb::over(&[stream.address], &[ALL]).await;
+    let mut wire = lb.connect().await;
+    wire.send(request("GET", "/", &["X-Request-Id: endless"])).await;
+    assert_eq!(wire.head().await.unwrap().status(), 200);
+    wire.upto(b"data: 1\n\n").await.unwrap();
+    assert_eq!(lb.admin("/explain/endless").await.json()["attempts"][0]["outcome"], "200");
 }

@@ -223,7 +223,7 @@ async fn the_file_is_swapped_while_running_and_a_broken_one_is_not() {
     placed.write(&cut);
     lb.until("the refusal", |s| s.facts("geo_refused") == 1.0).await;
     let told = lb.facts("geo_refused").await.pop().unwrap()["text"].as_str().unwrap().to_owned();
-    assert!(told.contains(&path) && told.contains("the old one holds"), "{told}");
+    assert!(told.contains(&path) && told.contains("the one before it holds"), "{told}");
     assert_eq!((ask(&mut wire, "2.0.0.1").await, built(&lb.scrape().await)), ("US", 2_000.0));
 
     placed.write(&database(4_000, "JP", "JP"));

@@ -42,4 +42,5 @@ mod streaming;
 mod support;
 mod upgrades;
 mod violence;
+mod weights;
 mod whole;

@@ -90,7 +90,7 @@ impl Ours {
         let distance = |zone: u8| distances.get(usize::from(zone)).copied().unwrap_or_default();
         let backends = self.loads.iter().zip(&mut self.meters).zip(&self.zones);
         let mut backends: Vec<Weighed<'_>> = backends
-            .map(|((load, meter), &zone)| Weighed { load, meter, distance: distance(zone) })
+            .map(|((load, meter), &zone)| Weighed { load, meter, distance: distance(zone), ready: true })
             .collect();
         let standings = capacity::weigh(now, &RULES, &self.pool, &mut backends);
         let Some(locality) = &self.locality else { return };
@@ -149,7 +149,7 @@ impl Balancer for Ours {
                 told.good = Some(report.good as f64);
                 let told = told.credible();
                 load.scraped(now, &told);
-                self.meters[at].reported(now, &told, load.tallies().good);
+                self.meters[at].scraped(now, &told, load.tallies().good);
             }
             Source::Header if self.inputs.header => load.heard(now, &told.credible()),
             Source::Scrape | Source::Header => {}

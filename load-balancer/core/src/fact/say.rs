@@ -103,6 +103,8 @@ impl Fact {
             Fact::Reloaded { changed } => fields![changed],
             Fact::ReloadRefused { faults } => fields![faults],
             Fact::StateRefused { file, kept_as, reason } => fields![file, kept_as, reason],
+            Fact::Failing { on } => fields![on],
+            Fact::Excused { backend } => fields![backend],
             Fact::Signals { backend, from, to, age } => fields![backend, from, to, age],
             Fact::Capacity { backend, from, to, rate, busy } => fields![backend, from, to, rate, busy],
             Fact::Doubted { backend, claimed, latency } => fields![backend, claimed, latency],
@@ -170,6 +172,15 @@ impl Fact {
             Fact::StateRefused { file, kept_as, reason } => {
                 format!("state in {file} refused: {reason}; kept as {kept_as}, starting without it")
             }
+            Fact::Failing { on: true } => {
+                "most of the pool fails often: answers of 500 and more eject nobody meanwhile".to_owned()
+            }
+            Fact::Failing { on: false } => "most of the pool answers well again".to_owned(),
+            Fact::Excused { backend } => {
+                format!(
+                    "{backend} failed its trial, which is not held against it now, and takes traffic again"
+                )
+            }
             Fact::Signals { backend, from, to, age } => {
                 format!("signals of {backend} are {to} (were {from}), the last {age:.1} s old")
             }
@@ -195,7 +206,9 @@ impl Fact {
                 format!("the country database {database} is in force, built at {built} (Unix seconds)")
             }
             Fact::GeoRefused { database, reason } => {
-                format!("the country database {database} {reason}; the old one holds")
+                format!(
+                    "the country database {database} {reason}; the one before it holds, or the bundled one"
+                )
             }
         }
     }

@@ -25,7 +25,7 @@ impl Checker {
         self.unknown("geo", &raw.unknown, raw::Geo::KEYS);
         let regions = self.regions(raw.regions.as_ref());
         let default_region = self.default_region(raw.default_region.as_ref(), &regions);
-        let cost = self.float("geo.cost", raw.cost.as_ref(), 2.0, 1.0, 10.0) as f32;
+        let cost = self.float("geo.cost", raw.cost.as_ref(), 1.5, 1.0, 10.0) as f32;
         let database = match self.text("geo.database", raw.database.as_ref(), BUNDLED).as_str() {
             BUNDLED => Origin::Bundled,
             path => Origin::File(PathBuf::from(path)),

@@ -38,6 +38,8 @@ fn all() -> Vec<Fact> {
             kept_as: text("state.json.bad"),
             reason: text("in flight"),
         },
+        Fact::Failing { on: true },
+        Fact::Excused { backend: backend() },
         Fact::Signals { backend: backend(), from: "fresh", to: "aged", age: 12.0 },
         Fact::Capacity { backend: backend(), from: 1.0, to: 2.0, rate: 400.0, busy: 0.5 },
         Fact::Doubted { backend: backend(), claimed: 4.0, latency: 2.5 },
@@ -50,7 +52,7 @@ fn all() -> Vec<Fact> {
 #[test]
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
-    assert_eq!(kinds.len(), 28);
+    assert_eq!(kinds.len(), 30);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -81,6 +83,7 @@ fn alarms() {
         "replica_failed",
         "reload_refused",
         "state_refused",
+        "failing",
         "doubted",
         "geo_refused",
     ];

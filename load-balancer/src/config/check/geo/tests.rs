@@ -29,7 +29,7 @@ fn two_regions_turn_it_on_by_itself() {
     assert_eq!(geo("", &["EU", "EU", ""]), None);
     assert_eq!(geo("", &["rack-1", "rack-2"]), None, "labels that no country is in mean nothing here");
     let found = geo("", &["EU", "US", ""]).unwrap();
-    assert_eq!((found.cost, found.default_region, &found.database), (2.0, None, &Origin::Bundled));
+    assert_eq!((found.cost, found.default_region, &found.database), (1.5, None, &Origin::Bundled));
     assert_eq!(found.regions.names(), ["APAC", "EU", "US"]);
     assert_eq!(geo("[geo]\nenabled = \"off\"", &["EU", "US"]), None);
     assert_eq!(geo("[geo]\nenabled = \"on\"", &[""]).unwrap(), found);
