@@ -30,7 +30,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use environment::Environment;
 use policy::{Policy, Program};
-use report::{Outcome, Report, Row};
+use report::{Outcome, Report};
 use run::{SENDING_CORE, Site};
 use scenario::Scenario;
 use timeline::Plan;
@@ -40,9 +40,9 @@ use timeline::Plan;
 pub(crate) struct Arguments {
     /// Scenarios by name (S13 is all of S13-…), or .toml files
     names: Vec<String>,
-    /// Who takes part, in turn
-    #[arg(long, value_delimiter = ',', default_value = policy::USUAL)]
-    policies: Vec<String>,
+    /// Who takes part, in turn [default: whom the scenario names, or those that --list names first]
+    #[arg(long, value_delimiter = ',')]
+    policies: Option<Vec<String>>,
     /// Runs of each policy [default: 5, quick: 1]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100))]
     repeats: Option<u64>,
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// Seconds of load before that, discarded [default: 15, quick: 2]
     #[arg(long)]
     warmup: Option<f64>,
-    /// Further tries of a run that the machine disturbed; the least disturbed counts
+    /// Further tries of a run whose generator was late; the one in which it was least counts
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10))]
     again: u64,
     /// Requests per second, instead of what makes the scenario's rho
@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
     /// Where to keep the results as sockets.json
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// The simulator's p99 by scenario and policy, as JSON, to compare rankings with
+    /// Results to compare rankings with: the six-sockets.json that `simulate six-sockets --out DIR` writes
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
     /// Our balancer [default: load-balancer beside this program, or in target/release]
@@ -121,7 +121,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn measure(arguments: &Arguments, scenarios: Vec<Scenario>, scratch: &Path) -> Result<Report> {
     let own = std::env::current_exe()?;
     let mut site = Site { scratch: scratch.to_owned(), own, programs: BTreeMap::new() };
-    let (policies, skipped) = take_part(arguments, &mut site)?;
+    let mut skipped = Vec::new();
+    let mut planned = Vec::new();
+    for scenario in scenarios {
+        let policies = take_part(arguments, &scenario, &mut site, &mut skipped)?;
+        planned.push((scenario, policies));
+    }
     let environment = Environment::read(&site.programs, process::precede_others());
     println!("{} of {} cores, kernel {}", environment.cpu, environment.cores, environment.kernel);
     for (program, version) in &environment.versions {
@@ -132,7 +137,7 @@ fn measure(arguments: &Arguments, scenarios: Vec<Scenario>, scratch: &Path) -> R
     }
     process::pin_self(SENDING_CORE)?;
     let mut outcomes = Vec::new();
-    for scenario in scenarios {
+    for (scenario, policies) in planned {
         let outcome = turns(arguments, &site, scenario, &policies)?;
         print!("{}", outcome.table());
         outcomes.push(outcome);
@@ -157,16 +162,15 @@ fn turns(arguments: &Arguments, site: &Site, scenario: Scenario, policies: &[Pol
                 let run = run::run(site, policy, &plan, rate)
                     .with_context(|| format!("{} in {}, repeat {repeat}", policy.name, scenario.name))?;
                 tell(&scenario, policy, &run);
-                let calm = run.doubts.is_empty();
+                let in_time = !run.is_late();
                 runs.push(run);
-                if calm {
+                if in_time {
                     break;
                 }
             }
         }
     }
-    let rows = policies.iter().zip(runs).map(|(policy, runs)| Row::new(policy, runs)).collect();
-    Ok(Outcome::new(scenario, rate, rows))
+    Ok(Outcome::new(scenario, rate, policies.iter().zip(runs).collect()))
 }
 
 /// A line for whoever waits.
@@ -179,11 +183,17 @@ fn tell(scenario: &Scenario, policy: &Policy, run: &run::Run) {
     );
 }
 
-/// The policies whose programs are there, and a line for each that is not.
-fn take_part(arguments: &Arguments, site: &mut Site) -> Result<(Vec<Policy>, Vec<String>)> {
+/// A scenario's policies whose programs are there; for each that is not, a line.
+fn take_part(
+    arguments: &Arguments,
+    scenario: &Scenario,
+    site: &mut Site,
+    skipped: &mut Vec<String>,
+) -> Result<Vec<Policy>> {
     let mut policies = Vec::new();
-    let mut skipped = Vec::new();
-    for name in &arguments.policies {
+    let told = arguments.policies.as_ref().or(scenario.policies.as_ref());
+    let names = told.cloned().unwrap_or_else(|| policy::USUAL.map(str::to_owned).to_vec());
+    for name in &names {
         let policy = Policy::named(name)?;
         if let Some(path) = find(arguments, &site.own, policy.program) {
             site.programs.insert(policy.program, path);
@@ -192,11 +202,13 @@ fn take_part(arguments: &Arguments, site: &mut Site) -> Result<(Vec<Policy>, Vec
             let (file, remedy) = policy.program.file();
             let line = format!("{name}: {file} is not there: {remedy}");
             ensure!(!policy.is_ours(), "{line}");
-            skipped.push(line);
+            if !skipped.contains(&line) {
+                skipped.push(line);
+            }
         }
     }
-    ensure!(!policies.is_empty(), "nobody left to measure");
-    Ok((policies, skipped))
+    ensure!(!policies.is_empty(), "nobody left to measure in {}", scenario.name);
+    Ok(policies)
 }
 
 fn find(arguments: &Arguments, own: &Path, program: Program) -> Option<PathBuf> {
@@ -223,6 +235,7 @@ fn list() -> Result<()> {
             scenario.rate()
         );
     }
-    println!("\npolicies: {}", Policy::names().collect::<Vec<_>>().join(", "));
+    println!("\ntake part unless a scenario says otherwise: {}", policy::USUAL.join(", "));
+    println!("all policies: {}", Policy::names().collect::<Vec<_>>().join(", "));
     Ok(())
 }

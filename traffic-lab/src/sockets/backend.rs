@@ -70,7 +70,6 @@ async fn wait(seconds: f64) {
 /// One backend.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    index: usize,
     slots: Semaphore,
     timeline: Timeline,
     time: Time,
@@ -83,10 +82,9 @@ pub(crate) struct Backend {
 }
 
 impl Backend {
-    /// A backend, counted from 0.
-    pub(crate) fn new(index: usize, slots: usize, timeline: Timeline, time: Time) -> Self {
+    /// A backend of so many slots.
+    pub(crate) fn new(slots: usize, timeline: Timeline, time: Time) -> Self {
         Self {
-            index,
             slots: Semaphore::new(slots),
             timeline,
             time,
@@ -96,7 +94,7 @@ impl Backend {
         }
     }
 
-    /// Serves on a port, except when the timeline has it away.
+    /// Serves on a port, except when the timeline has it away; ends only where it cannot have its port again.
     pub(crate) async fn serve(self: Rc<Self>, first: TcpListener) -> io::Result<()> {
         let address = first.local_addr()?;
         let mut listener = Some(first);
@@ -204,10 +202,9 @@ impl Backend {
         let reason = if code == 200 { "OK" } else { "no" };
         let report = self.meter.report(self.timeline.telemetry(self.time.now()));
         let connection = if close { "connection: close\r\n" } else { "" };
-        let name = http::BACKEND;
-        let (index, length) = (self.index, body.len());
+        let length = body.len();
         format!(
-            "HTTP/1.1 {code} {reason}\r\ncontent-type: text/plain\r\n{name}: {index}\r\n{report}{connection}content-length: {length}\r\n\r\n{body}"
+            "HTTP/1.1 {code} {reason}\r\ncontent-type: text/plain\r\n{report}{connection}content-length: {length}\r\n\r\n{body}"
         )
     }
 }
@@ -243,7 +240,7 @@ mod tests {
         let scenario = scenario::named(&[name.to_owned()]).unwrap().remove(0);
         let timeline = Timeline::new(&Plan { scenario, warm_up_s: 1.0, seconds: 1.0, seed: 1 }, 0);
         // A start that never comes: only lasting faults hold.
-        Backend::new(0, 2, timeline, Time::new(watch::channel(None).1))
+        Backend::new(2, timeline, Time::new(watch::channel(None).1))
     }
 
     #[tokio::test(start_paused = true)]

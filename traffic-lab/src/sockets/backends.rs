@@ -2,8 +2,10 @@
 //!
 //! It prints its ports on one line, starts scenario time at the line `start`, prints how many measured requests each
 //! backend got at the line `counts`, and ends with its input, so that it never outlives who started it.
-//! How it fails: a port that is taken or a plan that cannot be read ends it at once, with the reason.
+//! How it fails: a port that is taken, be it after a restart, or a plan that cannot be read ends it at once, with the
+//! reason.
 
+use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use tokio::time::Instant;
 
 use super::backend::{Backend, Time};
@@ -33,13 +35,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let text = std::fs::read_to_string(&arguments.plan).context("reading the plan")?;
     let plan: Plan = serde_json::from_str(&text).context("reading the plan")?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(LocalSet::new().run_until(serve(&plan)))
+    let ended = runtime.block_on(LocalSet::new().run_until(serve(&plan)));
+    // A read of the input cannot be called off; to wait for it would keep the error to ourselves.
+    runtime.shutdown_background();
+    ended
 }
 
 /// Backends that serve, and the way to start their time.
 struct Lab {
     backends: Vec<Rc<Backend>>,
     ports: Vec<u16>,
+    serving: JoinSet<io::Result<()>>,
     start: watch::Sender<Option<Instant>>,
 }
 
@@ -48,13 +54,13 @@ impl Lab {
     async fn open(plan: &Plan) -> Result<Self> {
         let (start, zero) = watch::channel(None);
         let time = Time::new(zero);
-        let mut lab = Self { backends: Vec::new(), ports: Vec::new(), start };
+        let mut lab = Self { backends: Vec::new(), ports: Vec::new(), serving: JoinSet::new(), start };
         let mut free = Ports::default();
         for (index, slots) in plan.scenario.slots.iter().enumerate() {
             let port = free.free()?;
             let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-            let backend = Rc::new(Backend::new(index, *slots, Timeline::new(plan, index), time.clone()));
-            spawn_local(Rc::clone(&backend).serve(listener));
+            let backend = Rc::new(Backend::new(*slots, Timeline::new(plan, index), time.clone()));
+            lab.serving.spawn_local(Rc::clone(&backend).serve(listener));
             lab.ports.push(port);
             lab.backends.push(backend);
         }
@@ -69,6 +75,14 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Waits until a backend serves no more, which none does of itself.
+    async fn failed(&mut self) -> Result<()> {
+        match self.serving.join_next().await {
+            Some(ended) => ended?.context("a backend could not serve again after its restart"),
+            None => std::future::pending().await,
+        }
+    }
+
     /// Starts scenario time: its 0 is the end of the warm-up.
     fn start(&self, plan: &Plan) {
         self.start.send_replace(Some(clock::now() + Duration::from_secs_f64(plan.warm_up_s)));
@@ -76,17 +90,24 @@ impl Lab {
 }
 
 async fn serve(plan: &Plan) -> Result<()> {
-    let lab = Lab::open(plan).await?;
+    let mut lab = Lab::open(plan).await?;
     println!("{}", line(lab.ports.iter()));
     let mut orders = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(order) = orders.next_line().await? {
+    loop {
+        let order = tokio::select! {
+            order = orders.next_line() => order?,
+            failed = lab.failed() => {
+                failed?;
+                bail!("a backend ended");
+            }
+        };
+        let Some(order) = order else { return Ok(()) };
         match order.as_str() {
             "start" => lab.start(plan),
             "counts" => println!("{}", line(lab.backends.iter().map(|backend| backend.measured.get()))),
             other => bail!("unknown order: {other}"),
         }
     }
-    Ok(())
 }
 
 fn line(numbers: impl Iterator<Item = impl ToString>) -> String {
@@ -106,16 +127,21 @@ mod tests {
 
     const SECONDS: f64 = 1.5;
 
-    /// Sends to one backend for [`SECONDS`], without a balancer.
-    fn send(faults: &str) -> (Vec<Record>, u64) {
+    /// One backend, and what goes wrong with it.
+    fn plan(faults: &str) -> Plan {
         let text = format!("name='x'\ntitle='x'\nrho=0.5\nslots=[4]\nservice_ms=5\n{faults}");
         let file = std::env::temp_dir().join(format!("traffic-lab-{:?}.toml", std::thread::current().id()));
         std::fs::write(&file, text).unwrap();
         let scenario = scenario::named(&[file.display().to_string()]).unwrap().remove(0);
         std::fs::remove_file(file).unwrap();
+        Plan { scenario, warm_up_s: 0.0, seconds: SECONDS, seed: 3 }
+    }
+
+    /// Sends to one backend for [`SECONDS`], without a balancer.
+    fn send(faults: &str) -> (Vec<Record>, u64) {
+        let plan = plan(faults);
         let measured = Duration::from_secs_f64(SECONDS);
         let load = Load { rate: 200.0, service_ms: 5.0, warm_up: Duration::ZERO, measured, seed: 3 };
-        let plan = Plan { scenario, warm_up_s: 0.0, seconds: SECONDS, seed: 3 };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let sent = async {
             let lab = Lab::open(&plan).await.unwrap();
@@ -142,6 +168,26 @@ mod tests {
         let failed = records.iter().filter(|record| record.end == End::Status(500)).count();
         let share = failed as f64 / records.len() as f64;
         assert!((0.4..0.6).contains(&share), "{share}");
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_lost_during_a_restart_is_an_error() {
+        let restart = "[[fault]]\nkind='restarts'\nfirst_s=0\nevery_s=9\ndown_s=0.5\ncold_s=0\ncold_factor=1";
+        let plan = plan(restart);
+        let taken = async {
+            let mut lab = Lab::open(&plan).await.unwrap();
+            lab.start(&plan);
+            let address = SocketAddr::from(([127, 0, 0, 1], lab.ports[0]));
+            let _thief = loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                if let Ok(listener) = TcpListener::bind(address).await {
+                    break listener;
+                }
+            };
+            lab.failed().await
+        };
+        let error = LocalSet::new().run_until(taken).await.unwrap_err();
+        assert!(error.to_string().contains("after its restart"), "{error}");
     }
 
     #[test]

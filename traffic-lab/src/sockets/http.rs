@@ -9,8 +9,6 @@ use tokio::net::TcpStream;
 
 /// Fields a head may have: a balancer adds about ten to ours.
 const FIELDS_MAX: usize = 48;
-/// The field by which a backend names itself, from 0.
-pub(crate) const BACKEND: &str = "x-lab-backend";
 
 /// A request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +26,6 @@ pub(crate) struct Response {
     pub(crate) length: usize,
     /// The status code.
     pub(crate) code: u16,
-    /// Which backend answered; none where the balancer did.
-    pub(crate) backend: Option<usize>,
     /// Whether the connection ends with it.
     pub(crate) close: bool,
 }
@@ -50,10 +46,9 @@ pub(crate) fn response(bytes: &[u8]) -> io::Result<Option<Response>> {
     let mut response = httparse::Response::new(&mut fields);
     let status = response.parse(bytes).map_err(io::Error::other)?;
     let httparse::Status::Complete(head) = status else { return Ok(None) };
-    let backend = field(response.headers, BACKEND).and_then(|text| text.parse().ok());
     let close = field(response.headers, "connection").is_some_and(|text| text.eq_ignore_ascii_case("close"));
     let length = head + body_length(response.headers)?;
-    Ok(Some(Response { length, code: response.code.unwrap_or(0), backend, close }))
+    Ok(Some(Response { length, code: response.code.unwrap_or(0), close }))
 }
 
 fn field<'a>(fields: &[httparse::Header<'a>], name: &str) -> Option<&'a str> {
@@ -104,9 +99,8 @@ mod tests {
         let get = b"GET /work?us=7 HTTP/1.1\r\nhost: x\r\n\r\nrest";
         assert_eq!(request(get).unwrap(), Some(Request { length: 36, target: "/work?us=7" }));
         assert_eq!(request(&get[..20]).unwrap(), None);
-        let answer =
-            b"HTTP/1.1 503 no\r\nX-Lab-Backend: 3\r\nConnection: Close\r\nContent-Length: 2\r\n\r\nab";
-        let expected = Response { length: answer.len(), code: 503, backend: Some(3), close: true };
+        let answer = b"HTTP/1.1 503 no\r\nX-Other: 3\r\nConnection: Close\r\nContent-Length: 2\r\n\r\nab";
+        let expected = Response { length: answer.len(), code: 503, close: true };
         assert_eq!(response(answer).unwrap(), Some(expected));
     }
 

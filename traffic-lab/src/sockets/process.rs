@@ -66,7 +66,10 @@ impl Process {
     /// Writes a line to its input.
     pub(crate) fn order(&mut self, line: &str) -> Result<()> {
         let input = self.child.stdin.as_mut().with_context(|| format!("{} takes no orders", self.name))?;
-        writeln!(input, "{line}").with_context(|| format!("telling {} to {line}", self.name))
+        let told = writeln!(input, "{line}");
+        told.with_context(|| {
+            format!("telling {} to {line}; the end of its log:\n{}", self.name, self.log_end())
+        })
     }
 
     /// Waits for the line it prints as the so-many-th, from 0.

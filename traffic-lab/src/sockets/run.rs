@@ -1,12 +1,13 @@
 //! One run: fresh backends, a fresh balancer, a warm-up, a measured time, and the reasons not to believe it.
 //!
-//! How it fails: a program that cannot be started ends everything; a run that the machine disturbed is kept and marked.
+//! How it fails: a program that cannot be started ends everything, as does Ctrl-C, in order; a run that the machine
+//! disturbed is kept and marked.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 use tokio::task::LocalSet;
 
@@ -27,6 +28,28 @@ pub(crate) const SENDING_CORE: usize = 1;
 const LATE_P999_MOST_MS: f64 = 1.0;
 /// Above this share of the two cores the lab measures the machine.
 const LAB_CPU_MOST_PERCENT: f64 = 60.0;
+
+/// Every figure a run can have: what a bar may speak of.
+pub(crate) const FIGURES: [&str; 18] = [
+    "requests",
+    "p50_ms",
+    "p99_ms",
+    "p999_ms",
+    "max_ms",
+    "p99_failed_ms",
+    "p999_failed_ms",
+    "error_percent",
+    "late_p999_ms",
+    "late_max_ms",
+    "cpu_generator_percent",
+    "cpu_balancer_percent",
+    "cpu_backends_percent",
+    "cpu_lab_percent",
+    "cpu_machine_percent",
+    "cpu_stolen_percent",
+    "balancer_us_per_request",
+    "faulty_share_percent",
+];
 
 /// Where programs are, and where a run may write.
 #[derive(Debug)]
@@ -58,12 +81,26 @@ impl Run {
     pub(crate) fn lateness(&self) -> f64 {
         self.summary.figures.get("late_p999_ms").copied().unwrap_or(f64::INFINITY)
     }
+
+    /// Whether the generator was too late for the run to count, which no balancer has a hand in.
+    pub(crate) fn is_late(&self) -> bool {
+        self.lateness() > LATE_P999_MOST_MS
+    }
 }
 
 /// Runs a plan through a policy at a rate.
 pub(crate) fn run(site: &Site, policy: &Policy, plan: &Plan, rate: f64) -> Result<Run> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(LocalSet::new().run_until(once(site, policy, plan, rate)))
+    runtime.block_on(LocalSet::new().run_until(async {
+        // An error, so that processes end and files are removed as after any other.
+        tokio::select! {
+            run = once(site, policy, plan, rate) => run,
+            asked = tokio::signal::ctrl_c() => {
+                asked.context("waiting for Ctrl-C")?;
+                bail!("interrupted")
+            }
+        }
+    }))
 }
 
 async fn once(site: &Site, policy: &Policy, plan: &Plan, rate: f64) -> Result<Run> {
@@ -168,6 +205,16 @@ mod tests {
         let late = BTreeMap::from([("late_p999_ms", 3.25), ("cpu_lab_percent", 70.0)]);
         assert_eq!(doubts(&late).len(), 2);
         assert_eq!(doubts(&late)[0], "the generator was late: p99.9 3.2 > 1");
+    }
+
+    #[test]
+    fn every_figure_is_known_by_name() {
+        let mut figures = record::summary(&[]).unwrap().figures;
+        add_cpu(&mut figures, Cpu::default(), 1.0, 1);
+        add_share(&mut figures, &[1, 2], &[0]);
+        let mut known = FIGURES;
+        known.sort_unstable();
+        assert_eq!(figures.into_keys().collect::<Vec<_>>(), known);
     }
 
     #[test]

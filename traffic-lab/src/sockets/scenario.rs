@@ -9,6 +9,10 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::policy::Policy;
+use super::run::FIGURES;
+use super::timeline::GAP_SPREAD;
+
 /// The scenarios that come with the program.
 const BUILT_IN: [&str; 11] = [
     include_str!("../../scenarios/sockets/s1.toml"),
@@ -38,6 +42,8 @@ pub(crate) struct Scenario {
     pub(crate) slots: Vec<usize>,
     /// Mean of the exponential service time, in milliseconds.
     pub(crate) service_ms: f64,
+    /// Who takes part unless told otherwise; the usual where absent.
+    pub(crate) policies: Option<Vec<String>>,
     /// What goes wrong.
     #[serde(default)]
     pub(crate) fault: Vec<Fault>,
@@ -82,6 +88,16 @@ pub(crate) enum Kind {
     MetricsLie { factor: f64 },
 }
 
+/// Whom a bar may be against beside a policy: other balancers as they come, those and the same told to watch traffic,
+/// and whoever else took part.
+pub(crate) const GROUPS: [&str; 3] = [PEERS, ALL_PEERS, OTHERS];
+/// Other balancers as they come.
+pub(crate) const PEERS: &str = "peers";
+/// Other balancers, with those told to watch traffic.
+pub(crate) const ALL_PEERS: &str = "all_peers";
+/// Whoever else took part.
+pub(crate) const OTHERS: &str = "others";
+
 /// What a result is held to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,7 +106,7 @@ pub(crate) struct Bar {
     pub(crate) of: String,
     /// A figure of the report.
     pub(crate) figure: String,
-    /// `peers` (the best of those that are not this project's), `others` (the best of all others), or a policy.
+    /// A policy, or one of [`GROUPS`], of which the best counts.
     pub(crate) against: String,
     /// How much of the other's figure is allowed.
     pub(crate) at_most: f64,
@@ -107,14 +123,23 @@ impl Scenario {
             !scenario.slots.is_empty() && !scenario.slots.contains(&0),
             "{name}: a backend without slots"
         );
-        ensure!(
-            scenario.rho > 0.0 && scenario.service_ms > 0.0,
-            "{name}: rho and service_ms must be above 0"
-        );
+        for (field, value) in [("rho", scenario.rho), ("service_ms", scenario.service_ms)] {
+            ensure!(is_above_0(value), "{name}: {field} = {value} is not above 0");
+        }
+        if let Some(policies) = &scenario.policies {
+            ensure!(!policies.is_empty(), "{name}: policies names nobody");
+            for (index, policy) in policies.iter().enumerate() {
+                Policy::named(policy).with_context(|| format!("{name}: in policies"))?;
+                ensure!(!policies[..index].contains(policy), "{name}: policies names {policy} twice");
+            }
+        }
         for fault in &scenario.fault {
             let known = fault.backend.is_none_or(|backend| (1..=scenario.slots.len()).contains(&backend));
             ensure!(known, "{name}: there is no backend {:?}", fault.backend);
-            ensure!(fault.kind.is_sensible(), "{name}: out of range: {:?}", fault.kind);
+            fault.check().with_context(|| format!("{name}: {:?}", fault.kind))?;
+        }
+        for bar in &scenario.bar {
+            bar.check().with_context(|| format!("{name}: in a bar"))?;
         }
         Ok(scenario)
     }
@@ -147,6 +172,16 @@ impl Fault {
         self.backend.is_none_or(|backend| backend == index + 1)
     }
 
+    /// Refuses numbers that make no sense, by the field's name.
+    fn check(&self) -> Result<()> {
+        for (field, value) in [("from_s", self.from_s), ("until_s", self.until_s)] {
+            ensure!(value.is_none_or(f64::is_finite), "{field} is no time; leave it out for always");
+        }
+        let (from, until) = self.span();
+        ensure!(from < until, "until_s = {until} is not after from_s = {from}");
+        self.kind.check()
+    }
+
     /// From when to when.
     pub(crate) fn span(&self) -> (f64, f64) {
         (self.from_s.unwrap_or(f64::NEG_INFINITY), self.until_s.unwrap_or(f64::INFINITY))
@@ -154,18 +189,47 @@ impl Fault {
 }
 
 impl Kind {
-    fn is_sensible(&self) -> bool {
-        match self {
-            Self::Slow { factor } | Self::MetricsLie { factor } => *factor > 0.0,
-            Self::Errors { share } => (0.0..=1.0).contains(share),
+    /// Refuses numbers that make no sense, by the field's name. What is no number is out of every range.
+    fn check(&self) -> Result<()> {
+        let above_0: &[(&str, f64)] = match *self {
+            Self::Slow { factor } | Self::MetricsLie { factor } => &[("factor", factor)],
             Self::Pauses { shortest_ms, longest_ms, every_s } => {
-                *shortest_ms > 0.0 && longest_ms >= shortest_ms && *every_s > 0.0
+                &[("shortest_ms", shortest_ms), ("longest_ms", longest_ms), ("every_s", every_s)]
             }
-            Self::Restarts { every_s, down_s, cold_s, cold_factor, .. } => {
-                *every_s > 0.0 && *down_s > 0.0 && *cold_s >= 0.0 && *cold_factor > 0.0
+            Self::Restarts { every_s, down_s, cold_factor, .. } => {
+                &[("every_s", every_s), ("down_s", down_s), ("cold_factor", cold_factor)]
             }
-            Self::MetricsOff | Self::MetricsFrozen | Self::MetricsGarbage => true,
+            Self::Errors { .. } | Self::MetricsOff | Self::MetricsFrozen | Self::MetricsGarbage => &[],
+        };
+        for (field, value) in above_0 {
+            ensure!(is_above_0(*value), "{field} = {value} is not above 0");
         }
+        match *self {
+            Self::Errors { share } => {
+                ensure!((0.0..=1.0).contains(&share), "share = {share} is not from 0 to 1");
+            }
+            Self::Pauses { shortest_ms, longest_ms, every_s } => {
+                ensure!(
+                    longest_ms >= shortest_ms,
+                    "longest_ms = {longest_ms} is below shortest_ms = {shortest_ms}"
+                );
+                let gap_ms = every_s * (1.0 - GAP_SPREAD) * 1e3;
+                ensure!(
+                    gap_ms > longest_ms,
+                    "every_s = {every_s}: the next pause may begin after {gap_ms} ms, within one of longest_ms = {longest_ms}"
+                );
+            }
+            Self::Restarts { first_s, cold_s, .. } => {
+                ensure!(first_s.is_finite(), "first_s = {first_s} is no time");
+                ensure!(cold_s.is_finite() && cold_s >= 0.0, "cold_s = {cold_s} is below 0, or endless");
+            }
+            Self::Slow { .. }
+            | Self::MetricsOff
+            | Self::MetricsFrozen
+            | Self::MetricsGarbage
+            | Self::MetricsLie { .. } => (),
+        }
+        Ok(())
     }
 
     /// What it leaves of a backend's capacity while it lasts.
@@ -176,6 +240,29 @@ impl Kind {
             _ => 1.0,
         }
     }
+}
+
+impl Bar {
+    /// Whether it asks for a win, rather than that nothing is lost.
+    pub(crate) fn asks_for_a_win(&self) -> bool {
+        self.at_most < 1.0
+    }
+
+    /// Refuses names that nothing has: such a bar would never be judged.
+    fn check(&self) -> Result<()> {
+        let Self { of, figure, against, at_most, .. } = self;
+        Policy::named(of).context("of")?;
+        ensure!(FIGURES.contains(&figure.as_str()), "figure: there is no {figure}");
+        if !GROUPS.contains(&against.as_str()) {
+            Policy::named(against).with_context(|| format!("against: none of {}", GROUPS.join(", ")))?;
+        }
+        ensure!(is_above_0(*at_most), "at_most = {at_most} is not above 0");
+        Ok(())
+    }
+}
+
+fn is_above_0(value: f64) -> bool {
+    value.is_finite() && value > 0.0
 }
 
 /// Every built-in scenario.
@@ -228,10 +315,42 @@ mod tests {
     fn nonsense_is_refused() {
         let base = "name='x'\ntitle='x'\nrho=0.7\nslots=[4]\nservice_ms=20\n";
         assert!(Scenario::parse(base).is_ok());
-        for more in
-            ["bogus=1", "[[fault]]\nkind='slow'\nfactor=0", "[[fault]]\nkind='metrics_off'\nbackend=2"]
-        {
-            assert!(Scenario::parse(&format!("{base}{more}")).is_err(), "{more}");
+        let restarts = "[[fault]]\nkind='restarts'\nevery_s=9\ndown_s=1\ncold_factor=2";
+        for (more, field) in [
+            ("bogus=1".to_owned(), "bogus"),
+            ("[[fault]]\nkind='slow'\nfactor=0".to_owned(), "factor"),
+            ("[[fault]]\nkind='slow'\nfactor=nan".to_owned(), "factor"),
+            ("[[fault]]\nkind='slow'\nfactor=2\nfrom_s=nan".to_owned(), "from_s"),
+            ("[[fault]]\nkind='slow'\nfactor=2\nfrom_s=3\nuntil_s=2".to_owned(), "until_s"),
+            ("[[fault]]\nkind='errors'\nshare=nan".to_owned(), "share"),
+            (format!("{restarts}\nfirst_s=nan\ncold_s=1"), "first_s"),
+            (format!("{restarts}\nfirst_s=1\ncold_s=nan"), "cold_s"),
+            ("[[fault]]\nkind='metrics_off'\nbackend=2".to_owned(), "backend"),
+            ("[[fault]]\nkind='pauses'\nshortest_ms=100\nlongest_ms=400\nevery_s=0.8".to_owned(), "every_s"),
+        ] {
+            let error = Scenario::parse(&format!("{base}{more}")).unwrap_err();
+            assert!(format!("{error:#}").contains(field), "{more}: {error:#}");
         }
+        let nan = Scenario::parse(&base.replace("0.7", "nan")).unwrap_err();
+        assert!(nan.to_string().contains("rho"), "{nan}");
+    }
+
+    #[test]
+    fn names_that_nothing_has_are_refused() {
+        let base = "name='x'\ntitle='x'\nrho=0.7\nslots=[4]\nservice_ms=20\n";
+        let policies = |list: &str| Scenario::parse(&format!("{base}policies={list}"));
+        assert!(policies("['adaptive','nginx-random2']").is_ok());
+        assert!(policies("[]").is_err() && policies("['magic']").is_err());
+        assert!(policies("['adaptive','adaptive']").is_err());
+        let bar = |of: &str, figure: &str, against: &str| {
+            let bar = format!("of='{of}'\nfigure='{figure}'\nagainst='{against}'\nat_most=1\nreason=''");
+            Scenario::parse(&format!("{base}[[bar]]\n{bar}"))
+        };
+        for against in GROUPS.into_iter().chain(["haproxy-leastconn"]) {
+            assert!(bar("adaptive", "p99_ms", against).is_ok(), "{against}");
+        }
+        assert!(bar("adaptiv", "p99_ms", "peers").is_err());
+        assert!(bar("adaptive", "p99", "peers").is_err());
+        assert!(bar("adaptive", "p99_ms", "peer").is_err());
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::scenario::{Fault, Kind, Scenario};
 
 /// Half the spread of a gap between pauses, as a share of the gap: backends fall out of step, no two pauses touch.
-const GAP_SPREAD: f64 = 0.5;
+pub(crate) const GAP_SPREAD: f64 = 0.5;
 
 /// A scenario and what chance needs: all that the backends' process must know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
