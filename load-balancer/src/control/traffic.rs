@@ -165,7 +165,7 @@ impl Control {
                     changed = true;
                 }
                 Some(false) if self.config.ejection.enabled && !excused => {
-                    changed |= self.eject(at, Reason::Trial, now)
+                    changed |= self.eject(at, Reason::Trial, now);
                 }
                 Some(false) => {
                     entry.breaker.close(now);

@@ -1,3 +1,5 @@
+//! Capacities held against servers whose true ones are known, and against reports that are late, frozen, lies or garbage.
+
 use super::*;
 use crate::rng::Rng;
 

@@ -1,3 +1,5 @@
+//! One backend's numbers, moment by moment: what they come to, what is forgotten and when.
+
 use super::*;
 
 fn at(ms: u64) -> Tick {
