@@ -13,7 +13,7 @@ use std::time::Instant;
 use lb_core::Rng;
 use load_balancer::geo::{Database, Geo, Origin, Regions};
 
-#[allow(dead_code, reason = "the tests use all of it")]
+#[allow(dead_code, clippy::unwrap_used, reason = "a helper of the tests, which use all of it")]
 #[path = "../tests/it/support/mmdb.rs"]
 mod mmdb;
 
