@@ -40,7 +40,7 @@ pub(crate) enum Metric {
     FaultyShare,
     /// Share of attempts sent to the faulty servers in the focus period, over their fair share.
     FaultyFocus,
-    /// The largest of them: each faulty server's share in the focus period, over its own fair share.
+    /// The largest of several: each faulty server's share in the focus period, over its own fair share.
     FaultyFocusMax,
     /// Seconds from the fault until p99 is near what it was.
     RecoverS,

@@ -220,7 +220,9 @@ impl Tally {
             set(Metric::FaultyFocus, share(self.faulty_focus[0], all) / fair(faulty.from, faulty.to));
             let attempts = |at: u32| self.focus_attempts.get(at as usize).copied().unwrap_or(0);
             let each = (faulty.from..faulty.to).map(|at| share(attempts(at), all) / fair(at, at + 1));
-            set(Metric::FaultyFocusMax, each.fold(f64::NAN, f64::max));
+            // Of one server it would be the same again.
+            let several = faulty.to > faulty.from + 1;
+            set(Metric::FaultyFocusMax, if several { each.fold(f64::NAN, f64::max) } else { f64::NAN });
             set(Metric::FocusP99, ms(&self.focus, 99.0));
             set(Metric::FocusBad, share(self.focus_bad, self.focus_requests));
             set(Metric::Goodput, self.focus_work / (capacity * (to - from) as f64));

@@ -26,7 +26,7 @@ pub(super) struct Gauge {
 }
 
 impl World<'_> {
-    /// A balancer scrapes all servers in the pool.
+    /// A balancer scrapes all servers in the pool. Those that are down or paused do not answer.
     pub(super) fn scrape(&mut self, balancer: u32) {
         let telemetry = &self.cell.telemetry;
         self.agenda.at(self.now + (telemetry.every_ms * MILLI as f64) as u64, Event::Scrape { balancer });
@@ -118,7 +118,7 @@ impl World<'_> {
         self.agenda.at(self.now + way, Event::Probed { balancer, server, in_flight, latency_us });
     }
 
-    /// A server gives each free slot's token to a balancer drawn at random.
+    /// A server gives each free slot's token to a balancer drawn at random, unless it is down or paused.
     pub(super) fn offer_tokens(&mut self, index: u32) {
         let server = &self.servers[index as usize];
         if server.down || server.pauses > 0 {
