@@ -51,13 +51,13 @@ const QUICK_POLICIES: [&str; 8] = [
 /// What to simulate.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Scenario files, or names such as `s3` of those in traffic-lab/scenarios; all of them where none is given.
+    /// Scenario files, or names such as `s3` of those in traffic-lab/scenarios; all but the held-out ones where none is given.
     scenarios: Vec<String>,
     /// Policies to run, by name; all where this is not given.
     #[arg(long, value_delimiter = ',')]
     policies: Vec<String>,
     /// How many seeds each cell is run with.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Run this seed only.
     #[arg(long)]
@@ -71,10 +71,13 @@ pub(crate) struct Arguments {
     /// Where results are written.
     #[arg(long, default_value = "results")]
     out: PathBuf,
+    /// Run the held-out scenarios too (they always run where they are named).
+    #[arg(long)]
+    hold_out: bool,
     /// A part that takes less than a minute: some scenarios, a cell of each, a few policies, one seed.
     #[arg(long)]
     quick: bool,
-    /// Exit with 1 if a bar is missed.
+    /// Exit with 1 if a bar is missed, or none was judged.
     #[arg(long)]
     check: bool,
 }
@@ -82,7 +85,8 @@ pub(crate) struct Arguments {
 /// Runs the scenarios.
 ///
 /// # Errors
-/// If a scenario or a policy cannot be found or read, if results cannot be written, or, with `--check`, if a bar is missed.
+/// If a scenario or a policy cannot be found or read, if results cannot be written, or, with `--check`, if a bar is missed or none
+/// was judged.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let policies = chosen_policies(arguments)?;
     let seeds: Vec<u64> = match arguments.seed {
@@ -90,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         None if arguments.quick => vec![FIRST_SEED],
         None => (FIRST_SEED..FIRST_SEED + arguments.seeds).collect(),
     };
-    let mut missed = 0;
+    let (mut missed, mut judged_at_all) = (0, 0);
     let mut ran_any = false;
     for scenario in chosen_scenarios(arguments)? {
         let cells = chosen_cells(arguments, &scenario);
@@ -99,13 +103,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         ran_any = true;
         let ran = runs::all(&cells, &policies, &seeds)?;
-        let judged: Vec<_> = ran.into_iter().map(|r| (bars::verdicts(&scenario.bars, &r), r)).collect();
+        let judged: Vec<_> = ran.into_iter().map(|r| (bars::judge(&scenario.bars, &r), r)).collect();
         print!("{}", report::text(&scenario, &judged));
         results::write(&arguments.out, &scenario, &judged)?;
-        missed += judged.iter().flat_map(|(verdicts, _)| verdicts).filter(|v| !v.passed).count();
+        let verdicts = || judged.iter().flat_map(|(judged, _)| &judged.verdicts);
+        missed += verdicts().filter(|v| !v.passed).count();
+        judged_at_all += verdicts().count();
     }
     ensure!(ran_any, "no cell matches");
     println!("results in {}", arguments.out.display());
+    ensure!(judged_at_all > 0 || !arguments.check, "no bar was judged");
     ensure!(missed == 0 || !arguments.check, "{missed} bars missed");
     Ok(())
 }
@@ -143,6 +150,7 @@ fn chosen_scenarios(arguments: &Arguments) -> Result<Vec<Scenario>> {
     }
     if arguments.scenarios.is_empty() {
         chosen = there.iter().map(|path| Scenario::read(path)).collect::<Result<_>>()?;
+        chosen.retain(|scenario| arguments.hold_out || !scenario.hold_out);
     }
     if arguments.quick && arguments.scenarios.is_empty() {
         chosen.retain(|scenario| scenario.quick);

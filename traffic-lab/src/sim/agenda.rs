@@ -17,6 +17,8 @@ pub(crate) enum Event {
     Return { attempt: u32 },
     /// A client gives up, if the request is still that one.
     Deadline { request: u32, number: u64 },
+    /// A request is sent again, if it is still that one.
+    Again { request: u32, number: u64 },
     /// The plan's next change happens.
     Change { at: u32 },
     /// Balancers do what they do every few milliseconds.
@@ -46,6 +48,7 @@ impl Event {
             Event::Probe { balancer, server } => (9, balancer, server),
             Event::Probed { balancer, server, .. } => (10, balancer, server),
             Event::Token { balancer, server } => (11, balancer, server),
+            Event::Again { request, .. } => (12, request, 0),
         };
         (kind << 56) ^ (u64::from(a) << 28) ^ u64::from(b)
     }

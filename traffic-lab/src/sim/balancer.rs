@@ -2,7 +2,7 @@
 //! and the oracles; only the last may look at [`Ask::truth`].
 
 use lb_core::policy::Tried;
-use lb_core::{Outcome, Rng, Tick};
+use lb_core::{Cause, Outcome, Rng, Tick};
 
 use super::server::Server;
 
@@ -94,7 +94,7 @@ pub(crate) struct Flight {
 }
 
 /// What a server says of itself.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Report {
     /// Share of its slots in use, mean since the last report of this kind (0 to 1, if it tells the truth).
     pub(crate) util: f64,
@@ -102,11 +102,13 @@ pub(crate) struct Report {
     pub(crate) memory: f64,
     /// Requests that it holds.
     pub(crate) in_flight: u32,
+    /// Of these, the ones beyond its slots.
+    pub(crate) waiting: u32,
     /// Requests answered well so far.
     pub(crate) good: u64,
     /// Requests failed so far.
     pub(crate) bad: u64,
-    /// Slot-time that the answered request took (ns); only on a response.
+    /// What the answered request's work takes at the server's present speed, without any wait (ns); only on a response.
     pub(crate) service_ns: f64,
 }
 
@@ -127,8 +129,16 @@ pub(crate) trait Balancer {
     /// A request goes out.
     fn on_start(&mut self, _flight: &Flight) {}
 
-    /// It came back, or its client gave up.
+    /// It came back.
     fn on_end(&mut self, _flight: &Flight, _outcome: Outcome, _now: Tick) {}
+
+    /// Its client gave up. To most balancers that is a timeout of the server's.
+    fn on_cancel(&mut self, flight: &Flight, now: Tick) {
+        self.on_end(flight, Outcome::Failure(Cause::Timeout), now);
+    }
+
+    /// A scrape brought nothing.
+    fn on_missed(&mut self, _server: u32) {}
 
     /// A report arrives.
     fn on_report(&mut self, _server: u32, _source: Source, _report: &Report, _now: Tick) {}

@@ -1,6 +1,6 @@
 //! Whether expectations hold: each bar of a scenario against the medians of each of its cells.
 //!
-//! A bar whose policy or reference was not run is left out, not passed. A metric that means nothing in a cell misses.
+//! A bar whose policy or reference was not run is left out and said to be, not passed. A metric that means nothing in a cell misses.
 
 use super::metric::Metric;
 use super::policies::Class;
@@ -31,22 +31,46 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// How far the measurement is from the limit, as a share of it; positive is a miss.
+    /// How far the measurement is from the limit, as a share of it; positive is a miss. No number where the limit is 0.
     pub(crate) fn excess(&self) -> f64 {
-        let over = (self.value - self.limit) / self.limit.abs().max(f64::MIN_POSITIVE);
+        let over = (self.value - self.limit) / self.limit.abs();
+        let over = if self.limit == 0.0 { f64::NAN } else { over };
         if self.upper { over } else { -over }
     }
 }
 
-/// The verdicts of a cell.
-pub(crate) fn verdicts(bars: &[Bar], ran: &Ran) -> Vec<Verdict> {
-    bars.iter().filter_map(|bar| verdict(bar, ran)).collect()
+/// What became of a cell's bars.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Judged {
+    /// Those that could be judged.
+    pub(crate) verdicts: Vec<Verdict>,
+    /// The others, each with what was not run.
+    pub(crate) left_out: Vec<(Bar, String)>,
+}
+
+/// Judges a cell.
+pub(crate) fn judge(bars: &[Bar], ran: &Ran) -> Judged {
+    let here = |bar: &&Bar| {
+        bar.cells.as_ref().is_none_or(|cells| cells.contains(&ran.cell.block))
+            && bar.balancers.as_ref().is_none_or(|counts| counts.contains(&ran.cell.balancers))
+    };
+    let mut judged = Judged::default();
+    for bar in bars.iter().filter(here) {
+        match verdict(bar, ran) {
+            Some(verdict) => judged.verdicts.push(verdict),
+            None => {
+                let missing = [Some(&bar.policy), bar.times.as_ref()].into_iter().flatten();
+                let missing = missing.filter(|name| ran.row(name).is_none());
+                let names: Vec<&str> = missing.map(String::as_str).collect();
+                judged.left_out.push((bar.clone(), names.join(" or ")));
+            }
+        }
+    }
+    judged
 }
 
 fn verdict(bar: &Bar, ran: &Ran) -> Option<Verdict> {
-    let here = bar.cells.as_ref().is_none_or(|cells| cells.contains(&ran.cell.block))
-        && bar.balancers.as_ref().is_none_or(|counts| counts.contains(&ran.cell.balancers));
-    let row = ran.row(&bar.policy).filter(|_| here)?;
+    let row = ran.row(&bar.policy)?;
     let factor = bar.at_most.or(bar.at_least)?;
     let upper = bar.at_most.is_some();
     let (limit, against) = match &bar.times {
@@ -74,6 +98,9 @@ fn verdict(bar: &Bar, ran: &Ran) -> Option<Verdict> {
         worst_seed: worst.0,
     })
 }
+
+/// Names of classes that a bar may compare with.
+pub(crate) const CLASSES: [&str; 3] = ["oracle", "best_peer", "best_probing"];
 
 /// The row that a bar compares with: a policy's, or the best of a class.
 fn reference<'a>(ran: &'a Ran, name: &str, metric: Metric, upper: bool) -> Option<&'a Row> {

@@ -10,9 +10,9 @@ use serde::Deserialize;
 pub(crate) enum Concern {
     /// When requests arrive, and at which balancer.
     Arrivals = 1,
-    /// How much work a request is, and whether a failing server fails it.
+    /// How much work a request is.
     Sizes = 2,
-    /// How long packets travel.
+    /// How long an attempt's packets travel, and whether a failing server fails it; how long retries wait.
     Network = 3,
     /// What policies draw.
     Policy = 4,

@@ -30,6 +30,9 @@ pub(crate) enum Fault {
     Fail {
         servers: Span,
         share: f64,
+        /// What it answers: 503 is tried again elsewhere, 500 is not, as in the product.
+        #[serde(default = "internal_error")]
+        status: u16,
         #[serde(default)]
         from_s: f64,
         to_s: Option<f64>,
@@ -40,14 +43,37 @@ pub(crate) enum Fault {
     Antagonist { servers: Span, factor: [f64; 2], for_s: [f64; 2], busy: f64 },
     /// Servers stop for `for_ms` about every `every_s`, each in its own rhythm.
     Pause { servers: Span, for_ms: [f64; 2], every_s: f64 },
-    /// Servers restart one after another, drained first; each is cold for a while after.
+    /// Servers restart one after another, drained first, then gone; each is cold for a while after.
     Restart { servers: Span, from_s: f64, gap_s: f64, down_s: f64, cold_s: f64, cold_factor: f64 },
+    /// Servers vanish one after another without a word, a step every `gap_s`; each is cold for a while after.
+    Vanish { servers: Span, from_s: f64, gap_s: f64, down_s: f64, cold_s: f64, cold_factor: f64 },
     /// Servers are not there until `at_s`, and cold at first.
     Join { servers: Span, at_s: f64, cold_s: f64, cold_factor: f64 },
     /// The load is multiplied.
     Load { factor: f64, from_s: f64, to_s: Option<f64> },
     /// The load swings by `by` (0 to 1) around its mean with this period.
     Swing { by: f64, period_s: f64 },
+}
+
+fn internal_error() -> u16 {
+    500
+}
+
+impl Fault {
+    /// The servers it is about; none where it is about the load.
+    pub(crate) fn servers(&self) -> Option<Span> {
+        match *self {
+            Fault::Speed { servers, .. }
+            | Fault::Fail { servers, .. }
+            | Fault::Crash { servers, .. }
+            | Fault::Antagonist { servers, .. }
+            | Fault::Pause { servers, .. }
+            | Fault::Restart { servers, .. }
+            | Fault::Vanish { servers, .. }
+            | Fault::Join { servers, .. } => Some(servers),
+            Fault::Load { .. } | Fault::Swing { .. } => None,
+        }
+    }
 }
 
 /// What a change does.
@@ -59,8 +85,8 @@ pub(crate) enum What {
     Warmth(f64),
     /// Begins or ends a pause.
     Pause(bool),
-    /// Sets the share of requests failed.
-    Failing(f64),
+    /// Sets the share of requests failed, and by which status.
+    Failing(f64, u16),
     /// Begins or ends refusing connections; what was held is lost.
     Down(bool),
     /// Leaves or joins the pool, by announcement.
@@ -100,8 +126,9 @@ fn one(fault: &Fault, seconds: f64, rng: impl Fn(u32) -> Rng, push: &mut impl Fn
         Fault::Speed { servers, factor, from_s, to_s } => {
             span(servers, |s| pair(push, s, [from_s, to_s.unwrap_or(f64::MAX)], What::Factor, [factor, 1.0]));
         }
-        Fault::Fail { servers, share, from_s, to_s } => {
-            span(servers, |s| pair(push, s, [from_s, to_s.unwrap_or(f64::MAX)], What::Failing, [share, 0.0]));
+        Fault::Fail { servers, share, status, from_s, to_s } => {
+            let failing = |share| What::Failing(share, status);
+            span(servers, |s| pair(push, s, [from_s, to_s.unwrap_or(f64::MAX)], failing, [share, 0.0]));
         }
         Fault::Crash { servers, from_s, to_s } => {
             span(servers, |s| pair(push, s, [from_s, to_s.unwrap_or(f64::MAX)], What::Down, [true, false]));
@@ -130,7 +157,18 @@ fn one(fault: &Fault, seconds: f64, rng: impl Fn(u32) -> Rng, push: &mut impl Fn
             let drained = from_s + f64::from(s - servers.from) * gap_s;
             let up = drained + DRAIN_S + down_s;
             pair(push, s, [drained, up], What::Member, [false, true]);
+            pair(push, s, [drained + DRAIN_S, up], What::Down, [true, false]);
             pair(push, s, [up, up + cold_s], What::Warmth, [cold_factor, 1.0]);
+        }),
+        Fault::Vanish { servers, from_s, gap_s, down_s, cold_s, cold_factor } => span(servers, |s| {
+            let count = f64::from(servers.to - servers.from);
+            let mut gone = from_s + f64::from(s - servers.from) * gap_s;
+            while gone < seconds {
+                let up = gone + down_s;
+                pair(push, s, [gone, up], What::Down, [true, false]);
+                pair(push, s, [up, up + cold_s], What::Warmth, [cold_factor, 1.0]);
+                gone += count * gap_s;
+            }
         }),
         Fault::Join { servers, at_s, cold_s, cold_factor } => span(servers, |s| {
             pair(push, s, [0.0, at_s], What::Member, [false, true]);
@@ -183,6 +221,14 @@ mod tests {
         let changes = make(1);
         assert!(changes.is_sorted_by_key(|c| c.at));
         assert!(changes.contains(&Change { at: 7_000_000_000, server: 2, what: What::Factor(1.0) }));
+        let vanish =
+            Fault::Vanish { servers, from_s: 5.0, gap_s: 10.0, down_s: 3.0, cold_s: 9.0, cold_factor: 0.25 };
+        let gone = timeline(&[vanish], 60.0, Streams::new(1));
+        let gone = gone.iter().filter(|c| c.what == What::Down(true));
+        assert!(
+            gone.map(|c| (c.at / 1_000_000_000, c.server))
+                .eq([5, 15, 25, 35, 45, 55].into_iter().zip([0, 1, 2, 0, 1, 2]))
+        );
         let pauses = |on| changes.iter().filter(|c| c.what == What::Pause(on)).count();
         assert!((15..=21).contains(&pauses(true)) && pauses(true).abs_diff(pauses(false)) <= 3);
     }

@@ -40,6 +40,8 @@ pub(crate) enum Metric {
     FaultyShare,
     /// Share of attempts sent to the faulty servers in the focus period, over their fair share.
     FaultyFocus,
+    /// The largest of several: each faulty server's share in the focus period, over its own fair share.
+    FaultyFocusMax,
     /// Seconds from the fault until p99 is near what it was.
     RecoverS,
     /// p99 in the focus period (ms).
@@ -72,6 +74,7 @@ impl Metric {
         (Metric::MessagesPerRequest, "messages_per_request"),
         (Metric::FaultyShare, "faulty_share"),
         (Metric::FaultyFocus, "faulty_focus"),
+        (Metric::FaultyFocusMax, "faulty_focus_max"),
         (Metric::RecoverS, "recover_s"),
         (Metric::FocusP99, "focus_p99"),
         (Metric::FocusRise, "focus_rise"),
@@ -85,7 +88,7 @@ impl Metric {
 }
 
 /// How many there are.
-const COUNT: usize = 23;
+const COUNT: usize = 24;
 
 /// The measurements of one run; those that mean nothing in it are not numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -34,6 +34,7 @@ pub(crate) struct Ours {
     pool: Arc<PoolLoad>,
     view: View,
     standing: Standing,
+    rules: Rules,
     meters: Vec<Meter>,
     /// The zones of the servers, and how dear they are, where there are several.
     zones: Vec<u8>,
@@ -45,8 +46,9 @@ pub(crate) struct Ours {
 
 /// How often capacities and regions are weighed.
 const WEIGH_EVERY: Duration = Duration::from_secs(1);
-/// Scrapes come once a second in the simulator, unless a scenario says otherwise.
-const RULES: Rules = Rules { interval: Duration::from_secs(1), expiry: Duration::from_secs(180), most: 4.0 };
+/// When a report is too old to mean anything, and how far capacities may lie apart: the product's defaults.
+const EXPIRY: Duration = Duration::from_secs(180);
+const MOST: f64 = 4.0;
 
 /// Clients do not matter to the policies simulated.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -69,6 +71,7 @@ impl Ours {
             pool,
             view,
             standing,
+            rules: Rules { interval: known.scrape_every, expiry: EXPIRY, most: MOST },
             zones,
             locality,
             weighed: Tick::ZERO,
@@ -92,7 +95,7 @@ impl Ours {
         let mut backends: Vec<Weighed<'_>> = backends
             .map(|((load, meter), &zone)| Weighed { load, meter, distance: distance(zone), ready: true })
             .collect();
-        let standings = capacity::weigh(now, &RULES, &self.pool, &mut backends);
+        let standings = capacity::weigh(now, &self.rules, &self.pool, &mut backends);
         let Some(locality) = &self.locality else { return };
         let eligible = self.view.eligible().iter().map(|&at| at as usize);
         let resident = |at: usize| {
@@ -134,6 +137,19 @@ impl Balancer for Ours {
         }
         load.end(ticket, &self.pool);
         self.standing.end(flight, outcome == Outcome::Success);
+    }
+
+    /// As the product has it: a client that leaves says nothing of the server.
+    fn on_cancel(&mut self, flight: &Flight, _now: Tick) {
+        let Some(ticket) = self.tickets[flight.attempt as usize].take() else { return };
+        self.loads[flight.server as usize].end(ticket, &self.pool);
+        self.standing.cancel(flight);
+    }
+
+    fn on_missed(&mut self, server: u32) {
+        if self.inputs.scrape {
+            self.meters[server as usize].missed();
+        }
     }
 
     fn on_report(&mut self, server: u32, source: Source, report: &Report, now: Tick) {

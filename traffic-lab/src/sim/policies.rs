@@ -1,11 +1,14 @@
 //! The policies by name: what each is, what it needs of the world, and how it is made.
 
+use std::time::Duration;
+
 use lb_core::Algorithm;
 
 use super::balancer::Balancer;
 use super::cell::Cell;
 use super::oracle::{Jsew, Sed};
 use super::ours::{Inputs, Ours};
+use super::peers::passive::Passive;
 use super::peers::{
     c3, cswrr, jiq, least, least_request, least_time, p2c_ewma, prequal, random, round_robin,
 };
@@ -35,6 +38,8 @@ pub(crate) struct Known {
     pub(crate) servers: usize,
     /// How many balancers.
     pub(crate) balancers: u32,
+    /// Time between two scrapes.
+    pub(crate) scrape_every: Duration,
     /// Where the servers are.
     pub(crate) zones: Vec<u8>,
     /// True weights (cores × speed): for those that are told.
@@ -50,7 +55,8 @@ impl Known {
             .flat_map(|g| (0..g.count).map(move |_| f64::from(g.cores) * g.speed))
             .collect();
         let zones = cell.servers.iter().flat_map(|g| (0..g.count).map(move |_| g.zone as u8)).collect();
-        Known { servers: weights.len(), balancers: cell.balancers, zones, weights }
+        let scrape_every = Duration::from_secs_f64(cell.telemetry.every_ms / 1_000.0);
+        Known { servers: weights.len(), balancers: cell.balancers, scrape_every, zones, weights }
     }
 
     /// The share of all capacity that some servers have.
@@ -117,9 +123,13 @@ pub(crate) const POLICIES: &[Policy] = &[
     policy("peer-random", Class::Peer, |_, _| Box::new(random::Random)),
     policy("envoy-least-request", Class::Peer, |k, _| Box::new(least_request::LeastRequest::new(k))),
     policy("haproxy-leastconn", Class::Peer, |k, seed| Box::new(least::LeastConn::even(k, seed))),
-    policy("nginx-leastconn", Class::Peer, |k, seed| Box::new(least::LeastConn::even(k, seed))),
+    policy("nginx-leastconn", Class::Peer, |k, seed| {
+        Box::new(Passive::new(least::LeastConn::even(k, seed), k.servers))
+    }),
     policy("haproxy-random2", Class::Peer, |k, _| Box::new(random::RandomTwo::with_replacement(k))),
-    policy("nginx-random-two", Class::Peer, |k, _| Box::new(random::RandomTwo::distinct(k))),
+    policy("nginx-random-two", Class::Peer, |k, _| {
+        Box::new(Passive::new(random::RandomTwo::distinct(k), k.servers))
+    }),
     policy("finagle-peak-ewma", Class::Peer, |k, _| Box::new(p2c_ewma::PeakEwma::new(k))),
     policy("envoy-ewma", Class::Peer, |k, _| Box::new(p2c_ewma::PlainEwma::new(k))),
     policy("traefik-leasttime", Class::Peer, |k, seed| Box::new(least_time::LeastTime::new(k, seed))),
@@ -130,7 +140,9 @@ pub(crate) const POLICIES: &[Policy] = &[
     policy("prequal-rif", Class::Probing, |k, _| Box::new(prequal::Prequal::new(k, prequal::Rule::Rif))),
     policy("prequal-c3", Class::Probing, |k, _| Box::new(prequal::Prequal::new(k, prequal::Rule::C3))),
     policy("jiq-slots", Class::Push, |_, _| Box::new(jiq::Jiq::default())).tokens(),
-    policy("nginx-weighted-rr", Class::Told, |k, _| Box::new(round_robin::Smooth::new(k))),
+    policy("nginx-weighted-rr", Class::Told, |k, _| {
+        Box::new(Passive::new(round_robin::Smooth::new(k), k.servers))
+    }),
     policy("haproxy-leastconn-weighted", Class::Told, |k, seed| Box::new(least::LeastConn::told(k, seed))),
     policy("envoy-least-request-weighted", Class::Told, |k, seed| {
         Box::new(least_request::WeightedLeastRequest::new(k, seed))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::bars::Verdict;
+use super::bars::{Judged, Verdict};
 use super::metric::Metric;
 use super::runs::Ran;
 use super::scenario::Scenario;
@@ -18,25 +18,34 @@ const COLUMNS: [(Metric, &str, f64); 7] = [
     (Metric::WastedShare, "wasted %", 100.0),
 ];
 /// Columns shown where they mean something.
-const SOMETIMES: [(Metric, &str, f64); 7] = [
+const SOMETIMES: [(Metric, &str, f64); 8] = [
     (Metric::MessagesPerRequest, "msgs/req", 1.0),
     (Metric::CrossShare, "cross %", 100.0),
     (Metric::FaultyShare, "faulty %", 100.0),
     (Metric::FaultyFocus, "regained", 1.0),
+    (Metric::FaultyFocusMax, "of one", 1.0),
     (Metric::RecoverS, "recover s", 1.0),
     (Metric::FocusRise, "rise", 1.0),
     (Metric::Goodput, "goodput", 1.0),
 ];
 
 /// The text of a scenario's results.
-pub(crate) fn text(scenario: &Scenario, judged: &[(Vec<Verdict>, Ran)]) -> String {
+pub(crate) fn text(scenario: &Scenario, judged: &[(Judged, Ran)]) -> String {
     let mut text = format!("\n{}: {}\n", scenario.name, scenario.about);
     if scenario.hold_out {
         text.push_str("(held out: nothing is tuned on it)\n");
     }
-    for (verdicts, ran) in judged {
+    for (judged, ran) in judged {
         table(&mut text, ran);
-        verdicts.iter().for_each(|verdict| bar(&mut text, verdict, ran));
+        judged.verdicts.iter().for_each(|verdict| bar(&mut text, verdict, ran));
+        for (bar, missing) in &judged.left_out {
+            let _ = writeln!(
+                text,
+                "  ----  {} {}: not judged, {missing} was not run",
+                bar.policy,
+                bar.metric.name()
+            );
+        }
     }
     text
 }
@@ -73,7 +82,10 @@ fn bar(text: &mut String, verdict: &Verdict, ran: &Ran) {
     let Verdict { policy, metric, value, limit, against, .. } = verdict;
     let (mark, sign) = (if verdict.passed { "pass" } else { "MISS" }, if verdict.upper { "≤" } else { "≥" });
     let _ = write!(text, "  {mark}  {policy} {} {} {sign} {}", metric.name(), number(*value), number(*limit));
-    let _ = write!(text, " ({against}), {:+.1} %", 100.0 * verdict.excess());
+    // Nothing is a share of 0.
+    let excess = 100.0 * verdict.excess();
+    let excess = if excess.is_finite() { format!("{excess:+.1} %") } else { "–".to_owned() };
+    let _ = write!(text, " ({against}), {excess}");
     if !verdict.passed {
         let _ = write!(text, "\n        why: {}", verdict.reason);
         let cell = &ran.cell;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
 
-use super::bars::Verdict;
+use super::bars::{Judged, Verdict};
 use super::chart;
 use super::metric::{Metric, Numbers};
 use super::runs::{Ran, Row};
@@ -13,13 +13,13 @@ use super::scenario::Scenario;
 use super::tally::CURVE;
 
 /// Writes them into `directory`, which is made where it does not exist.
-pub(crate) fn write(directory: &Path, scenario: &Scenario, judged: &[(Vec<Verdict>, Ran)]) -> Result<()> {
+pub(crate) fn write(directory: &Path, scenario: &Scenario, judged: &[(Judged, Ran)]) -> Result<()> {
     let put = |name: String, text: String| {
         let path = directory.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    let cells: Vec<Value> = judged.iter().map(|(verdicts, ran)| cell(verdicts, ran)).collect();
+    let cells: Vec<Value> = judged.iter().map(|(judged, ran)| cell(&judged.verdicts, ran)).collect();
     let all = json!({
         "scenario": scenario.name,
         "about": scenario.about,

@@ -3,9 +3,11 @@
 //! A file holds one or more blocks of cells; a block's lists (`rho`, `balancers`) multiply, and whatever a block does not
 //! say is the scenario's. Unknown fields and senseless values are errors that name the file and the field.
 
+mod check;
+
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
 use super::draw::Law;
@@ -266,34 +268,8 @@ impl Scenario {
     pub(crate) fn parse(name: &str, text: &str) -> Result<Self> {
         let mut scenario: Scenario = toml::from_str(text)?;
         name.clone_into(&mut scenario.name);
-        scenario.check()?;
+        check::check(&scenario)?;
         Ok(scenario)
-    }
-
-    fn check(&self) -> Result<()> {
-        ensure!(self.warm_up_s < self.seconds, "warm_up_s: must be below seconds");
-        ensure!(!self.cells.is_empty(), "cells: at least one block");
-        let blocks = self.cells.iter().filter_map(|block| block.servers.as_ref());
-        for group in blocks.chain([&self.servers]).flatten() {
-            ensure!(group.count > 0 && group.cores > 0, "servers: count and cores must be above 0");
-            ensure!(group.speed > 0.0, "servers: speed must be above 0 (a fault can stop a server)");
-            ensure!((group.zone as usize) < self.zones.demand.len(), "servers: zone has no zones.demand");
-        }
-        for block in &self.cells {
-            ensure!(block.rho.iter().all(|&rho| rho > 0.0), "cells.{}.rho: must be above 0", block.name);
-            ensure!(block.balancers.iter().all(|&n| n > 0), "cells.{}.balancers: at least 1", block.name);
-        }
-        for (at, bar) in self.bars.iter().enumerate() {
-            if bar.at_most.is_some() == bar.at_least.is_some() {
-                bail!("bars[{at}]: give one of at_most and at_least");
-            }
-            for name in bar.cells.iter().flatten() {
-                let known = self.cells.iter().any(|block| block.name == *name);
-                ensure!(known, "bars[{at}].cells: no block is called `{name}`");
-            }
-            ensure!(!bar.reason.is_empty(), "bars[{at}].reason: say why");
-        }
-        Ok(())
     }
 }
 
@@ -320,9 +296,30 @@ mod tests {
             ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', cells = ['b'] }]", "`b`"),
             ("faults = [{ kind = 'speed', servers = '0..1', factr = 1 }]", "factr"),
             ("warm_up_s = 900", "warm_up_s"),
+            ("warm_up_s = 1.51", "20 ms"),
+            ("seconds = 60.005", "seconds"),
+            ("focus_s = [5, 4]", "focus_s"),
+            ("retries = 8", "retries"),
+            ("faulty = '0..3'", "faulty"),
+            ("telemetry = { every_ms = 0 }", "every_ms"),
+            ("telemetry = { liars = '1..3' }", "liars"),
+            ("faults = [{ kind = 'crash', servers = '2..3', from_s = 1 }]", "servers"),
+            ("faults = [{ kind = 'load', factor = 0, from_s = 1 }]", "factor"),
+            ("faults = [{ kind = 'swing', by = 1, period_s = 3 }]", "by"),
+            (
+                "faults = [{ kind = 'antagonist', servers = '0..1', factor = [0, 1], for_s = [1, 2], busy = 1 }]",
+                "busy",
+            ),
+            ("faults = [{ kind = 'pause', servers = '0..1', for_ms = [1, 2], every_s = 0 }]", "every_s"),
+            ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', policy = 'best' }]", "`best`"),
+            ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', times = 'oracel' }]", "`oracel`"),
+            ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', balancers = [3] }]", "has 3"),
         ] {
             let error = format!("{:#}", Scenario::parse("s", &format!("{extra}\n{SMALL}")).unwrap_err());
             assert!(error.contains(named), "{error}");
         }
+        let zones = vec!["1"; 256].join(", ");
+        let error = Scenario::parse("s", &format!("{SMALL}[zones]\nround_trip_ms = 1\ndemand = [{zones}]"));
+        assert!(format!("{:#}", error.unwrap_err()).contains("zones.demand"));
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Server {
     pub(crate) pauses: u32,
     /// Share of requests that it fails at once.
     pub(crate) failing: f64,
+    /// What it answers to those.
+    pub(crate) status: u16,
     /// Whether it refuses connections.
     pub(crate) down: bool,
     /// Requests it holds at most.
@@ -72,6 +74,7 @@ impl Server {
             warmth: 1.0,
             pauses: 0,
             failing: 0.0,
+            status: 500,
             down: false,
             limit,
             transit: (0, 0.0),

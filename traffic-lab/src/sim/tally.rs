@@ -7,6 +7,8 @@ use anyhow::Result;
 use hdrhistogram::Histogram;
 
 use super::metric::{Metric, Numbers};
+use super::policies::Known;
+use super::scenario::Span;
 use super::server::Server;
 
 /// Highest latency that is told apart (µs): twice the deadline and more.
@@ -69,6 +71,8 @@ pub(crate) struct Tally {
     cross: u64,
     faulty: u64,
     faulty_focus: [u64; 2],
+    /// Attempts in the focus period by server.
+    focus_attempts: Vec<u64>,
     messages: u64,
     done_work: f64,
     wasted_work: f64,
@@ -93,6 +97,7 @@ impl Tally {
             cross: 0,
             faulty: 0,
             faulty_focus: [0; 2],
+            focus_attempts: Vec::new(),
             messages: 0,
             done_work: 0.0,
             wasted_work: 0.0,
@@ -139,11 +144,14 @@ impl Tally {
         self.seconds[second].saturating_record(micros.unwrap_or(DEADLINE_US));
     }
 
-    /// An attempt is sent at `now`.
-    pub(crate) fn attempt(&mut self, now: u64, faulty: bool, cross: bool) {
+    /// An attempt is sent to `server` at `now`.
+    pub(crate) fn attempt(&mut self, now: u64, server: u32, faulty: bool, cross: bool) {
         if self.periods.focus.is_some_and(|focus| within(now, focus)) {
             self.faulty_focus[0] += u64::from(faulty);
             self.faulty_focus[1] += 1;
+            let at = server as usize;
+            self.focus_attempts.resize(self.focus_attempts.len().max(at + 1), 0);
+            self.focus_attempts[at] += 1;
         }
         if !within(now, self.periods.all) {
             return;
@@ -166,9 +174,15 @@ impl Tally {
         }
     }
 
-    /// The numbers. `busy` is what each server used of its slots (ns) in the counted period, `fair` the faulty servers'
-    /// fair share of traffic, `capacity` all servers' in core-ns per ns.
-    pub(crate) fn numbers(&self, servers: &[Server], busy: &[f64], fair: f64, capacity: f64) -> Numbers {
+    /// The numbers. `busy` is what each server used of its slots (ns) in the counted period; shares of the `faulty` are
+    /// held against what is `known` of capacities; `capacity` is all servers' in core-ns per ns.
+    pub(crate) fn numbers(
+        &self,
+        servers: &[Server],
+        busy: &[f64],
+        (known, faulty): (&Known, Span),
+        capacity: f64,
+    ) -> Numbers {
         let mut numbers = Numbers::default();
         let mut set = |metric, value: f64| numbers.set(metric, value);
         let ms = |histogram: &Histogram<u32>, p: f64| histogram.value_at_percentile(p) as f64 / 1_000.0;
@@ -201,7 +215,14 @@ impl Tally {
         set(Metric::UtilJain, sum * sum / squares / utils.len() as f64);
         set(Metric::ZoneUtilMax, zone_util(servers, busy, period));
         if let Some([from, to]) = self.periods.focus {
-            set(Metric::FaultyFocus, share(self.faulty_focus[0], self.faulty_focus[1]) / fair);
+            let fair = |from, to| known.share(Span { from, to });
+            let all = self.faulty_focus[1];
+            set(Metric::FaultyFocus, share(self.faulty_focus[0], all) / fair(faulty.from, faulty.to));
+            let attempts = |at: u32| self.focus_attempts.get(at as usize).copied().unwrap_or(0);
+            let each = (faulty.from..faulty.to).map(|at| share(attempts(at), all) / fair(at, at + 1));
+            // Of one server it would be the same again.
+            let several = faulty.to > faulty.from + 1;
+            set(Metric::FaultyFocusMax, if several { each.fold(f64::NAN, f64::max) } else { f64::NAN });
             set(Metric::FocusP99, ms(&self.focus, 99.0));
             set(Metric::FocusBad, share(self.focus_bad, self.focus_requests));
             set(Metric::Goodput, self.focus_work / (capacity * (to - from) as f64));

@@ -24,9 +24,10 @@ use super::tally::{DEADLINE_US, Periods, Tally};
 pub(crate) const MILLI: u64 = 1_000_000;
 /// Nanoseconds in a second.
 const SECOND: u64 = 1_000 * MILLI;
-/// Retries a balancer may make per request of its traffic, as in production; and per second beside that.
-const RETRY_RATIO: f64 = 0.1;
-const RETRY_PER_SECOND: f64 = 10.0;
+/// Retries a balancer may make per request of its traffic, and per second beside that: the product's defaults
+/// (`retry.budget_ratio`, `retry.budget_per_second`). All policies retry alike, so that picks are what is compared.
+const RETRY_RATIO: f64 = 0.2;
+const RETRY_PER_SECOND: f64 = 3.0;
 
 /// What a run results in.
 #[derive(Debug, Clone)]
@@ -69,7 +70,19 @@ struct Attempt {
     back: u64,
     coin: f64,
     outcome: Outcome,
+    again: Again,
     report: Option<Report>,
+}
+
+/// Whether a failed attempt may be made again: as the product decides for an idempotent request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    /// An answer that is no better elsewhere: 500.
+    Never,
+    /// Nobody took it: nothing ran.
+    AtOnce,
+    /// It had been sent: 503, or a connection that broke.
+    AfterWait,
 }
 
 /// A balancer and what the world keeps for it.
@@ -132,9 +145,8 @@ pub(crate) fn run(cell: &Cell, policy: &Policy, seed: u64) -> Result<Outcomes> {
     }
     let busy: Vec<f64> = world.busy_after.iter().zip(&world.busy_before).map(|(a, b)| a - b).collect();
     let known = Known::of(cell);
-    let fair = known.share(cell.faulty);
     Ok(Outcomes {
-        numbers: world.tally.numbers(&world.servers, &busy, fair, cell.capacity()),
+        numbers: world.tally.numbers(&world.servers, &busy, (&known, cell.faulty), cell.capacity()),
         curve: world.tally.curve(),
         requests: world.number,
         log: world.log.0,
@@ -226,6 +238,7 @@ impl<'a> World<'a> {
             Event::Depart { server } => self.depart(server),
             Event::Return { attempt } => self.back(attempt),
             Event::Deadline { request, number } => self.deadline(request, number),
+            Event::Again { request, number } => self.again(request, number),
             Event::Change { at } => self.change(self.changes[at as usize]),
             Event::Tick => self.tick(),
             Event::Scrape { balancer } => self.scrape(balancer),
@@ -312,7 +325,9 @@ impl<'a> World<'a> {
             What::Warmth(warmth) => self.servers[at].warmth = warmth,
             What::Pause(true) => self.servers[at].pauses += 1,
             What::Pause(false) => self.servers[at].pauses = self.servers[at].pauses.saturating_sub(1),
-            What::Failing(share) => self.servers[at].failing = share,
+            What::Failing(share, status) => {
+                (self.servers[at].failing, self.servers[at].status) = (share, status);
+            }
             What::Load(factor) => self.load = factor,
             What::Member(up) => self.member(server, up),
             What::Down(down) => {
@@ -323,6 +338,9 @@ impl<'a> World<'a> {
             }
         }
         self.replan(server);
+        if self.policy.tokens && matches!(what, What::Pause(false) | What::Down(false)) {
+            self.offer_tokens(server);
+        }
     }
 
     fn member(&mut self, server: u32, up: bool) {

@@ -115,12 +115,24 @@ impl Standing {
         }
     }
 
+    /// An attempt's client left: if it was the trial, another may take it.
+    pub(super) fn cancel(&mut self, flight: &Flight) {
+        let entry = &mut self.entries[flight.server as usize];
+        if entry.trying == Some(flight.attempt) {
+            entry.trying = None;
+            entry.trial.give_back();
+        }
+    }
+
     /// A server leaves, or joins as a new one.
     pub(super) fn member(&mut self, server: u32, up: bool, now: Tick) {
-        let late = now > Tick::ZERO;
-        let warming = (up && late).then_some(now);
-        self.entries[server as usize] =
-            Entry { up, warming, warmth: if up && late { WARMTH_LEAST } else { 1.0 }, ..Entry::default() };
+        let entry = &mut self.entries[server as usize];
+        // A trial under way goes with the old server, or half-open ones would be miscounted.
+        self.half_open -= u32::from(matches!(entry.breaker.state(), State::HalfOpen { .. }));
+        *entry = Entry { up, warmth: 1.0, ..Entry::default() };
+        if up && now > Tick::ZERO {
+            self.warm_up(server as usize, now);
+        }
     }
 
     /// Looks at what has happened; true where the view must change.
@@ -129,7 +141,9 @@ impl Standing {
         for (at, load) in loads.iter().enumerate() {
             let seen = load.tallies();
             let excused = self.widespread && seen.cause == Some(Cause::Status);
-            if self.entries[at].up && seen.run >= self.rules.consecutive && !excused {
+            let failing =
+                (seen.run >= self.rules.consecutive && !excused) || seen.connects >= self.rules.connects;
+            if self.entries[at].up && failing {
                 changed |= self.eject(at, now);
             }
         }
@@ -168,26 +182,40 @@ impl Standing {
 
     fn trials(&mut self, loads: &[Arc<Load>], pool: &PoolLoad, now: Tick) -> bool {
         let mut changed = false;
-        for (entry, load) in self.entries.iter_mut().zip(loads) {
+        for (at, load) in loads.iter().enumerate() {
+            let entry = &mut self.entries[at];
             if let Some(State::HalfOpen { .. }) = entry.breaker.tick(now, &self.rules) {
                 entry.trial.offer();
                 self.half_open += 1;
             }
             let Some(passed) = entry.trial.verdict() else { continue };
             self.half_open -= 1;
-            if passed || self.widespread {
+            // Where failing is the rule, a failed trial says nothing about this server; not to be reached always does.
+            let excused = self.widespread && load.tallies().cause == Some(Cause::Status);
+            if passed {
                 entry.breaker.close(now);
                 load.forget(now, pool);
                 entry.window = Window::new();
                 if now.since(entry.ejected_at) > COLD_AFTER {
-                    entry.warming = Some(now);
+                    self.warm_up(at, now);
                 }
+            } else if excused {
+                entry.breaker.close(now);
             } else {
                 entry.breaker.eject(now, &self.rules);
             }
             changed = true;
         }
         changed
+    }
+
+    /// Begins a slow start, where there is somebody to take the rest of the traffic meanwhile.
+    fn warm_up(&mut self, at: usize, now: Tick) {
+        let carries = |e: &Entry| e.up && e.closed() && e.warming.is_none();
+        let beside = self.entries.iter().enumerate().any(|(other, e)| other != at && carries(e));
+        let entry = &mut self.entries[at];
+        entry.warming = beside.then_some(now);
+        entry.warmth = if beside { WARMTH_LEAST } else { 1.0 };
     }
 
     fn warmths(&mut self, now: Tick) -> bool {

@@ -1,15 +1,16 @@
 //! C3's replica ranking (Suresh and others, NSDI 2015; the authors' simulator): Ψ = R − 1/µ + q̂³/µ with q̂ = 1 + own in
-//! flight × balancers + q̄. R is the response time seen here, 1/µ the service time and q̄ the queue that responses report,
-//! each an average with α = 0.9 for the old value. All servers are ranked. The rate limiter is left out: it protects
-//! servers from bursts by delaying requests, which nobody else here may.
+//! flight × balancers + q̄. R is the response time seen here, 1/µ the service time without any wait and q̄ the requests
+//! waiting (those in service not counted) that responses report, each an average in which a new value weighs α = 0.9. All
+//! servers are ranked. The rate limiter is left out: it protects servers from bursts by delaying requests, which nobody
+//! else here may.
 
 use lb_core::{Outcome, Tick};
 
 use crate::sim::balancer::{Ask, Balancer, Counts, Flight, Report, Source};
 use crate::sim::policies::Known;
 
-/// Share of the old value in each average.
-const KEPT: f64 = 0.9;
+/// Weight of a new value in each average: the authors' α, nearly no memory at all.
+const NEW: f64 = 0.9;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Seen {
@@ -19,7 +20,7 @@ struct Seen {
 }
 
 fn mix(old: f64, new: f64) -> f64 {
-    if old > 0.0 { KEPT * old + (1.0 - KEPT) * new } else { new }
+    if old > 0.0 { (1.0 - NEW) * old + NEW * new } else { new }
 }
 
 /// Ranked by Ψ.
@@ -62,7 +63,7 @@ impl Balancer for C3 {
         if source == Source::Header {
             let seen = &mut self.seen[server as usize];
             seen.service = mix(seen.service, report.service_ns / 1e9);
-            seen.queue = mix(seen.queue, f64::from(report.in_flight));
+            seen.queue = mix(seen.queue, f64::from(report.waiting));
         }
     }
 
@@ -80,13 +81,20 @@ mod tests {
     fn queues_weigh_by_their_cube() {
         let (mut stage, mut policy) = (Stage::new(2), C3::new(&known(&[1.0; 2])));
         for (server, queue, ms) in [(0, 0, 8.0), (1, 1, 2.0)] {
-            let report =
-                Report { util: 0.0, memory: 0.0, in_flight: queue, good: 0, bad: 0, service_ns: ms * 1e6 };
+            let report = Report { waiting: queue, service_ns: ms * 1e6, ..Report::default() };
             policy.on_report(server, Source::Header, &report, stage.now);
         }
         assert!((policy.score(0) - 0.0).abs() < 1e-9, "−8 + 1 · 8");
         assert!((policy.score(1) - 0.014).abs() < 1e-9, "−2 + 8 · 2");
         stage.start(&mut policy, 0);
         assert_eq!(stage.pick(&mut policy), 1, "−8 + 8 · 8 is above 14");
+    }
+
+    #[test]
+    fn a_new_value_weighs_nine_tenths() {
+        let (mut stage, mut policy) = (Stage::new(1), C3::new(&known(&[1.0])));
+        stage.answer(&mut policy, 0, 100);
+        stage.answer(&mut policy, 0, 10);
+        assert!((policy.seen[0].response - 0.019).abs() < 1e-9);
     }
 }

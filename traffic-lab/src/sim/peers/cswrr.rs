@@ -107,7 +107,7 @@ mod tests {
         for second in 1..=12u64 {
             for (server, util) in [(0, 0.2), (1, 0.8)] {
                 let good = second * 100;
-                let report = Report { util, memory: 0.0, in_flight: 0, good, bad: 0, service_ns: 0.0 };
+                let report = Report { util, good, ..Report::default() };
                 policy.on_report(server, Source::Scrape, &report, Tick::from_millis(second * 1_000));
             }
             policy.tick(Tick::from_millis(second * 1_000));

@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use lb_core::{Outcome, Tick};
+use lb_core::{Cause, Outcome, Tick};
 
 use super::edf::Edf;
 use crate::sim::balancer::{Ask, Balancer, Counts, Flight};
@@ -50,7 +50,10 @@ impl Balancer for LeastTime {
 
     fn on_end(&mut self, flight: &Flight, outcome: Outcome, now: Tick) {
         self.counts.end(flight);
-        let _ = outcome;
+        // Without an answer there is no first byte.
+        if !matches!(outcome, Outcome::Success | Outcome::Failure(Cause::Status)) {
+            return;
+        }
         let (samples, sum) = &mut self.samples[flight.server as usize];
         if samples.len() == SAMPLES {
             *sum -= samples.pop_front().unwrap_or(0.0);

@@ -1,8 +1,9 @@
 //! Latency averages under two choices.
 //!
 //! Finagle's and tower's peak EWMA (`PeakEwma.scala`, `tower/src/load/peak_ewma.rs`): a sample above the average replaces
-//! it, others are averaged in over τ = 10 s, silence decays it towards zero; cost = average × (in flight + 1), and an
-//! unknown server with something in flight is dear. Envoy's `peak_ewma` (`contrib/peak_ewma`): despite its name a plain
+//! it, others are averaged in over τ = 10 s. Looking at a cost decays it towards zero and stores it so: every draw of either
+//! of the two counts, and a sample weighs by the time since the last look. Cost = average × (in flight + 1), and an unknown
+//! server with something in flight is dear. Envoy's `peak_ewma` (`contrib/peak_ewma`): despite its name a plain
 //! average, of samples that are taken in every 100 ms.
 
 use lb_core::{Outcome, Tick};
@@ -35,11 +36,21 @@ impl PeakEwma {
         PeakEwma { counts: Counts::new(known.servers), averages: vec![Average::default(); known.servers] }
     }
 
-    fn cost(&self, server: u32, now: f64) -> f64 {
-        let Average { seconds, at } = self.averages[server as usize];
+    /// The cost of a server, decayed to `now` and stored: Finagle's `Node.load`.
+    fn get(&mut self, server: u32, now: f64) -> f64 {
         let held = f64::from(self.counts.of(server));
-        let decayed = seconds * (-(now - at) / TAU).exp();
-        if seconds <= 0.0 && held > 0.0 { PENALTY + held } else { decayed * (held + 1.0) }
+        let seconds = self.averages[server as usize].observe(0.0, now);
+        if seconds <= 0.0 && held > 0.0 { PENALTY + held } else { seconds * (held + 1.0) }
+    }
+}
+
+impl Average {
+    /// Takes a sample in, at once where it is a peak; nothing (0) only decays.
+    fn observe(&mut self, sample: f64, now: f64) -> f64 {
+        let keep = (-(now - self.at) / TAU).exp();
+        let mixed = self.seconds * keep + sample * (1.0 - keep);
+        *self = Average { seconds: if sample > self.seconds { sample } else { mixed }, at: now };
+        self.seconds
     }
 }
 
@@ -51,7 +62,8 @@ impl Balancer for PeakEwma {
     fn pick(&mut self, ask: &mut Ask<'_>) -> Option<u32> {
         let (first, second) = ask.draw_two()?;
         let now = seconds(ask.now);
-        Some(if self.cost(second, now) < self.cost(first, now) { second } else { first })
+        let (one, other) = (self.get(first, now), self.get(second, now));
+        Some(if other < one { second } else { first })
     }
 
     fn on_start(&mut self, flight: &Flight) {
@@ -61,11 +73,7 @@ impl Balancer for PeakEwma {
     fn on_end(&mut self, flight: &Flight, _outcome: Outcome, now: Tick) {
         self.counts.end(flight);
         let sample = now.since(flight.sent).as_secs_f64();
-        let average = &mut self.averages[flight.server as usize];
-        let now = seconds(now);
-        let keep = (-(now - average.at) / TAU).exp();
-        let mixed = average.seconds * keep + sample * (1.0 - keep);
-        *average = Average { seconds: if sample > average.seconds { sample } else { mixed }, at: now };
+        self.averages[flight.server as usize].observe(sample, seconds(now));
     }
 
     fn on_member(&mut self, server: u32, _up: bool, _now: Tick) {
@@ -141,9 +149,10 @@ mod tests {
         stage.answer(&mut policy, 0, 10);
         assert!((0.49..0.5).contains(&policy.averages[0].seconds));
         let now = seconds(stage.now);
-        assert!(policy.cost(0, now + 40.0) < 0.01);
+        assert!(policy.get(0, now + 40.0) < 0.01);
+        assert!(policy.averages[0].seconds < 0.01, "a look stores what it decayed");
         stage.start(&mut policy, 1);
-        assert!(policy.cost(1, now) > PENALTY);
+        assert!(policy.get(1, now) > PENALTY);
     }
 
     #[test]

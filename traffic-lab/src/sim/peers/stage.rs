@@ -1,5 +1,7 @@
 //! A small stage for testing one peer's rule without a world around it.
 
+use std::time::Duration;
+
 use lb_core::policy::Tried;
 use lb_core::{Outcome, Rng, Tick};
 
@@ -56,5 +58,7 @@ impl Stage {
 
 /// What servers of these weights have known of them.
 pub(super) fn known(weights: &[f64]) -> Known {
-    Known { servers: weights.len(), balancers: 1, zones: vec![0; weights.len()], weights: weights.to_vec() }
+    let zones = vec![0; weights.len()];
+    let scrape_every = Duration::from_secs(1);
+    Known { servers: weights.len(), balancers: 1, scrape_every, zones, weights: weights.to_vec() }
 }

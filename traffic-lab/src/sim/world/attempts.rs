@@ -1,15 +1,24 @@
 //! An attempt's way: picked, sent, served, returned, and perhaps made again elsewhere.
 
+use std::time::Duration;
+
+use lb_core::backoff::Backoff;
 use lb_core::{Cause, Outcome, Tick};
 
 use super::super::agenda::Event;
 use super::super::balancer::{Ask, Flight, Truth};
 use super::super::draw::{Concern, between};
 use super::super::tally::End;
-use super::{Attempt, MILLI, World};
+use super::{Again, Attempt, MILLI, World};
 
 /// One way through the network (ns).
 const ONE_WAY: [f64; 2] = [0.4e6, 0.6e6];
+/// The wait before a retry of what had been sent: the product's `retry.backoff` and its longest wait.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(25), longest: Duration::from_millis(250) };
+/// What a full server answers.
+const UNAVAILABLE: u16 = 503;
+/// Answers that are made again elsewhere: the product's `retry.statuses`.
+const RETRIED: [u16; 3] = [502, 503, 504];
 /// Bits that tell the attempts of one request apart.
 const ATTEMPT_BITS: u32 = 3;
 
@@ -50,6 +59,7 @@ impl World<'_> {
             back: (between(&mut network, ONE_WAY) + zone) as u64,
             coin: network.unit(),
             outcome: Outcome::Success,
+            again: Again::AfterWait,
             report: None,
         });
         request.attempt = attempt;
@@ -58,7 +68,7 @@ impl World<'_> {
         let to = &mut self.servers[server as usize];
         to.transit.0 += 1;
         to.transit.1 += work;
-        self.tally.attempt(self.now, self.cell.faulty.contains(server), cross);
+        self.tally.attempt(self.now, server, self.cell.faulty.contains(server), cross);
         self.agenda.at(self.now + out, Event::Reach { attempt });
         self.send_probes(balancer);
     }
@@ -74,30 +84,32 @@ impl World<'_> {
         (attempt.reached, attempt.held) = (self.now, server.held());
         self.tokens[index as usize] = self.tokens[index as usize].saturating_sub(1);
         let refused = if server.down {
+            attempt.again = Again::AtOnce;
             Some(Cause::Connect)
         } else if attempt.coin < server.failing || server.held() >= server.limit {
             server.bad += 1;
+            let status = if attempt.coin < server.failing { server.status } else { UNAVAILABLE };
+            attempt.again = if RETRIED.contains(&status) { Again::AfterWait } else { Again::Never };
             Some(Cause::Status)
         } else {
             None
         };
         if let Some(cause) = refused {
-            return self.reply(at, Outcome::Failure(cause));
+            return self.reply(at, Outcome::Failure(cause), 0.0);
         }
         server.admit(at, attempt.work);
         self.replan(index);
     }
 
-    /// Sends an attempt's answer on its way.
-    fn reply(&mut self, at: u32, outcome: Outcome) {
+    /// Sends an attempt's answer on its way; `service_ns` is what its work alone took.
+    fn reply(&mut self, at: u32, outcome: Outcome, service_ns: f64) {
         let header = self.policy.header;
         let Some(attempt) = self.attempts.get_mut(at) else { return };
         attempt.outcome = outcome;
         let (server, back) = (attempt.server, attempt.back);
-        let service = (self.now - attempt.reached) as f64;
         self.agenda.at(self.now + back, Event::Return { attempt: at });
         if header && outcome == Outcome::Success {
-            let report = self.header(server, service);
+            let report = self.header(server, service_ns);
             self.attempts.get_mut(at).into_iter().for_each(|attempt| attempt.report = Some(report));
         }
         if self.policy.tokens {
@@ -123,7 +135,10 @@ impl World<'_> {
             let wanted =
                 self.requests.get_mut(request).is_some_and(|r| r.number == number && r.attempt == at);
             self.tally.work(self.now, work, !wanted);
-            self.reply(at, Outcome::Success);
+            let server = &self.servers[index as usize];
+            // A pause may begin at the very nanosecond.
+            let speed = if server.pauses > 0 { server.built } else { server.speed() };
+            self.reply(at, Outcome::Success, work / speed);
         }
         self.replan(index);
     }
@@ -140,7 +155,7 @@ impl World<'_> {
     /// A server crashes: what it held breaks off.
     pub(super) fn lose(&mut self, server: u32) {
         for attempt in self.servers[server as usize].crash() {
-            self.reply(attempt, Outcome::Failure(Cause::Reset));
+            self.reply(attempt, Outcome::Failure(Cause::Reset), 0.0);
         }
     }
 
@@ -164,10 +179,22 @@ impl World<'_> {
             return self.finish(attempt.request, End::Good(micros));
         }
         request.tried.insert(attempt.server);
-        if request.attempts <= self.cell.retries && seat.budget.withdraw(now) {
-            self.send(attempt.request);
-        } else {
-            self.finish(attempt.request, End::Failed);
+        let more = attempt.again != Again::Never && request.attempts <= self.cell.retries;
+        if !more || !seat.budget.withdraw(now) {
+            return self.finish(attempt.request, End::Failed);
+        }
+        if attempt.again == Again::AtOnce {
+            return self.send(attempt.request);
+        }
+        let wait = RETRY.jittered(request.attempts, &mut seat.network).as_nanos() as u64;
+        let (request, number) = (attempt.request, attempt.number);
+        self.agenda.at(self.now + wait, Event::Again { request, number });
+    }
+
+    /// A retry has waited long enough, unless its client has gone meanwhile.
+    pub(super) fn again(&mut self, at: u32, number: u64) {
+        if self.requests.get_mut(at).is_some_and(|request| request.number == number) {
+            self.send(at);
         }
     }
 
@@ -175,11 +202,12 @@ impl World<'_> {
     pub(super) fn deadline(&mut self, at: u32, number: u64) {
         let now = self.tick_now();
         let Some(request) = self.requests.get_mut(at).filter(|r| r.number == number) else { return };
-        if let Some(attempt) = self.attempts.get_mut(request.attempt) {
+        // Between two attempts its number may be another's.
+        if let Some(attempt) = self.attempts.get_mut(request.attempt).filter(|a| a.number == number) {
             let sent = Tick::from_nanos(attempt.sent);
             let flight = Flight { attempt: request.attempt, server: attempt.server, sent };
             let seat = &mut self.seats[request.balancer as usize];
-            seat.policy.on_end(&flight, Outcome::Failure(Cause::Timeout), now);
+            seat.policy.on_cancel(&flight, now);
         }
         self.finish(at, End::Missed);
     }

@@ -26,18 +26,22 @@ pub(super) struct Gauge {
 }
 
 impl World<'_> {
-    /// A balancer scrapes all servers in the pool.
+    /// A balancer scrapes all servers in the pool. Those that are down or paused do not answer.
     pub(super) fn scrape(&mut self, balancer: u32) {
         let telemetry = &self.cell.telemetry;
         self.agenda.at(self.now + (telemetry.every_ms * MILLI as f64) as u64, Event::Scrape { balancer });
         let since = |from_s: Option<f64>| from_s.is_some_and(|from| self.now as f64 >= from * SECOND as f64);
-        if since(telemetry.off_from_s) {
-            return;
-        }
+        let off = since(telemetry.off_from_s);
         let frozen = since(telemetry.frozen_from_s);
         let now = self.tick_now();
         for at in 0..self.up.len() {
             let server = self.up[at];
+            // A paused server would answer too late: a scrape's timeout is about the length of a pause.
+            let to = &self.servers[server as usize];
+            if off || to.down || to.pauses > 0 {
+                self.seats[balancer as usize].policy.on_missed(server);
+                continue;
+            }
             let seen = self.seats[balancer as usize].seen[server as usize];
             let report = match seen.report {
                 Some(report) if frozen => report,
@@ -76,6 +80,7 @@ impl World<'_> {
             util: util * lie * noise,
             memory: MEMORY,
             in_flight: server.held(),
+            waiting: server.held().saturating_sub(server.cores as u32),
             good: server.good,
             bad: server.bad,
             service_ns,
@@ -113,9 +118,12 @@ impl World<'_> {
         self.agenda.at(self.now + way, Event::Probed { balancer, server, in_flight, latency_us });
     }
 
-    /// A server gives each free slot's token to a balancer drawn at random.
+    /// A server gives each free slot's token to a balancer drawn at random, unless it is down or paused.
     pub(super) fn offer_tokens(&mut self, index: u32) {
         let server = &self.servers[index as usize];
+        if server.down || server.pauses > 0 {
+            return;
+        }
         let free = (server.cores as u32).saturating_sub(server.held());
         while self.tokens[index as usize] < free {
             self.tokens[index as usize] += 1;
