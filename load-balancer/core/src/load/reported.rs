@@ -15,6 +15,10 @@ const TAU_COUNT: f32 = 0.03;
 /// Seconds over which counts are averaged: with 1, one unlucky moment in each scrape weighs more than our own count, and
 /// tails are 2–3 % longer.
 const TAU_MEAN: f32 = 10.0;
+/// Standard deviations (of a count that chance alone moves: the root of its mean) beyond which a count is no chance.
+const SURPRISE: f32 = 2.0;
+/// What such a count weighs against the average: an overload that has ended must not linger for half a minute.
+const SURPRISED: f32 = 0.5;
 /// Seconds without a report until the average begins to fade: three intervals of the default scrape.
 const HOLD: f32 = 6.0;
 /// Seconds in which it then fades to 1/e.
@@ -51,7 +55,10 @@ impl Reported {
                 (others.to_bits(), stamp.max(1))
             });
             let mean = self.mean.get();
-            self.mean.set(mean + (1.0 - (-gap / TAU_MEAN).exp()) * (others - mean));
+            let usual = 1.0 - (-gap / TAU_MEAN).exp();
+            let surprising = (others - mean).abs() > SURPRISE * (mean.sqrt() + 1.0);
+            let weight = if surprising { usual.max(SURPRISED) } else { usual };
+            self.mean.set(mean + weight * (others - mean));
         }
     }
 
