@@ -16,9 +16,7 @@ const TAU_COUNT: f32 = 0.03;
 /// tails are 2–3 % longer.
 const TAU_MEAN: f32 = 10.0;
 /// Standard deviations (of a count that chance alone moves: the root of its mean) beyond which a count is no chance.
-const SURPRISE: f32 = 2.0;
-/// What such a count weighs against the average: an overload that has ended must not linger for half a minute.
-const SURPRISED: f32 = 0.5;
+const SURPRISE: f32 = 3.0;
 /// Seconds without a report until the average begins to fade: three intervals of the default scrape.
 const HOLD: f32 = 6.0;
 /// Seconds in which it then fades to 1/e.
@@ -57,7 +55,8 @@ impl Reported {
             let mean = self.mean.get();
             let usual = 1.0 - (-gap / TAU_MEAN).exp();
             let surprising = (others - mean).abs() > SURPRISE * (mean.sqrt() + 1.0);
-            let weight = if surprising { usual.max(SURPRISED) } else { usual };
+            // Then the average begins anew: an overload that has ended must not linger for half a minute.
+            let weight = if surprising { 1.0 } else { usual };
             self.mean.set(mean + weight * (others - mean));
         }
     }
