@@ -12,7 +12,8 @@ use crate::word::AtomicF32;
 const CALM: f64 = 0.70;
 /// Utilisation at which it has faded to 1: measured over a second, it hardly ever is more.
 const FULL: f64 = 0.99;
-/// The largest factor that a distance makes: beyond it a region would have to be five times as busy before it spilled.
+/// The largest factor that a distance makes: beyond it a region would have to be more than four times as busy as
+/// another before it spilled.
 const MOST: f64 = 4.0;
 
 /// Live factors for every pair of a client's and a backend's region. Written by one thread.

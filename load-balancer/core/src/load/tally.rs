@@ -7,6 +7,7 @@ use super::outcome::{Cause, Outcome};
 
 /// Saturated answers in a row before the backend is held: one client over its own limit must not stop a backend for all.
 pub(super) const SATURATED_RUN: u32 = 3;
+
 /// What attempts have come to since the backend was first seen (wrapping), and the present run of failures.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tallies {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Milliseconds in half of the duration window: two halves slide, so 5–10 s of durations are remembered.
 const HALF_WINDOW_MS: u32 = 5_000;
+
 /// Mean duration over a window of two sliding halves.
 #[derive(Debug, Default)]
 pub(super) struct Window {
