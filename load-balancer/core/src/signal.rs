@@ -22,6 +22,8 @@ pub struct Report {
 
 /// The largest share that is believed: a container above its quota shows more than 1, a percentage is a mistake.
 const LARGEST_SHARE: f64 = 4.0;
+/// The same where there is nothing beyond all of it: memory and connections.
+const LARGEST_PART: f64 = 1.5;
 /// The most requests in flight that are believed.
 const MOST_IN_FLIGHT: f64 = 1e6;
 /// The largest counter that is believed: beyond it, an `f64` can no longer count by one.
@@ -35,8 +37,8 @@ impl Report {
         Report {
             utilization: within(self.utilization, LARGEST_SHARE),
             cpu: within(self.cpu, LARGEST_SHARE),
-            memory: within(self.memory, LARGEST_SHARE),
-            connections: within(self.connections, LARGEST_SHARE),
+            memory: within(self.memory, LARGEST_PART),
+            connections: within(self.connections, LARGEST_PART),
             in_flight: within(self.in_flight, MOST_IN_FLIGHT),
             good: within(self.good, LARGEST_COUNT),
         }
