@@ -45,7 +45,8 @@ impl Cause {
     }
 }
 
-/// What [`Load::begin`] hands out and [`Load::end`] takes back: one request in flight.
+/// What [`Load::begin`](super::Load::begin) hands out and [`Load::end`](super::Load::end) takes back: one request in
+/// flight.
 #[derive(Debug, Clone, Copy)]
 #[must_use = "an attempt that begins must end, or the backend looks busy for ever"]
 pub struct Ticket {
