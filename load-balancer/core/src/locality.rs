@@ -5,6 +5,7 @@
 //! fills up, so that an overfull region passes work on before it suffers, and a region without backends costs nothing: then
 //! all are equally far. Distances are learned: the smallest latency seen to a region, beyond that to the nearest one.
 
+use crate::capacity::{Meter, Mode, Standing};
 use crate::word::AtomicF32;
 
 /// Utilisation of the client's region below which the factor holds in full. With a steeper fade, from 0.80 to 0.95, regions
@@ -89,6 +90,15 @@ pub struct Resident {
     pub share: f64,
     /// How busy it is, where that is known and new.
     pub busy: Option<f64>,
+}
+
+impl Resident {
+    /// One that stands so: how busy it says it is counts only while it says so of late.
+    #[must_use]
+    pub fn of(region: u8, weight: f64, standing: &Standing, meter: &Meter) -> Self {
+        let told = matches!(standing.mode, Mode::Fresh | Mode::Held);
+        Resident { region, share: weight * standing.capacity, busy: meter.last().busy().filter(|_| told) }
+    }
 }
 
 /// Share of a region's capacity whose utilisation must be known for the region's to be.

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use super::Admin;
 use super::access::{self, Peer};
+use super::membership::failure;
 use crate::journal::Entry;
 use crate::observe::chronicle::Told;
 
@@ -99,12 +100,11 @@ pub(super) async fn decisions(
     if wish.requests() {
         let config = &admin.registry.load().config;
         if let Err((status, why)) = access::may_look(&config.control, peer, &headers) {
-            return (status, axum::Json(json!({ "message": why, "status": "failure" }))).into_response();
+            return failure(status, why);
         }
         if wish.last.is_some_and(|last| last > MOST) {
             let message = format!("last: at most {MOST} requests are told at once");
-            return (StatusCode::BAD_REQUEST, axum::Json(json!({ "message": message, "status": "failure" })))
-                .into_response();
+            return failure(StatusCode::BAD_REQUEST, &message);
         }
     }
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Admin;
 use super::access::{self, Peer};
+use super::membership::failure;
 
 /// The record, or how to get one.
 pub(super) async fn explain(
@@ -19,7 +20,7 @@ pub(super) async fn explain(
 ) -> Response {
     let config = Arc::clone(&admin.registry.load().config);
     if let Err((status, why)) = access::may_look(&config.control, peer, &headers) {
-        return (status, axum::Json(json!({ "message": why, "status": "failure" }))).into_response();
+        return failure(status, why);
     }
     if let Some(entry) = admin.journal.find(&id) {
         return axum::Json(entry.json()).into_response();

@@ -128,12 +128,7 @@ impl Control {
         let checked = self.checked_actively();
         let eligible = self.entries.iter().filter(|e| e.ready(checked) && e.closed());
         let resident = |e: &Entry| {
-            let told = matches!(e.weight.standing.mode, Mode::Fresh | Mode::Held);
-            Resident {
-                region: e.region,
-                share: f64::from(e.backend.weight) * e.weight.standing.capacity,
-                busy: e.weight.meter.last().busy().filter(|_| told),
-            }
+            Resident::of(e.region, f64::from(e.backend.weight), &e.weight.standing, &e.weight.meter)
         };
         let regions = locality::regions(distances, &eligible.map(resident).collect::<Vec<_>>());
         let rules = locality::Rules { least: f64::from(geo.cost) };

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_core::capacity::{self, Meter, Mode, Rules, Weighed};
+use lb_core::capacity::{self, Meter, Rules, Weighed};
 use lb_core::locality::{self, Locality, Resident};
 use lb_core::{Algorithm, Load, Outcome, Pick, Policy as _, PoolLoad, Tick, Ticket, View, signal};
 
@@ -98,11 +98,7 @@ impl Ours {
         let standings = capacity::weigh(now, &self.rules, &self.pool, &mut backends);
         let Some(locality) = &self.locality else { return };
         let eligible = self.view.eligible().iter().map(|&at| at as usize);
-        let resident = |at: usize| {
-            let told = matches!(standings[at].mode, Mode::Fresh | Mode::Held);
-            let busy = self.meters[at].last().busy().filter(|_| told);
-            Resident { region: self.zones[at], share: standings[at].capacity, busy }
-        };
+        let resident = |at: usize| Resident::of(self.zones[at], 1.0, &standings[at], &self.meters[at]);
         let residents: Vec<Resident> = eligible.map(resident).collect();
         let regions = locality::regions(&distances, &residents);
         locality.settle(&locality::Rules::default(), f64::from(self.pool.service()), &regions);

@@ -70,6 +70,22 @@ fn scan<const SHARE: bool, const LOCAL: bool>(
     }
 }
 
+/// What is read of the eligible candidate at `at`, and the factor of its region.
+#[inline]
+fn look(
+    view: &View,
+    sight: &mut impl Sight,
+    row: Option<&Row<'_>>,
+    at: usize,
+    load: &Load,
+    read: impl Fn(&Load) -> Reading,
+) -> (Reading, f32) {
+    // Only a noting sight wants the member: no bounds check, which would cost a live one.
+    let member = view.eligible().get(at).copied().unwrap_or_default();
+    let reading = sight.reading(member, load, read);
+    (reading, row.map_or(1.0, |row| sight.factor(member, row, view.region_at(at))))
+}
+
 fn everyone<const SHARE: bool, const CHUNKS: usize, const FACTORS: usize>(
     view: &View,
     pick: &mut Pick<'_>,
@@ -78,13 +94,7 @@ fn everyone<const SHARE: bool, const CHUNKS: usize, const FACTORS: usize>(
     read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
     let mut table = Table::<CHUNKS, FACTORS>::EMPTY;
-    let mut look = |at: usize, load: &Load| {
-        // Only a noting sight wants the member: no bounds check, which would cost a live one.
-        let member = view.eligible().get(at).copied().unwrap_or_default();
-        let reading = sight.reading(member, load, &read);
-        let factor = row.as_ref().map_or(1.0, |row| sight.factor(member, row, view.region_at(at)));
-        (reading, factor)
-    };
+    let mut look = |at: usize, load: &Load| look(view, sight, row.as_ref(), at, load, &read);
     let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
     for (chunk, loads) in whole.iter().enumerate().take(CHUNKS) {
         let loads = loads.iter().enumerate();
@@ -117,12 +127,7 @@ fn sample<const SHARE: bool, const FACTORS: usize>(
     let mut table = Table::<1, FACTORS>::EMPTY;
     table.gather(
         0,
-        drawn.iter().map(|&at| {
-            let member = view.eligible()[at];
-            let reading = sight.reading(member, &view.eligible_loads()[at], &read);
-            let factor = row.as_ref().map_or(1.0, |row| sight.factor(member, row, view.region_at(at)));
-            (reading, factor)
-        }),
+        drawn.iter().map(|&at| look(view, sight, row.as_ref(), at, &view.eligible_loads()[at], &read)),
     );
     let inverse = drawn.map(|at| view.scan_weights()[at / SCAN_CHUNK].inverse[at % SCAN_CHUNK]);
     let any = |rng: &mut Rng| Some(rng.below(SCAN_CHUNK as u32) as usize);
