@@ -204,29 +204,39 @@ impl Default for Meter {
 
 impl Meter {
     /// Takes a report that came at `now`; `good` counts this balancer's own good answers from the backend (wrapping).
-    pub fn reported(&mut self, now: Tick, report: &Report, good: u32) {
+    /// Whether it tells anything new: one that repeats itself while the backend works is an old one, and a count of
+    /// requests in flight that does not move would count for ever.
+    pub fn reported(&mut self, now: Tick, report: &Report, good: u32) -> bool {
         let report = report.credible();
         let worked = good.wrapping_sub(self.good_at_last_report) > 0;
         self.repeats = if report == self.last && worked { self.repeats.saturating_add(1) } else { 0 };
         self.good_at_last_report = good;
         self.last = report;
         if report.is_empty() || self.repeats >= FROZEN {
-            return;
+            return false;
         }
         self.misses = 0;
         self.heard = Some(now);
+        // Its own counter proves it old at once: we have had answers that it lacks. (An exporter may be slower than we ask,
+        // so it is only silent once it has repeated itself for longer.)
+        if self.repeats > 0 && report.good.is_some() {
+            return false;
+        }
         self.memory.take(report.memory);
         self.connections.take(report.connections);
         if let Some(busy) = report.busy() {
             self.measure(now, busy, report.good, good);
         }
+        true
     }
 
     /// Takes a scrape's report, as [`Meter::reported`] does. While scrapes come, response heads add nothing to a capacity: a
-    /// rate that is counted now by the one and now by the other would be no rate.
-    pub fn scraped(&mut self, now: Tick, report: &Report, good: u32) {
+    /// rate that is counted now by the one and now by the other would be no rate. Only what is new is worth telling the
+    /// backend's [`Load`].
+    #[must_use]
+    pub fn scraped(&mut self, now: Tick, report: &Report, good: u32) -> bool {
         self.scraped = Some(now);
-        self.reported(now, report, good);
+        self.reported(now, report, good)
     }
 
     /// Takes the latest of what response heads have said since the last time.

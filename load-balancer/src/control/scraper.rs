@@ -168,8 +168,9 @@ impl Control {
         // Asked at its own port, the backend was answering us as well.
         let own = self.config.signals.scrape.as_ref().is_some_and(|scrape| scrape.port.is_none());
         let others = report.in_flight.map(|all| if own { (all - 1.0).max(0.0) } else { all });
-        entry.backend.load.scraped(now, &Report { in_flight: others, ..report });
-        entry.weight.meter.scraped(now, &report, entry.backend.load.tallies().good);
+        if entry.weight.meter.scraped(now, &report, entry.backend.load.tallies().good) {
+            entry.backend.load.scraped(now, &Report { in_flight: others, ..report });
+        }
         if let Some(name) = entry.series.own() {
             publish_report(&self.metrics, name, &report);
         }

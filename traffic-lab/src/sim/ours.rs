@@ -160,8 +160,9 @@ impl Balancer for Ours {
             Source::Scrape if self.inputs.scrape => {
                 told.good = Some(report.good as f64);
                 let told = told.credible();
-                load.scraped(now, &told);
-                self.meters[at].scraped(now, &told, load.tallies().good);
+                if self.meters[at].scraped(now, &told, load.tallies().good) {
+                    load.scraped(now, &told);
+                }
             }
             Source::Header if self.inputs.header => load.heard(now, &told.credible()),
             Source::Scrape | Source::Header => {}

@@ -35,7 +35,7 @@ fn run(servers: &mut [Server], from: u64, to: u64, report: bool) -> Vec<Standing
             let wobble = 1.0 + 0.001 * ((second * 7 + i as u64) % 5) as f64;
             let cpu = Some(s.share * s.lie * wobble);
             if report {
-                s.meter.scraped(now, &Report { cpu, ..Report::default() }, s.good as u32);
+                let _ = s.meter.scraped(now, &Report { cpu, ..Report::default() }, s.good as u32);
             } else {
                 s.meter.missed();
             }
@@ -126,6 +126,23 @@ fn a_frozen_exporter_counts_as_silent() {
 }
 
 #[test]
+fn what_repeats_is_no_news() {
+    let mut meter = Meter::default();
+    let mut news = |second: u64, report: &Report, good: u32| {
+        meter.scraped(Tick::from_millis(second * 1_000), report, good)
+    };
+    let counted = Report { cpu: Some(0.5), in_flight: Some(9.0), good: Some(70.0), ..Report::default() };
+    assert!(news(1, &counted, 10));
+    assert!(news(2, &counted, 10), "nothing has come from it: nothing has changed");
+    assert!(!news(3, &counted, 11), "an answer that it has not counted");
+    assert!(news(4, &Report { good: Some(71.0), ..counted }, 12));
+    let uncounted = Report { good: None, ..counted };
+    let heard = (5..20).take_while(|&second| news(second, &uncounted, second as u32 * 10)).count();
+    assert_eq!(heard, FROZEN as usize, "digits alone may repeat by chance");
+    assert!(!news(20, &Report::default(), 500), "nothing is nothing new");
+}
+
+#[test]
 fn memory_and_connections_close_a_gate_and_open_it_with_slack() {
     let mut meter = Meter::default();
     let mut gate = |memory: f64| {
@@ -146,9 +163,9 @@ fn what_closed_a_gate_is_forgotten_with_age_and_not_by_what_is_not_said() {
     let rules = Rules { interval: Duration::from_secs(1), ..Rules::default() };
     let mut meter = Meter::default();
     let full = Report { memory: Some(0.99), cpu: Some(0.5), ..Report::default() };
-    meter.scraped(Tick::ZERO, &full, 0);
+    assert!(meter.scraped(Tick::ZERO, &full, 0));
     let silent = Report { cpu: Some(0.5), ..Report::default() };
-    meter.scraped(Tick::from_millis(1_000), &silent, 0);
+    assert!(meter.scraped(Tick::from_millis(1_000), &silent, 0));
     let mut gate = |second: u64| {
         let mut pool = [Candidate { meter: &mut meter, latency: 1.0, good: 0, ready: true }];
         stand(Tick::from_millis(second * 1_000), &rules, &mut pool)[0].gate
