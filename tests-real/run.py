@@ -66,8 +66,9 @@ def missing():
             yield f"{rig.PROGRAMS / program} is missing: cargo build --package {program}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Tests of the balancer with real clients.")
+def main(directory=Path(__file__).parent, missing=missing, description="Tests of the balancer with real clients."):
+    """Runs the tests of `directory`, unless `missing` names something."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-k", metavar="PATTERN", action="append", help="only tests whose name contains this")
     wanted = parser.parse_args().k
     lacks = list(missing())
@@ -80,7 +81,7 @@ def main():
     loader.testNamePatterns = [f"*{pattern}*" for pattern in wanted] if wanted else None
     begun, result = time.monotonic(), Result()
     try:
-        loader.discover(str(Path(__file__).parent)).run(result)
+        loader.discover(str(directory)).run(result)
     except KeyboardInterrupt:
         print("\nerror: interrupted", file=sys.stderr)
         return 130
