@@ -195,7 +195,7 @@ del made
 
 
 class Shape(LoadTestShape):
-    """Users by the share of the run that is over, up to `--users`, at no less than `--spawn-rate`."""
+    """Up to `--users` users in the course of `--run-time`, or LOCUST_SHAPE_SECONDS; `share` says how many of them when."""
 
     abstract = True
     use_common_options = True
@@ -210,8 +210,8 @@ class Shape(LoadTestShape):
         if over >= 1:
             return None
         users = max(1, round(most * self.share(over)))
-        # Locust waits for a change to end before it asks again: each must be done in about a second.
-        return users, max(options.spawn_rate or 1, abs(users - self.get_current_user_count()), 1)
+        # Locust waits for a change to end before it asks again, so each must be done within a second.
+        return users, max(options.spawn_rate or 1, most)
 
 
 class Steps(Shape):
