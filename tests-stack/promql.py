@@ -108,9 +108,9 @@ class Query:
             return left
         many = how and str(how.card)
         if many and "ManyToOne" in many:
-            return left | set(how.group_labels.labels if how.group_labels else ())
+            return left | set(how.group_labels or ())
         if many and "OneToMany" in many:
-            return right | set(how.group_labels.labels if how.group_labels else ())
+            return right | set(how.group_labels or ())
         return left if operator in COMPARISONS else compared
 
 
