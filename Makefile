@@ -9,7 +9,7 @@ VENV := $(TARGET)/tests-real/venv
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack doc deny bench tools venv
+.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack doc deny bench dashboards tools venv
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -29,6 +29,7 @@ help:
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
+	@echo '  make dashboards   write grafana/dashboards from grafana/description'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
 
 # The dev profile is optimized enough for a demo, and links in seconds.
@@ -67,6 +68,9 @@ deny:
 
 bench:
 	@cargo xtask bench
+
+dashboards:
+	@cargo xtask dashboards
 
 tools:
 	@.ci/tools install

@@ -114,4 +114,21 @@ class Query:
         return left if operator in COMPARISONS else compared
 
 
+def guarded(text):
+    """What stands before each `or vector(…)` of an expression: where it finds nothing, the guard would hide that."""
+
+    def parts(node):
+        if isinstance(node, syntax.BinaryExpr):
+            if str(node.op) == "or" and str(node.rhs).startswith("vector("):
+                yield str(node.lhs)
+            inner = [node.lhs, node.rhs]
+        else:
+            inner = getattr(node, "args", None) or [getattr(node, "expr", None)]
+        for child in inner:
+            if isinstance(child, syntax.Expr):
+                yield from parts(child)
+
+    return list(parts(syntax.parse(text)))
+
+
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")

@@ -8,6 +8,7 @@ import unittest
 
 import catalogue
 import exposition
+import promql
 import rig
 import written
 from run import logs
@@ -19,6 +20,8 @@ DURATIONS = {"__rate_interval": "10s", "__interval": "1s", "__interval_ms": "100
 # For a query that shows what ended last: two more scrapes must come in.
 DATA_WITHIN = 30
 STEP = 2
+# What cannot be brought about here: nothing exports traces.
+NEVER = re.compile(r"lb_trace_spans_total")
 # What only cAdvisor has; it cannot be had here, so test_contract.py holds these against its documentation.
 NOT_HERE = re.compile(r"\b(container|machine)_\w+")
 
@@ -105,6 +108,19 @@ class Stack(unittest.TestCase):
         self.assertTrue(queries)
         self.each_has_data((place, text) for place, text, _ in queries if not NOT_HERE.search(text))
 
+    def test_no_guard_hides_that_nothing_is_there(self):
+        """`or vector(0)` answers for what never happened; here everything has."""
+        queries = [(place, text) for place, text, _ in written.targets(self.durations()) if not NOT_HERE.search(text)]
+        guarded = [(place, part) for place, text in queries for part in promql.guarded(text) if not NEVER.search(part)]
+        self.assertGreater(len(guarded), 10)
+        self.each_has_data(guarded)
+
+    def test_every_table_and_number_has_data_now(self):
+        """Queries that ask for one moment, at the end of the time shown."""
+        queries = [(place, text) for place, text, target in written.targets(self.durations()) if target.get("instant")]
+        self.assertTrue(queries)
+        self.each_has_data([q for q in queries if not NOT_HERE.search(q[1])], self.finite_now)
+
     def test_every_annotation_marks_something(self):
         found = list(written.annotations(self.durations()))
         self.assertTrue(found)
@@ -167,15 +183,18 @@ class Stack(unittest.TestCase):
         result = self.prometheus.api("query_range", query=query, **self.window())["result"]
         return any(math.isfinite(float(value)) for series in result for _, value in series["values"])
 
+    def finite_now(self, query):
+        return any(math.isfinite(float(series["value"][1])) for series in self.prometheus.api("query", query=query)["result"])
+
     def has_data(self, place, query):
         rig.until(lambda: self.finite(query), f"data of {place}: {query}", DATA_WITHIN, EVERY)
 
-    def each_has_data(self, queries):
+    def each_has_data(self, queries, finite=None):
         """All of them are asked until each has answered with data; those that never do are told together."""
         left = list(queries)
 
         def answered():
-            left[:] = [(place, query) for place, query in left if not self.finite(query)]
+            left[:] = [(place, query) for place, query in left if not (finite or self.finite)(query)]
             return not left
 
         try:

@@ -1,6 +1,7 @@
 """The whole system under load, once: six backends that differ, the balancer, node-exporter, Locust, InfluxDB, Prometheus;
 and what happens to it, so that no panel is empty because nothing went wrong."""
 
+import http.client
 import json
 import time
 import urllib.request
@@ -16,6 +17,9 @@ BACKENDS = {
     "backend4": ("APAC", 3, 8), "backend5": ("EU", 4, 0), "backend6": ("US", 2, 20),
 }  # fmt: skip
 USERS = 60
+UPGRADE = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
 # Each step ends with something that Prometheus must have seen; on a busy machine that takes a while.
 WITHIN = 60
 EVERY = 0.25
@@ -36,6 +40,9 @@ edge_interval = "100ms"
 source = "metrics"
 interval = "500ms"
 timeout = "450ms"
+[signals.map]                     # busy for a human eye, so that capacities are measured at this load
+utilization = {{ metric = "backend_request_duration_seconds_sum", as = "rate", over = 0.5 }}
+connections_limit = 100
 [state]
 file = "{state}"
 [pool]
@@ -92,11 +99,31 @@ class World:
         rig.until(lambda: self.prometheus.value(query) > 0, f"{what}: {query}", WITHIN, EVERY)
 
     def live_through_everything(self):
-        for event in (self.ejection, self.crash, self.refused, self.reload, self.registration):
+        for event in (self.visitors, self.ejection, self.crash, self.refused, self.reload, self.registration):
             event()
 
+    def visitors(self):
+        """Answers of every class, and clients on connections of their own, of every kind of address."""
+        classes = '{code=~"101|301|404"}'
+        self.visit()
+        self.seen("each class", f"count(sum by (code) (lb_requests_total{classes})) == 3")
+        # A series that begins with its first count has no rate yet.
+        self.visit()
+        self.seen("their rates", f"count(sum by (code) (rate(lb_requests_total{classes}[10s])) > 0) == 3")
+
+    def visit(self):
+        for address in ("193.0.0.1", "8.8.8.8", "202.12.29.1", "240.0.0.1", "10.0.0.1"):
+            for path, headers in (("/status/301", {}), ("/status/404", {}), ("/ws", UPGRADE)):
+                host, _, port = self.balancer.traffic.removeprefix("http://").rpartition(":")
+                client = http.client.HTTPConnection(host, int(port), timeout=10)
+                client.request("GET", path, headers={"X-Forwarded-For": address, **headers})
+                client.getresponse()
+                client.close()
+
     def ejection(self):
-        """A backend that passes its checks and fails every request."""
+        """A backend that passes its checks and fails requests: some, for a while, and then all."""
+        self.backends["backend3"].fault(error_rate=0.1)
+        self.seen("failures at the clients", "sum(increase(locust_errors_total[10s]))")
         self.backends["backend3"].fault(error_rate=1.0)
         self.seen("an ejection", 'sum(lb_backend_ejections_total{backend="backend3"})')
         self.seen("its state", 'lb_backend_state{backend="backend3",state="ejected"}')

@@ -44,7 +44,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
         for name in &stale {
             println!("{OUTPUT}/{name}: not what the description says: run `make dashboards`");
         }
-        println!("dashboards: {} of {} are fresh", rendered.len().saturating_sub(stale.len()), rendered.len());
+        println!(
+            "dashboards: {} of {} are fresh",
+            rendered.len().saturating_sub(stale.len()),
+            rendered.len()
+        );
         return Ok(stale.is_empty());
     }
     std::fs::create_dir_all(&output).with_context(|| format!("making {OUTPUT}"))?;

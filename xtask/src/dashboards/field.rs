@@ -97,8 +97,6 @@ fn custom(panel: &Panel) -> Value {
         Kind::StateTimeline => json!({
             "lineWidth": 0,
             "fillOpacity": 80,
-            "spanNulls": false,
-            "insertNulls": false,
             "hideFrom": { "legend": false, "tooltip": false, "viz": false },
         }),
         Kind::Table => json!({ "align": "auto", "cellOptions": { "type": "auto" }, "filterable": false }),

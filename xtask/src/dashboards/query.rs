@@ -147,9 +147,10 @@ fn expand_once(text: &str, shared: &Shared) -> Result<Option<String>> {
 fn coded(code: &Code, shared: &Shared) -> Result<String> {
     let Code { metric, label, colours } = code;
     let states = shared.colours.get(colours).with_context(|| format!("no colours are named {colours}"))?;
-    let coded = states.iter().enumerate().map(|(index, state)| {
-        format!("{index} * ({metric}{{%backend,{label}=\"{}\"}} == 1)", state.name)
-    });
+    let coded = states
+        .iter()
+        .enumerate()
+        .map(|(index, state)| format!("{index} * ({metric}{{%backend,{label}=\"{}\"}} == 1)", state.name));
     Ok(format!("max by (pool, backend) ({})", coded.collect::<Vec<_>>().join(" or ")))
 }
 
@@ -215,7 +216,8 @@ mod tests {
 
     #[test]
     fn faults_are_told() {
-        for bad in ["expr = '%nowhere'", "expr = '%loop'", "by = ['a']", "expr = 'a'\nrate = 'b'", "ratio = 'a'"]
+        for bad in
+            ["expr = '%nowhere'", "expr = '%loop'", "by = ['a']", "expr = 'a'\nrate = 'b'", "ratio = 'a'"]
         {
             let query: Query = toml::from_str(bad).unwrap();
             assert!(targets(&query, &shared()).is_err(), "{bad}");
