@@ -20,6 +20,10 @@ DURATIONS = {"__rate_interval": "10s", "__interval": "1s", "__interval_ms": "100
 # For a query that shows what ended last: two more scrapes must come in.
 DATA_WITHIN = 30
 STEP = 2
+BY_ERROR = "sum by (error) (locust_errors_total)"
+OUR_DOING = re.compile(r"500 made to fail by /fault$|50[24] Backend ")
+# Of the requests: two backends of six are gone for seconds, and all their requests find another.
+MOST_FAILURES = 0.03
 # What cannot be brought about here: nothing exports traces.
 NEVER = re.compile(r"lb_trace_spans_total")
 # What only cAdvisor has; it cannot be had here, so test_contract.py holds these against its documentation.
@@ -85,6 +89,12 @@ class Stack(unittest.TestCase):
                 for name, labels, _ in exposition.parse(text).samples:
                     if name.startswith(prefix):
                         self.assertEqual(set(labels), known[name] - catalogue.TARGET, name)
+
+    def test_clients_saw_no_failures_but_those_we_made(self):
+        """A backend made to fail is not retried; with a whole region gone a retry may meet the other dead one."""
+        found = {s["metric"]["error"]: float(s["value"][1]) for s in self.prometheus.api("query", query=BY_ERROR)["result"]}
+        self.assertEqual([error for error in found if not OUR_DOING.match(error)], [])
+        self.assertLess(sum(found.values()), MOST_FAILURES * self.prometheus.value("sum(locust_requests_total)"), found)
 
     # ---- What is made of it
 
