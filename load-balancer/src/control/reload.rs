@@ -210,6 +210,11 @@ fn fixed(old: &Config, new: &Config) -> Faults {
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("replicas.provider", old.replicas.provider != new.replicas.provider),
         ("state.file", old.state != new.state),
+        ("traces.endpoint", old.traces.endpoint != new.traces.endpoint),
+        ("traces.protocol", old.traces.protocol != new.traces.protocol),
+        ("traces.service", old.traces.service != new.traces.service),
+        ("traces.timeout", old.traces.timeout != new.traces.timeout),
+        ("traces.queue", old.traces.queue != new.traces.queue),
     ];
     let fault = |field: &str| Fault {
         field: field.to_owned(),
@@ -236,6 +241,8 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("replicas", old.replicas != new.replicas),
         ("decisions", old.decisions != new.decisions),
         ("geo", old.geo != new.geo),
+        ("traces", old.traces != new.traces),
+        ("access_log", old.access_log != new.access_log),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(section, _)| (*section).to_owned()).collect()
 }
