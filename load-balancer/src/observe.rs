@@ -2,13 +2,20 @@
 //!
 //! A leaf: it knows the core's vocabulary and nothing of the proxy, so observing can never change what is observed.
 
+pub mod access;
 pub mod catalog;
 pub mod chronicle;
 pub mod local;
 pub mod metrics;
 pub mod regional;
+mod seldom;
+pub mod trace;
+pub mod trail;
 
+pub use access::{AccessLog, Lines};
 pub use chronicle::Chronicle;
 pub use local::{LaneMeters, WorkerMeters};
 pub use metrics::Metrics;
 pub use regional::RegionMeters;
+pub use trace::Traces;
+pub use trail::Trail;

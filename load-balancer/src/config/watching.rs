@@ -1,7 +1,10 @@
 //! What is told about single requests while they pass: spans to a receiver, lines to a file.
 
-use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::observe::access::{Format, Target};
+use crate::observe::access::Style;
+use crate::observe::trace::Destination;
 
 /// Traces over OTLP.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +23,20 @@ pub struct Traces {
     pub timeout: Duration,
     /// Spans that wait for their export; more are dropped.
     pub queue: usize,
+}
+
+impl Traces {
+    /// Where spans go, if anywhere.
+    #[must_use]
+    pub fn destination(&self) -> Option<Destination> {
+        Some(Destination {
+            endpoint: self.endpoint.clone()?,
+            grpc: self.protocol == Protocol::Grpc,
+            service: self.service.clone(),
+            timeout: self.timeout,
+            queue: self.queue,
+        })
+    }
 }
 
 /// How OTLP is carried.
@@ -69,22 +86,10 @@ pub struct AccessLog {
     pub query: bool,
 }
 
-/// How a line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// An object a line.
-    Json,
-    /// As web servers write it, with `key=value` behind.
-    Text,
-}
-
-/// Where lines go.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to; opened anew at each reload, for logrotate.
-    File(PathBuf),
+impl AccessLog {
+    /// What is written, if anything.
+    #[must_use]
+    pub fn style(&self) -> Option<Style> {
+        Some(Style { format: self.format?, query: self.query })
+    }
 }

@@ -80,7 +80,11 @@ impl Control {
     pub(super) fn reread(&mut self, read: Result<Box<Config>, Faults>) -> bool {
         let checked = read.and_then(|next| {
             let fixed = fixed(&self.config, &next);
-            if fixed.0.is_empty() { Ok(next) } else { Err(fixed) }
+            if !fixed.0.is_empty() {
+                return Err(fixed);
+            }
+            self.turn_log(&next)?;
+            Ok(next)
         });
         match checked {
             Ok(next) => {
@@ -98,6 +102,13 @@ impl Control {
                 false
             }
         }
+    }
+
+    /// Opens the access log, anew even where it is the same: it may have been moved away.
+    fn turn_log(&self, next: &Config) -> Result<(), Faults> {
+        let (Some(log), Some(_)) = (&self.access_log, next.access_log.format) else { return Ok(()) };
+        let opened = log.open(&next.access_log.to, next.access_log.queue);
+        opened.map_err(|error| Faults::one("access_log.path", "", format!("cannot be opened: {error}")))
     }
 
     fn apply(&mut self, next: Config) -> reqwest::Result<()> {

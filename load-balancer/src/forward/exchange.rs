@@ -13,7 +13,7 @@ use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 use crate::error::Kind;
 use crate::journal::Draft;
 use crate::listener::Client;
-use crate::observe::RegionMeters;
+use crate::observe::{RegionMeters, Trail};
 use crate::observe::local::Attempt;
 use crate::worker::{Lane, Worker};
 
@@ -129,8 +129,6 @@ fn verdict(head: &Response<Incoming>) -> Outcome {
 /// One request from head to last byte. Dropped exactly once, wherever it is then: in the handler, in the response's body,
 /// or with the connection that broke; so every request is counted once.
 pub struct Exchange {
-    worker: Rc<Worker>,
-    client: Rc<Client>,
     /// When its head was complete.
     pub started: Tick,
     /// The chosen algorithm, once it is chosen.
@@ -143,9 +141,19 @@ pub struct Exchange {
     pub backend: Option<Rc<Lane>>,
     /// The record of its decisions, where one is made.
     pub draft: Option<Box<Draft>>,
+    /// What is followed of it, where it is traced or logged.
+    pub trail: Option<Box<Trail>>,
     /// Attempts made.
     pub attempts: u32,
-    method: u8,
+    /// When the present attempt had its connection.
+    pub(super) sent: Cell<Option<Tick>>,
+    /// Bytes of the response's body that were passed on.
+    pub(super) bytes_out: u64,
+    pub(super) worker: Rc<Worker>,
+    pub(super) client: Rc<Client>,
+    pub(super) method: u8,
+    /// Why it failed, if it did.
+    pub(super) reason: Option<&'static str>,
     code: Option<u16>,
     complete: bool,
 }
@@ -167,7 +175,11 @@ impl Exchange {
             flight: None,
             backend: None,
             draft: None,
+            trail: None,
             attempts: 0,
+            sent: Cell::new(None),
+            bytes_out: 0,
+            reason: None,
             method: crate::observe::local::method_index(method),
             code: None,
             complete: false,
@@ -179,9 +191,19 @@ impl Exchange {
         self.code = Some(code);
     }
 
+    /// So many bytes of its body are too.
+    pub(super) fn passed_on(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+    }
+
+    fn aborted(&mut self, reason: &'static str) {
+        self.worker.meters.aborted(reason);
+        self.reason = Some(reason);
+    }
+
     /// The balancer answers for itself.
     pub fn refused(&mut self, kind: Kind) {
-        self.worker.meters.aborted(kind.reason());
+        self.aborted(kind.reason());
         self.code = Some(kind.status().as_u16());
         self.complete = true;
     }
@@ -208,7 +230,7 @@ impl Exchange {
             return;
         }
         let fault = self.client.fault.get();
-        self.worker.meters.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
+        self.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
         self.complete = true;
         if let Some(flight) = self.flight.take().filter(|_| fault.is_none()) {
             flight.fail(now, Cause::Reset);
@@ -221,7 +243,7 @@ impl Drop for Exchange {
         let now = self.worker.now();
         if !self.complete {
             let cut = self.client.cut.get();
-            self.worker.meters.aborted(cut.unwrap_or("client_closed"));
+            self.aborted(cut.unwrap_or("client_closed"));
             // Cut while the backend was silent: that is the backend's failure.
             if let Some(flight) =
                 self.flight.take().filter(|_| cut.is_some() && self.client.backend_silent.get())
@@ -238,6 +260,9 @@ impl Drop for Exchange {
         self.worker.meters.in_flight.add(-1);
         if let Some(draft) = self.draft.take() {
             draft.finish(&self.worker.shared.journal, code, now.since(self.started));
+        }
+        if let Some(trail) = self.trail.take() {
+            self.tell(trail, code, now, took);
         }
         let timeouts = &self.worker.config().timeouts;
         self.client.handed_over(timeouts.body_idle.map(|t| now.after(t)), now.after(timeouts.client_idle));

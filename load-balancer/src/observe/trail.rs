@@ -56,8 +56,6 @@ pub struct Ending<'a> {
     pub region: Option<&'a str>,
     /// The status that was answered, or stands for none.
     pub code: u16,
-    /// A response head went to the client.
-    pub answered: bool,
     /// Why it failed, if it did.
     pub reason: Option<&'static str>,
     /// Attempts made.

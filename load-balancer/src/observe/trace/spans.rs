@@ -47,7 +47,7 @@ pub struct Attempt<'a> {
     /// Its region, if it has one.
     pub region: &'a str,
     /// Why it was chosen.
-    pub reason: &'static str,
+    pub reason: &'a str,
     /// 1 for the first.
     pub nth: u32,
 }
@@ -131,7 +131,7 @@ impl Spans {
             KeyValue::new("lb.algorithm", attempt.algorithm),
             KeyValue::new("lb.backend", attempt.backend.to_owned()),
             KeyValue::new("lb.weight", i64::from(attempt.weight)),
-            KeyValue::new("lb.decision.reason", attempt.reason),
+            KeyValue::new("lb.decision.reason", attempt.reason.to_owned()),
         ];
         open.set(known);
         if attempt.nth > 1 {
@@ -202,9 +202,13 @@ impl Spans {
         server.set(seconds("lb.first_byte", passing.phases.first_byte()));
         server.set(seconds("lb.overhead", Some(passing.phases.overhead(ending.total))));
         match ending.reason {
-            Some(reason) if ending.code >= 500 || !ending.answered => server.failed(reason.to_owned()),
+            // What the client got wrong is no error of the server's.
+            Some(reason) if (400..500).contains(&ending.code) => {
+                server.set([KeyValue::new("error.type", reason)]);
+            }
+            Some(reason) => server.failed(reason.to_owned()),
             None if ending.code >= 500 => server.failed(ending.code.to_string()),
-            _ => {}
+            None => {}
         }
     }
 }

@@ -23,7 +23,6 @@ const ENDING: Ending<'static> = Ending {
     backend: Some("b1"),
     region: Some("EU"),
     code: 502,
-    answered: true,
     reason: Some("upstream_reset"),
     attempts: 2,
     bytes_in: 3,
