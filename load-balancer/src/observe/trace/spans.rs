@@ -21,7 +21,7 @@ const OTHER: &str = "_OTHER";
 #[derive(Debug)]
 pub struct Spans {
     dispatch: Dispatch,
-    /// Before `server`, so that it ends first.
+    /// Ends before `server`.
     attempt: Option<Open>,
     server: Open,
     method: &'static str,
@@ -55,13 +55,14 @@ pub struct Attempt<'a> {
 /// A span that has begun.
 #[derive(Debug)]
 struct Open {
-    span: Span,
+    /// Dropped, it ends.
+    _span: Span,
     context: Context,
 }
 
 impl Open {
     fn new(span: Span) -> Self {
-        Open { context: span.context(), span }
+        Open { context: span.context(), _span: span }
     }
 
     fn context(&self) -> SpanContext {
@@ -116,10 +117,11 @@ impl Spans {
         self.attempt = None;
         let name = if self.method == OTHER { "HTTP" } else { self.method };
         let span = dispatcher::with_default(&self.dispatch, || {
-            tracing::info_span!(
-                target: TARGET, parent: &self.server.span, "attempt", otel.name = name, otel.kind = "client"
-            )
+            tracing::info_span!(target: TARGET, parent: None, "attempt", otel.name = name, otel.kind = "client")
         });
+        // Not as `tracing` knows parents: that would let go of them by whichever dispatcher is the default when the child
+        // ends. As for why it cannot fail, see above.
+        let _ = span.set_parent(self.server.context.clone());
         let open = Open::new(span);
         let (host, port) = (attempt.host, attempt.port);
         let known = [
