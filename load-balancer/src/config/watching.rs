@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-pub use crate::observe::access::{Format, Target};
 use crate::observe::access::Style;
+pub use crate::observe::access::{Format, Target};
 use crate::observe::trace::Destination;
 
 /// Traces over OTLP.

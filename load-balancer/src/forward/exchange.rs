@@ -13,8 +13,8 @@ use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 use crate::error::Kind;
 use crate::journal::Draft;
 use crate::listener::Client;
-use crate::observe::{RegionMeters, Trail};
 use crate::observe::local::Attempt;
+use crate::observe::{RegionMeters, Trail};
 use crate::worker::{Lane, Worker};
 
 /// One attempt in flight. Dropping it counts it out.

@@ -8,7 +8,8 @@ use load_balancer::control::Source;
 use serde_json::Value;
 
 use super::support::{
-    Conn, Lb, PATIENCE, Receiver, Script, addresses, keep, ok, post, refusing, replicas, request, variables, within,
+    Conn, Lb, PATIENCE, Receiver, Script, addresses, keep, ok, post, refusing, replicas, request, variables,
+    within,
 };
 
 /// A directory that goes with the test.
@@ -47,7 +48,11 @@ async fn lines(path: impl AsRef<Path>, n: usize) -> Vec<String> {
 }
 
 async fn objects(path: impl AsRef<Path>, n: usize) -> Vec<Value> {
-    lines(path, n).await.iter().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    lines(path, n)
+        .await
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect()
 }
 
 #[tokio::test]
@@ -92,7 +97,10 @@ async fn a_line_tells_what_became_of_a_request() {
     let spans = receiver.spans(5).await;
     assert!(spans.iter().any(|span| span.trace == first["trace_id"] && span.of("lb.request_id") == "id-1"));
     assert_eq!((&told[1]["method"], &told[1]["bytes_in"]), (&"POST".into(), &5.into()));
-    assert_eq!((&told[2]["status"], &told[2]["reason"], &told[2]["attempts"]), (&400.into(), &"bad_request".into(), &0.into()));
+    assert_eq!(
+        (&told[2]["status"], &told[2]["reason"], &told[2]["attempts"]),
+        (&400.into(), &"bad_request".into(), &0.into())
+    );
     lb.until("all counted", |s| s.sum("lb_access_log_lines_total", &[("result", "written")]) == 3.0).await;
 }
 
@@ -112,7 +120,11 @@ async fn failures_have_their_reason_and_text_its_fields() {
     wire.end().await;
     let all = lines(&path, 1).await;
     assert!(all[0].starts_with("127.0.0.1 - - [20"), "{}", all[0]);
-    for part in ["\"GET /cut?a=b HTTP/1.1\" 200 4 request_id=id-1", " backend=b1 attempts=1 ", " reason=upstream_reset"] {
+    for part in [
+        "\"GET /cut?a=b HTTP/1.1\" 200 4 request_id=id-1",
+        " backend=b1 attempts=1 ",
+        " reason=upstream_reset",
+    ] {
         assert!(all[0].contains(part), "{part} in {}", all[0]);
     }
     assert_eq!(all.len(), 1);
@@ -125,7 +137,8 @@ async fn no_client_can_forge_a_line() {
     let path = directory.file("access.log");
     let backend = Script::named("ok").await;
     let lb = Lb::over(&[backend.address], &[("access_log.format", "json"), ("access_log.path", &path)]).await;
-    let mut attack = b"GET /\"},{\"status\":200\\ HTTP/1.1\r\nHost: \xff\xfe\"\\\x09x\r\nx-request-id: \"}\\\r\n".to_vec();
+    let mut attack =
+        b"GET /\"},{\"status\":200\\ HTTP/1.1\r\nHost: \xff\xfe\"\\\x09x\r\nx-request-id: \"}\\\r\n".to_vec();
     attack.extend_from_slice(b"Connection: close\r\n\r\n");
     let code = lb.send(attack).await.status();
     let told = objects(&path, 1).await;
@@ -145,7 +158,8 @@ async fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
     let settings = [("access_log.format", "json"), ("access_log.path", &path), ("access_log.queue", "1000")];
     let mut lb = Lb::over(&addresses(&backends), &settings).await;
     let mut wire = lb.connect().await;
-    let dropped = async |lb: &Lb| lb.scrape().await.sum("lb_access_log_lines_total", &[("result", "dropped")]);
+    let dropped =
+        async |lb: &Lb| lb.scrape().await.sum("lb_access_log_lines_total", &[("result", "dropped")]);
     let mut sent = 0.0;
     let flooding = async {
         while dropped(&lb).await == 0.0 {
@@ -169,7 +183,8 @@ async fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
 #[tokio::test]
 async fn a_reload_opens_the_file_anew() {
     let directory = Directory::new("rotate");
-    let (file, first, second) = (directory.file("lb.toml"), directory.file("a.log"), directory.file("a.log.1"));
+    let (file, first, second) =
+        (directory.file("lb.toml"), directory.file("a.log"), directory.file("a.log.1"));
     let backend = Script::answering(ok("ok")).await;
     let text = |format: &str, path: &str| {
         let pool = format!("[[pool.backend]]\nname = \"b1\"\naddress = \"{}\"\n", backend.address);

@@ -71,7 +71,9 @@ async fn client_server_client_backend_are_one_chain() {
     for span in [server, client] {
         assert_eq!((&*span.name, &*span.service, span.error), ("GET", "edge", false));
         assert!(!format!("{span:?}").contains("secret"), "a query is nobody's business: {span:#?}");
-        let noise = |key: &&String| ["code.", "thread.", "busy_ns", "idle_ns", "target"].iter().any(|n| key.starts_with(n));
+        let noise = |key: &&String| {
+            ["code.", "thread.", "busy_ns", "idle_ns", "target"].iter().any(|n| key.starts_with(n))
+        };
         assert_eq!(span.attributes.keys().find(noise), None);
     }
     for key in ["lb.total", "lb.connect", "lb.first_byte", "lb.overhead"] {
@@ -94,7 +96,9 @@ async fn each_attempt_has_a_span() {
     attempts.sort_by_key(|span| span.start);
     let told: Vec<_> = attempts
         .iter()
-        .map(|span| [span.of("http.request.resend_count"), span.of("error.type"), span.of("lb.decision.reason")])
+        .map(|span| {
+            [span.of("http.request.resend_count"), span.of("error.type"), span.of("lb.decision.reason")]
+        })
         .collect();
     assert_eq!(told, [["", "upstream_connect", "picked"], ["1", "503", "retry"], ["2", "", "retry"]]);
     assert!(attempts.iter().all(|span| span.parent == server.id && span.trace == server.trace));
@@ -132,7 +136,8 @@ async fn only_those_who_are_trusted_decide() {
         let state = (continued || !traced_too).then_some("vendor=1");
         assert_eq!(seen.header("tracestate"), state, "{parent} {sample} {flags}");
     }
-    let settings = [("client.trusted_proxies", "[\"127.0.0.1\"]"), ("traces.parent", "trusted"), ("traces.sample", "0")];
+    let settings =
+        [("client.trusted_proxies", "[\"127.0.0.1\"]"), ("traces.parent", "trusted"), ("traces.sample", "0")];
     let lb = traced(&[backend.address], &receiver.endpoint(), &settings).await;
     lb.get_with("/", &sampled).await;
     let mark = backend.requests().last().unwrap().header("traceparent").unwrap().to_owned();
@@ -166,7 +171,9 @@ async fn failures_say_what_went_wrong() {
     assert_eq!(lb.get("/?algo=none").await.status(), 400);
     let spans = receiver.spans(5).await;
     let server = |code: &str, method: &str| {
-        let fits = |s: &&Span| s.kind == 2 && s.of("http.response.status_code") == code && s.of("http.request.method") == method;
+        let fits = |s: &&Span| {
+            s.kind == 2 && s.of("http.response.status_code") == code && s.of("http.request.method") == method
+        };
         spans.iter().find(fits).unwrap_or_else(|| panic!("{code} {method}: {spans:#?}"))
     };
     let cut = server("200", "GET");
@@ -211,7 +218,8 @@ async fn a_receiver_that_is_gone_costs_spans_and_nothing_else() {
         for _ in 0..20 {
             assert_eq!(lb.get("/echo").await.status(), 200);
         }
-        let failed = |s: &super::support::Scrape| s.sum("lb_trace_spans_total", &[("result", "failed")]) == 40.0;
+        let failed =
+            |s: &super::support::Scrape| s.sum("lb_trace_spans_total", &[("result", "failed")]) == 40.0;
         let scrape = lb.until("spans given up", failed).await;
         assert_eq!(scrape.sum("lb_trace_spans_total", &[]), 40.0);
     }

@@ -82,3 +82,6 @@ impl Checker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

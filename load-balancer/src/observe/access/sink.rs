@@ -34,7 +34,11 @@ impl Target {
             Target::File(path) => {
                 let pipe = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
                 let mut options = OpenOptions::new();
-                if pipe { options.read(true).write(true) } else { options.append(true).create(true) };
+                if pipe {
+                    options.read(true).write(true)
+                } else {
+                    options.append(true).create(true)
+                };
                 options.open(path)
             }
         }

@@ -156,9 +156,8 @@ async fn gather(spans: &mut Receiver<SpanData>, batch: &mut Vec<SpanData>) -> bo
     if spans.recv_many(batch, BATCH).await == 0 {
         return false;
     }
-    let company = async {
-        while batch.len() < BATCH && spans.recv_many(batch, BATCH - batch.len()).await > 0 {}
-    };
+    let company =
+        async { while batch.len() < BATCH && spans.recv_many(batch, BATCH - batch.len()).await > 0 {} };
     // What comes later is the next batch's.
     let _ = tokio::time::timeout(LINGER, company).await;
     true

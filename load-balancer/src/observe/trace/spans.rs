@@ -83,9 +83,10 @@ impl Spans {
     /// Begins the server span; `method` is one of the closed set.
     pub(super) fn begin(dispatch: &Dispatch, method: &'static str, parent: Option<Parent>) -> Self {
         let (name, method) = if method == "other" { ("HTTP", OTHER) } else { (method, method) };
-        let span = dispatcher::with_default(dispatch, || {
-            tracing::info_span!(target: TARGET, parent: None, "request", otel.name = name, otel.kind = "server")
-        });
+        let span = dispatcher::with_default(
+            dispatch,
+            || tracing::info_span!(target: TARGET, parent: None, "request", otel.name = name, otel.kind = "server"),
+        );
         let continued = parent.is_some();
         if let Some(parent) = parent {
             // Fails for a span that has begun or that no layer listens to: this one is new, and one does.
@@ -116,9 +117,10 @@ impl Spans {
     pub fn attempt(&mut self, passing: &Passing, attempt: &Attempt<'_>) {
         self.attempt = None;
         let name = if self.method == OTHER { "HTTP" } else { self.method };
-        let span = dispatcher::with_default(&self.dispatch, || {
-            tracing::info_span!(target: TARGET, parent: None, "attempt", otel.name = name, otel.kind = "client")
-        });
+        let span = dispatcher::with_default(
+            &self.dispatch,
+            || tracing::info_span!(target: TARGET, parent: None, "attempt", otel.name = name, otel.kind = "client"),
+        );
         // Not as `tracing` knows parents: that would let go of them by whichever dispatcher is the default when the child
         // ends. As for why it cannot fail, see above.
         let _ = span.set_parent(self.server.context.clone());
