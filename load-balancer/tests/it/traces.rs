@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use fake_opentelemetry_collector::FakeCollectorServer;
 
-use super::support::{Conn, Lb, Receiver, Script, Span, addresses, ok, refusing, replicas, request, within};
+use load_balancer::control::Source;
+
+use super::support::{
+    Conn, Lb, Receiver, Script, Span, addresses, ok, refusing, replicas, request, variables, within,
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CLIENT: &str = "00f067aa0ba902b7";
@@ -262,6 +266,37 @@ async fn grpc_receivers_get_the_same() {
     assert_eq!((&*server.trace_id, &*server.parent_span_id), (TRACE, CLIENT));
     assert_eq!(client.parent_span_id, server.span_id);
     assert!(backend.request().header("traceparent").unwrap().contains(&client.span_id));
+}
+
+/// Who is traced may change while running, where spans go may not.
+#[tokio::test]
+async fn a_reload_changes_the_share_and_refuses_another_endpoint() {
+    let receiver = Receiver::start().await;
+    let backend = Script::named("ok").await;
+    let file = std::env::temp_dir().join(format!("ballast-traces-{}.toml", std::process::id()));
+    let write = |endpoint: &str, sample: &str| {
+        let pool = format!("[[pool.backend]]\nname = \"b1\"\naddress = \"{}\"\n", backend.address);
+        let traces = format!("[traces]\nendpoint = \"{endpoint}\"\nsample = {sample}\n");
+        std::fs::write(&file, pool + &traces).unwrap();
+    };
+    write(&receiver.endpoint(), "0");
+    let source = Source { path: file.clone(), env: variables(&[("state.file", "off")]) };
+    let lb = Lb::from(source).await;
+    lb.get_with("/", &["x-request-id: before"]).await;
+    for (endpoint, sample, result) in
+        [(receiver.endpoint(), "1", "applied"), ("http://127.0.0.1:9".to_owned(), "0", "refused")]
+    {
+        write(&endpoint, sample);
+        lb.reload();
+        lb.until(result, |s| s.sum("lb_config_reloads_total", &[("result", result)]) >= 1.0).await;
+        lb.get_with("/", &[&format!("x-request-id: {result}")]).await;
+    }
+    let spans = receiver.spans(4).await;
+    let ids: Vec<_> = spans.iter().filter(|s| s.kind == 2).map(|s| s.of("lb.request_id")).collect();
+    assert_eq!(ids, ["applied", "refused"], "the refused file changed nothing");
+    let told = lb.admin("/decisions?format=json").await.text();
+    assert!(told.contains("traces.endpoint") && told.contains("restart"), "{told}");
+    std::fs::remove_file(file).unwrap();
 }
 
 /// What waits when the order to stop comes is sent before the balancer is gone.
