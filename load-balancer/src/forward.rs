@@ -108,7 +108,7 @@ pub async fn forward(
         let began = exchange.draft.as_ref().map(|_| worker.now());
         let mut ended = attempt(worker, client, scene, plan, &lane, (body, tries), &exchange).await;
         retries.ended(worker, &ended);
-        exchange.attempted(worker, &ended);
+        exchange.attempted(&ended);
         if let (Some(draft), Some(began)) = (&mut exchange.draft, began) {
             draft.ended(outcome(&ended), began, worker.now());
         }
@@ -125,7 +125,7 @@ pub async fn forward(
         };
         if let Ok(answer) = ended {
             exchange.set_aside();
-            answer.put_aside(worker, client, &lane);
+            answer.put_aside(worker, client, &lane, &exchange);
         }
         retry::pause(worker, client, wait).await;
         body = next_body;
@@ -143,10 +143,14 @@ fn picked(
     let mut rng = worker.rng.borrow_mut();
     let tried = retries.tried();
     let mut pick = Pick { client: plan.client_ip, region: plan.region, key: &plan.key, tried, rng: &mut rng };
+    let began = worker.meters.times(plan.algorithm).then(|| worker.now());
     let decision = match draft {
         None => plan.algorithm.pick(&scene.snapshot.view, &mut pick),
         Some(draft) => draft.pick(&mut pick, &worker.shared.clock),
     }?;
+    if let Some(began) = began {
+        worker.meters.decided(plan.algorithm, worker.now().since(began));
+    }
     let lane = &scene.lanes[decision.member as usize];
     lane.meters.picked(plan.algorithm);
     Ok((decision.member, Rc::clone(lane)))

@@ -5,17 +5,25 @@
 pub mod access;
 pub mod catalog;
 pub mod chronicle;
+pub mod codes;
+pub mod lane;
+pub mod live;
 pub mod local;
 pub mod metrics;
 pub mod regional;
+pub mod runtime;
 mod seldom;
+pub mod series;
 pub mod trace;
 pub mod trail;
+pub mod zero;
 
 pub use access::{AccessLog, Lines};
 pub use chronicle::Chronicle;
-pub use local::{LaneMeters, WorkerMeters};
+pub use lane::LaneMeters;
+pub use local::WorkerMeters;
 pub use metrics::Metrics;
 pub use regional::RegionMeters;
+pub use runtime::RuntimeMeters;
 pub use trace::Traces;
 pub use trail::Trail;

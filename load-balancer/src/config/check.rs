@@ -20,6 +20,7 @@ use crate::http::paths;
 mod decisions;
 mod geo;
 mod healing;
+mod metrics;
 mod signals;
 mod watching;
 
@@ -48,6 +49,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         ejection: c.ejection(&raw.ejection),
         control: c.control(&raw.control),
         decisions: c.decisions(&raw.decisions),
+        metrics: c.metrics(&raw.metrics),
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),

@@ -101,14 +101,10 @@ impl Exchange {
     }
 
     /// It has ended, or has an answer. `sent` is when it had a connection.
-    pub(super) fn attempted(&mut self, worker: &Worker, ended: &Result<Answer, Failed>) {
+    pub(super) fn attempted(&mut self, ended: &Result<Answer, Failed>) {
         let sent = self.sent.take();
         let Some(trail) = &mut self.trail else { return };
-        let now = match ended {
-            Ok(answer) => answer.at,
-            Err(_) => worker.now(),
-        };
-        trail.passing.phases.end(sent, now, ended.is_ok());
+        trail.passing.phases.end(sent, ended.as_ref().ok().map(|answer| answer.at));
         match (&mut trail.spans, ended) {
             (Some(spans), Ok(answer)) => spans.answered(answer.response.status().as_u16()),
             (Some(spans), Err(failed)) => spans.failed(failed.error.kind.reason()),
@@ -136,7 +132,6 @@ impl Exchange {
 
     /// The exchange has ended: the trail is told.
     pub(super) fn tell(&self, mut trail: Box<Trail>, code: u16, now: Tick, took: Duration) {
-        trail.passing.phases.finish(now);
         let ending = Ending {
             pool: &self.worker.shared.metrics.pool,
             algorithm: self.algorithm.map(lb_core::Algorithm::name),
@@ -148,6 +143,7 @@ impl Exchange {
             bytes_in: self.client.uploaded.get(),
             bytes_out: self.bytes_out,
             total: took,
+            overhead: self.waits.rest(took),
         };
         if trail.logged
             && let Some(style) = self.worker.config().access_log.style()

@@ -66,39 +66,30 @@ pub struct Ending<'a> {
     pub bytes_out: u64,
     /// From head to last byte.
     pub total: Duration,
+    /// What of that was not waited for backends: the metric of that name.
+    pub overhead: Duration,
 }
 
-/// Points in time of a request, the last attempt's where there are several, and what they add up to.
+/// Points in time of a request's last attempt.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Phases {
     begun: Option<Tick>,
     sent: Option<Tick>,
     answered: Option<Tick>,
-    /// Waited for backends, in attempts that are over and in this one up to its head.
-    waited: Duration,
-    /// From the first byte of the answer that was passed on to its last.
-    streamed: Duration,
 }
 
 impl Phases {
     /// An attempt begins.
     pub fn begin(&mut self, now: Tick) {
-        (self.begun, self.sent, self.answered) = (Some(now), None, None);
+        *self = Phases { begun: Some(now), ..Phases::default() };
     }
 
-    /// It had a connection at `sent`, if it got so far, and is over, or answered, at `now`.
-    pub fn end(&mut self, sent: Option<Tick>, now: Tick, answered: bool) {
-        self.sent = sent;
-        self.answered = answered.then_some(now);
-        self.waited += now.since(sent.or(self.begun).unwrap_or(now));
+    /// It was sent, and answered, if it got so far.
+    pub fn end(&mut self, sent: Option<Tick>, answered: Option<Tick>) {
+        (self.sent, self.answered) = (sent, answered);
     }
 
-    /// The exchange ends at `now`.
-    pub fn finish(&mut self, now: Tick) {
-        self.streamed = self.answered.map_or(Duration::ZERO, |answered| now.since(answered));
-    }
-
-    /// From the beginning of the attempt to a connection.
+    /// From the beginning of the attempt to its being sent: nearly all of it is the connection, where it is a new one.
     #[must_use]
     pub fn connect(&self) -> Option<Duration> {
         Some(self.sent?.since(self.begun?))
@@ -108,12 +99,6 @@ impl Phases {
     #[must_use]
     pub fn first_byte(&self) -> Option<Duration> {
         Some(self.answered?.since(self.sent?))
-    }
-
-    /// What of `total` was neither waiting for a backend nor passing its answer on.
-    #[must_use]
-    pub fn overhead(&self, total: Duration) -> Duration {
-        total.saturating_sub(self.waited + self.streamed)
     }
 }
 
@@ -160,25 +145,16 @@ mod tests {
     }
 
     #[test]
-    fn what_the_backends_took_is_not_overhead() {
+    fn phases_are_the_last_attempts() {
         let mut phases = Phases::default();
+        assert_eq!((phases.connect(), phases.first_byte()), (None, None));
         phases.begin(at(1));
-        phases.end(Some(at(3)), at(13), false);
+        phases.end(Some(at(3)), None);
+        assert_eq!((phases.connect(), phases.first_byte()), (Some(Duration::from_millis(2)), None));
         phases.begin(at(20));
-        phases.end(Some(at(20)), at(50), true);
-        phases.finish(at(90));
+        phases.end(Some(at(20)), Some(at(50)));
         assert_eq!(phases.connect(), Some(Duration::ZERO));
         assert_eq!(phases.first_byte(), Some(Duration::from_millis(30)));
-        // 90 in all, of which 10 and 30 were waited for answers, and 40 passed.
-        assert_eq!(phases.overhead(Duration::from_millis(90)), Duration::from_millis(10));
-    }
-
-    #[test]
-    fn without_an_attempt_all_is_overhead() {
-        let mut phases = Phases::default();
-        phases.finish(at(7));
-        assert_eq!((phases.connect(), phases.first_byte()), (None, None));
-        assert_eq!(phases.overhead(Duration::from_millis(7)), Duration::from_millis(7));
     }
 
     #[test]

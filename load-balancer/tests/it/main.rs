@@ -36,6 +36,7 @@ mod replays;
 mod request_log;
 mod retries;
 mod riot;
+mod series;
 mod signals;
 mod state;
 mod statuses;

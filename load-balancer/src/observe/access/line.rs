@@ -93,14 +93,14 @@ fn text(out: &mut Vec<u8>, trail: &Trail, ending: &Ending<'_>, query: bool, at: 
     fields.text("reason", ending.reason.map(str::as_bytes));
 }
 
-/// Where the time went. `overhead` is what neither waited for a backend nor passed its answer on.
+/// Where the time went.
 fn times(trail: &Trail, ending: &Ending<'_>) -> [(&'static str, Option<Duration>); 4] {
     let phases = &trail.passing.phases;
     [
         ("total_ms", Some(ending.total)),
         ("connect_ms", phases.connect()),
         ("first_byte_ms", phases.first_byte()),
-        ("overhead_ms", Some(phases.overhead(ending.total))),
+        ("overhead_ms", Some(ending.overhead)),
     ]
 }
 

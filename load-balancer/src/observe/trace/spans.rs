@@ -204,7 +204,7 @@ impl Spans {
         let seconds = |name, time: Option<Duration>| time.map(|time| KeyValue::new(name, time.as_secs_f64()));
         server.set(seconds("lb.connect", passing.phases.connect()));
         server.set(seconds("lb.first_byte", passing.phases.first_byte()));
-        server.set(seconds("lb.overhead", Some(passing.phases.overhead(ending.total))));
+        server.set(seconds("lb.overhead", Some(ending.overhead)));
         match ending.reason {
             // What the client got wrong is no error of the server's.
             Some(reason) if (400..500).contains(&ending.code) => {
