@@ -157,7 +157,7 @@ class Stack(unittest.TestCase):
     def test_influxdb_has_its_database_and_retention(self):
         self.assertIn({"name": "prometheus"}, self.world.influx.query("SHOW DATABASES"))
         [policy] = [p for p in self.world.influx.query('SHOW RETENTION POLICIES ON "prometheus"') if p["default"]]
-        self.assertEqual((policy["name"], policy["duration"]), ("d7", "168h0m0s"))
+        self.assertEqual((policy["name"], policy["duration"]), ("autogen", "168h0m0s"))
 
     def test_influxdb_answers_with_our_series(self):
         influx = self.world.influx
