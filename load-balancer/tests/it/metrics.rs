@@ -15,9 +15,16 @@ async fn catalogue_and_exposition_agree_both_ways() {
         ("pool.algorithm", "random"),
         ("geo.enabled", "on"),
         ("signals.source", "metrics"),
+        ("signals.map.connections_limit", "1000"),
+        ("signals.map.utilization", "backend_memory_usage_ratio"),
     ];
     let lb = Lb::over(&pool, &settings).await;
-    lb.until("its backends' word", |s| s.sum("lb_backend_reported_in_flight", &[]) > 0.0).await;
+    lb.until("its backends' word, weighed", |s| {
+        s.sum("lb_backend_utilization_ratio", &[]) > 0.0
+            && s.types.contains_key("lb_backend_cpu_usage_ratio")
+            && s.types.contains_key("lb_backend_signal_age_seconds")
+    })
+    .await;
     // b3 is down: a second balancer that does not check meets it, for the families of failures.
     let blind = Lb::over(&pool, &[("pool.algorithm", "round_robin")]).await;
     for lb in [&lb, &blind] {
