@@ -120,8 +120,11 @@ async fn the_content_type_is_the_one_prometheus_insists_on() {
 async fn a_request_is_measured_in_all_its_parts() {
     let backends = replicas(2).await;
     let lb = Lb::over(&addresses(&backends), &[("pool.algorithm", "power_of_two")]).await;
-    assert_eq!(lb.get("/?algo=random").await.status(), 200);
-    lb.until("an estimate", |s| s.sum("lb_backend_latency_ewma_seconds", &[]) > 0.0).await;
+    // Until the control side has told what the best backend takes, there is nothing to regret.
+    let regretted = |s: &super::support::Scrape| s.sum("lb_regret_seconds_count", &[("algorithm", "random")]);
+    while regretted(&lb.scrape().await) == 0.0 {
+        assert_eq!(lb.get("/?algo=random").await.status(), 200);
+    }
     for _ in 0..20 {
         // 50 ms of it are the backend's.
         assert_eq!(lb.get("/bench50").await.status(), 200);
