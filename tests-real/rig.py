@@ -30,7 +30,7 @@ STOP_WITHIN = 10.0
 POLL = 0.02
 
 
-def until(condition, what, within=START_WITHIN):
+def until(condition, what, within=START_WITHIN, every=POLL):
     """Waits until `condition()` is true and returns it; fails with `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -39,7 +39,7 @@ def until(condition, what, within=START_WITHIN):
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}")
-        time.sleep(POLL)
+        time.sleep(every)
 
 
 def directory(test):
@@ -52,7 +52,7 @@ def directory(test):
 
 def environment():
     """Ours without what would configure the programs under test, and without colours in their logs."""
-    ours = ("BALLAST_", "SERVER_ID", "REGISTER_", "ADVERTISE_", "LOCUST_")
+    ours = ("BALLAST_", "OTEL_", "SERVER_ID", "REGISTER_", "ADVERTISE_", "LOCUST_")
     plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     for key in ("NAME", "HOST", "PORT", "BIND", "REGION", "WEIGHT", "FAULT", "RUST_LOG"):
         plain.pop(key, None)

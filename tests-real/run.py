@@ -38,7 +38,7 @@ class Result(unittest.TestResult):
 
     def addError(self, test, error):
         self.bad.add(test.id())
-        print(f"\n---- {test.id()} ----\n{self._exc_info_to_string(error, test)}{logs(test)}", flush=True)
+        print(f"\n---- {test.id()} ----\n{self._exc_info_to_string(error, test)}{logs(test.id())}", flush=True)
 
     addFailure = addError
 
@@ -47,9 +47,9 @@ class Result(unittest.TestResult):
         print(f"\n---- {test.id()} ----\nskipped, which counts as failed: {reason}", flush=True)
 
 
-def logs(test):
-    """The end of whatever the test's processes wrote."""
-    directory = rig.WORK / test.id()
+def logs(name):
+    """The end of whatever a test's processes wrote, by the name of its directory."""
+    directory = rig.WORK / name
     files = [file for file in sorted(directory.glob("*")) if file.suffix in (".out", ".err", ".toml") and file.stat().st_size]
     return "".join(f"-- {file.name}\n{file.read_text(errors='replace')[-TAIL:]}" for file in files)
 
@@ -59,7 +59,7 @@ def missing():
     for program, package in clients.PACKAGES.items():
         if not shutil.which(program):
             yield f"{program} is missing: apt-get install {package}, or `make tools`"
-    for module in ("grafana_foundation_sdk", "locust", "websockets"):
+    for module in ("grafana_foundation_sdk", "grpc", "locust", "opentelemetry", "websockets"):
         if not importlib.util.find_spec(module):
             yield f"the Python module {module} is missing: use `make test-real`, which runs this in a venv that has it"
     for program in ("load-balancer", "backend"):
@@ -67,8 +67,9 @@ def missing():
             yield f"{rig.PROGRAMS / program} is missing: cargo build --package {program}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Tests of the balancer with real clients.")
+def main(directory=Path(__file__).parent, missing=missing, description="Tests of the balancer with real clients."):
+    """Runs the tests of `directory`, unless `missing` names something."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-k", metavar="PATTERN", action="append", help="only tests whose name contains this")
     wanted = parser.parse_args().k
     lacks = list(missing())
@@ -81,7 +82,7 @@ def main():
     loader.testNamePatterns = [f"*{pattern}*" for pattern in wanted] if wanted else None
     begun, result = time.monotonic(), Result()
     try:
-        loader.discover(str(Path(__file__).parent)).run(result)
+        loader.discover(str(directory)).run(result)
     except KeyboardInterrupt:
         print("\nerror: interrupted", file=sys.stderr)
         return 130
