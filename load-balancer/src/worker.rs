@@ -126,6 +126,10 @@ pub struct Worker {
     cache: RefCell<arc_swap::Cache<RegistryHandle, Arc<Snapshot>>>,
     scene: RefCell<Rc<Scene>>,
     /// Trails of requests that have ended, for those to come.
+    #[expect(
+        clippy::vec_box,
+        reason = "it is the boxes that are kept: trails are large, exchanges are moved around"
+    )]
     spare: RefCell<Vec<Box<Trail>>>,
 }
 
