@@ -44,6 +44,7 @@ mod weights;
 
 use entry::Entry;
 use fetch::Fetcher;
+pub(crate) use prober::cause;
 pub use prober::{Asker, Prober};
 pub use reload::Source;
 use replicas::Supply;

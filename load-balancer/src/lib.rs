@@ -23,6 +23,7 @@ pub mod error;
 pub mod event;
 pub mod forward;
 pub mod geo;
+pub mod health;
 pub mod hashing;
 pub mod http;
 pub mod journal;
