@@ -9,7 +9,7 @@ VENV := $(TARGET)/tests-real/venv
 ONLY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace simulate test-real doc deny bench tools venv
+.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack doc deny bench tools venv
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -26,6 +26,7 @@ help:
 	@echo '  make test-workspace   every other Rust test'
 	@echo '  make simulate   a part of the simulated scenarios, held against their bars'
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
+	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
@@ -54,6 +55,9 @@ simulate:
 
 test-real:
 	@ONLY='$(ONLY)' .ci/test real
+
+test-stack:
+	@.ci/test stack
 
 doc:
 	@.ci/test doc

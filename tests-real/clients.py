@@ -12,6 +12,7 @@ PACKAGES = {
     "ab": "apache2-utils",
     "curl": "curl",
     "hey": "hey",
+    "promtool": "prometheus",
     "setpriv": "util-linux",
     "wrk": "wrk",
 }

@@ -59,15 +59,17 @@ def missing():
     for program, package in clients.PACKAGES.items():
         if not shutil.which(program):
             yield f"{program} is missing: apt-get install {package}, or `make tools`"
-    if not importlib.util.find_spec("websockets"):
-        yield "the Python module websockets is missing: use `make test-real`, which runs this in a venv that has it"
+    for module in ("locust", "websockets"):
+        if not importlib.util.find_spec(module):
+            yield f"the Python module {module} is missing: use `make test-real`, which runs this in a venv that has it"
     for program in ("load-balancer", "backend"):
         if not (rig.PROGRAMS / program).exists():
             yield f"{rig.PROGRAMS / program} is missing: cargo build --package {program}"
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Tests of the balancer with real clients.")
+def main(directory=Path(__file__).parent, missing=missing, description="Tests of the balancer with real clients."):
+    """Runs the tests of `directory`, unless `missing` names something."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-k", metavar="PATTERN", action="append", help="only tests whose name contains this")
     wanted = parser.parse_args().k
     lacks = list(missing())
@@ -80,7 +82,7 @@ def main():
     loader.testNamePatterns = [f"*{pattern}*" for pattern in wanted] if wanted else None
     begun, result = time.monotonic(), Result()
     try:
-        loader.discover(str(Path(__file__).parent)).run(result)
+        loader.discover(str(directory)).run(result)
     except KeyboardInterrupt:
         print("\nerror: interrupted", file=sys.stderr)
         return 130

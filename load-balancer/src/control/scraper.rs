@@ -10,6 +10,7 @@ use std::time::Duration;
 use lb_core::fact::Fact;
 use lb_core::signal::Report;
 use lb_core::{Rng, Tick};
+use prometheus::GaugeVec;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -98,7 +99,7 @@ impl Control {
     pub(super) fn start_scrapes(&mut self, afresh: bool) -> reqwest::Result<()> {
         let scrape = &self.config.signals.scrape;
         self.fetcher = scrape.as_ref().map(|scrape| Fetcher::new(scrape.timeout)).transpose()?;
-        self.metrics.backend_reported.reset();
+        self.metrics.reported().into_iter().for_each(GaugeVec::reset);
         self.metrics.backend_reported_in_flight.reset();
         self.metrics.scrape_age.reset();
         for at in 0..self.entries.len() {

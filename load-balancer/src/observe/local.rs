@@ -268,14 +268,9 @@ pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, pool: &PoolLo
 /// Writes what a backend last said about itself; what it did not say is taken away.
 pub fn publish_report(metrics: &Metrics, backend: &str, report: &Report) {
     let pool = metrics.pool.as_str();
-    let shares = [
-        ("cpu", report.cpu),
-        ("memory", report.memory),
-        ("connections", report.connections),
-        ("utilization", report.utilization),
-    ];
-    for (signal, share) in shares {
-        set_or_forget(&metrics.backend_reported, &[pool, backend, signal], share);
+    let shares = [report.cpu, report.memory, report.connections, report.utilization];
+    for (family, share) in metrics.reported().into_iter().zip(shares) {
+        set_or_forget(family, &[pool, backend], share);
     }
     set_or_forget(&metrics.backend_reported_in_flight, &[pool, backend], report.in_flight);
 }
