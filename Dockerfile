@@ -18,11 +18,9 @@ COPY traffic-lab/Cargo.toml traffic-lab/
 COPY xtask/Cargo.toml xtask/
 RUN for part in backend load-balancer load-balancer/core traffic-lab xtask; do \
         mkdir -p "$part/src" "$part/benches" \
-        && touch "$part/src/lib.rs" \
+        && touch "$part/src/lib.rs" "$part/benches/geo.rs" "$part/benches/pick.rs" \
         && echo 'fn main() {}' >"$part/src/main.rs" \
-        && for bench in $(grep -A1 '^\[\[bench\]\]' "$part/Cargo.toml" | sed -n 's/^name = "\(.*\)"/\1/p'); do \
-            touch "$part/benches/$bench.rs"; \
-        done || exit 1; \
+        || exit 1; \
     done \
     && rm load-balancer/core/src/main.rs \
     && cargo build --locked --profile "$PROFILE" --package load-balancer --package backend
