@@ -12,7 +12,7 @@ ONLY ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench tools venv start stop logs status
+.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench dashboards tools venv start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -37,6 +37,7 @@ help:
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
+	@echo '  make dashboards   write grafana/dashboards from grafana/description'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
 
 # The dev profile is optimized enough for a demo, and links in seconds.
@@ -81,6 +82,9 @@ deny:
 
 bench:
 	@cargo xtask bench
+
+dashboards:
+	@cargo xtask dashboards
 
 tools:
 	@.ci/tools install

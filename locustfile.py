@@ -154,19 +154,21 @@ class Client(FastHttpUser):
 
 def fault(response):
     """What is wrong with an answer, in words that are the same for all answers of the kind; None where nothing is."""
+    error = response.request_meta["exception"]
     if response.status_code == 0:
-        error = response.error
+        # The client wraps a time-out, though it tries only once.
+        error = getattr(error, "original", None) or error
         if isinstance(error, TimeoutError):
             return f"no answer within {TIMEOUT:g} s"
         return f"no answer: {getattr(error, 'strerror', None) or type(error).__name__}"
     if 200 <= response.status_code < 400:
-        return None
+        return f"{response.status_code}, but the answer broke off: {type(error).__name__}" if error else None
     try:
         reason = json.loads(response.text)["error"]
-    except (ValueError, TypeError, KeyError):
+    except Exception:  # not our JSON, or it broke off
         reason = ""
     wait = response.headers.get("Retry-After")
-    reason = f"{response.status_code} {str(reason)[:80]}".strip()
+    reason = f"{response.status_code} {str(reason)[:80].strip()}".strip()
     return f"{reason}, Retry-After {wait}" if wait else reason
 
 
@@ -360,7 +362,7 @@ def exposition(environment):
 def with_tags(environment, **_):
     """With --tags, drops the classes that have no task left: Locust would start their users, and each would fail."""
     options = environment.parsed_options
-    wanted, unwanted = set(options.tags or ()), set(options.exclude_tags or ())
+    wanted, unwanted = (set(getattr(options, name, None) or ()) for name in ("tags", "exclude_tags"))
     if wanted or unwanted:
         left = [
             user for user in environment.user_classes

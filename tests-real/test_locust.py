@@ -58,6 +58,11 @@ class Locust(rig.Process):
         assert code == 200, text
         return text
 
+    def do(self, path):
+        """Follows one of the UI's links; from Locust 2.47 on they are forms."""
+        code, text = rig.get(self.ui(path))
+        assert code == 200, text
+
     def swarm(self, **form):
         answer = json.loads(self.post("/swarm", **form))
         assert answer["success"], answer
@@ -172,6 +177,12 @@ class Headless(Load):
         process.stop()
         self.assertEqual(process.wait(), 1, "a run with failures has failed")
 
+    def test_what_comes_late_is_a_failure(self):
+        process = self.locust("--headless", "-u", 4, "-r", 4, "-t", "3s", "-s", 5, "--only-summary", "--exit-code-on-error", 7,
+                              ROUTES="/bench500", TIMEOUT=0.2, ALGORITHMS="adaptive")
+        self.assertEqual(process.wait(WITHIN), 7)
+        self.assertIn("GET [adaptive] GET /bench500: no answer within 0.2 s", process.err.read_text())
+
     def test_a_shape_on_demand(self):
         self.headless("-u", 10, "-r", 1, "-t", "10s", SHAPE="steps", ALGORITHMS="adaptive")
         said = (self.directory / "locust.err").read_text()
@@ -220,14 +231,14 @@ class Ui(Load):
         running = samples(ui.ui("/metrics"))
         self.assertEqual(running.by("locust_state", "state"), {"running": 1})
         self.assertEqual(running.sum("locust_users"), 20)
-        ui.post("/stop")
+        ui.do("/stop")
         stopped = samples(ui.ui("/metrics"))
         self.assertEqual(stopped.by("locust_state", "state"), {"stopped": 1})
         self.assertEqual(stopped.sum("locust_users"), 0)
         self.assertGreaterEqual(count(stopped), count(running))
         self.assertEqual(count(stopped, "locust_failures_total"), 0)
 
-        ui.post("/stats/reset")
+        ui.do("/stats/reset")
         reset = samples(ui.ui("/metrics"))
         self.assertEqual((count(reset), count(reset, "locust_response_time_seconds_count")), (0, 0))
         ui.swarm(user_count=10, spawn_rate=10)
@@ -257,7 +268,7 @@ class Distributed(Load):
         self.assertEqual((running.by("locust_state", "state"), running.sum("locust_users")), ({"running": 1}, 20))
         told = json.loads(rig.get(master.ui("/stats/requests"))[1])["workers"]
         self.assertEqual([worker["user_count"] for worker in told], [10, 10])
-        master.post("/stop")
+        master.do("/stop")
         rig.until(lambda: metrics().by("locust_state", "state") == {"stopped": 1}, "the end")
         sent = metrics().by("locust_requests_total", "algorithm")
         self.assertEqual(sent.keys(), set(ALGORITHMS))
@@ -276,8 +287,8 @@ class Distributed(Load):
         self.assertGreater(sum(self.assert_agreed(entries).values()), 100)
 
 
-class Metrics(unittest.TestCase):
-    """The exposition by itself, from Locust's own statistics."""
+class Own(unittest.TestCase):
+    """The file's own functions, without a run."""
 
     @classmethod
     def setUpClass(cls):
@@ -287,6 +298,10 @@ class Metrics(unittest.TestCase):
         spec = importlib.util.spec_from_file_location("locustfile", FILE)
         cls.file = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(cls.file)
+
+
+class Metrics(Own):
+    """The exposition, from Locust's own statistics."""
 
     def setUp(self):
         from locust.stats import RequestStats
@@ -365,6 +380,27 @@ class Metrics(unittest.TestCase):
                 self.stats.log_error("GET", "[random] GET /", self.error(f"text {number}"))
         errors = self.samples().by("locust_errors_total", "error")
         self.assertEqual((len(errors), errors["other"], sum(errors.values())), (101, 30, 230))
+
+
+class Faults(Own):
+    """What is said about an answer."""
+
+    def fault(self, status, body="", error=None, **headers):
+        meta = {"exception": error}
+        return self.file.fault(types.SimpleNamespace(status_code=status, text=body, headers=headers, error=error, request_meta=meta))
+
+    def test_by_kind(self):
+        self.assertIsNone(self.fault(200))
+        self.assertIsNone(self.fault(304))
+        self.assertEqual(self.fault(200, error=OSError("half")), "200, but the answer broke off: OSError")
+        self.assertEqual(self.fault(503, '{"error":"No backend available","request_id":"7f"}', **{"Retry-After": "2"}),
+                         "503 No backend available, Retry-After 2")
+        self.assertEqual(self.fault(500, "<html>"), "500")
+        self.assertEqual(self.fault(500, "[]"), "500")
+        self.assertEqual(self.fault(400, json.dumps({"error": "long " * 100})), "400 " + "long " * 15 + "long")
+        self.assertEqual(self.fault(0, error=ConnectionResetError(104, "Connection reset by peer")), "no answer: Connection reset by peer")
+        self.assertEqual(self.fault(0, error=ValueError("7f3a")), "no answer: ValueError")
+        self.assertEqual(self.fault(0, error=types.SimpleNamespace(original=TimeoutError())), "no answer within 10 s")
 
 
 if __name__ == "__main__":

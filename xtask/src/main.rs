@@ -1,4 +1,5 @@
-//! The workspace's own chores: `tidy` checks its rules, `bench` measures it beside its peers.
+//! The workspace's own chores: `tidy` checks its rules, `bench` measures it beside its peers, `dashboards` writes
+//! what Grafana shows.
 //!
 //! Exit codes: 0 when all is well, 1 when a rule is broken or a chore fails, 2 when a program it needs is missing.
 #![allow(clippy::print_stdout, reason = "a chore's output is its result")]
@@ -8,6 +9,7 @@
 )]
 
 mod bench;
+mod dashboards;
 mod tidy;
 mod workspace;
 
@@ -34,6 +36,8 @@ enum Chore {
     Tidy,
     /// Measure CPU per request beside HAProxy, nginx and a bare relay
     Bench(bench::Options),
+    /// Write Grafana's dashboards from their description
+    Dashboards(dashboards::Options),
     /// Part of `bench`: six trivial backends
     #[command(hide = true)]
     BenchBackends,
@@ -65,6 +69,7 @@ fn run(chore: Chore) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match chore {
         Chore::Tidy => return tidy::run(&workspace::root()?),
+        Chore::Dashboards(options) => return dashboards::run(&workspace::root()?, &options),
         Chore::Bench(options) => runtime.block_on(bench::run(&options))?,
         Chore::BenchBackends => runtime.block_on(bench::backends::serve())?,
         Chore::BenchRelay { port, backends } => runtime.block_on(bench::relay::serve(port, backends))?,
