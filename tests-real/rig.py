@@ -30,7 +30,7 @@ STOP_WITHIN = 10.0
 POLL = 0.02
 
 
-def until(condition, what, within=START_WITHIN):
+def until(condition, what, within=START_WITHIN, every=POLL):
     """Waits until `condition()` is true and returns it; fails with `what` after `within` seconds."""
     deadline = time.monotonic() + within
     while True:
@@ -39,7 +39,7 @@ def until(condition, what, within=START_WITHIN):
             return found
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {within:g} s: {what}")
-        time.sleep(POLL)
+        time.sleep(every)
 
 
 def directory(test):

@@ -38,7 +38,7 @@ class Result(unittest.TestResult):
 
     def addError(self, test, error):
         self.bad.add(test.id())
-        print(f"\n---- {test.id()} ----\n{self._exc_info_to_string(error, test)}{logs(test)}", flush=True)
+        print(f"\n---- {test.id()} ----\n{self._exc_info_to_string(error, test)}{logs(test.id())}", flush=True)
 
     addFailure = addError
 
@@ -47,9 +47,9 @@ class Result(unittest.TestResult):
         print(f"\n---- {test.id()} ----\nskipped, which counts as failed: {reason}", flush=True)
 
 
-def logs(test):
-    """The end of whatever the test's processes wrote."""
-    directory = rig.WORK / test.id()
+def logs(name):
+    """The end of whatever a test's processes wrote, by the name of its directory."""
+    directory = rig.WORK / name
     files = [file for file in sorted(directory.glob("*")) if file.suffix in (".out", ".err", ".toml") and file.stat().st_size]
     return "".join(f"-- {file.name}\n{file.read_text(errors='replace')[-TAIL:]}" for file in files)
 

@@ -108,10 +108,27 @@ class Query:
             return left
         many = how and str(how.card)
         if many and "ManyToOne" in many:
-            return left | set(how.group_labels.labels if how.group_labels else ())
+            return left | set(how.group_labels or ())
         if many and "OneToMany" in many:
-            return right | set(how.group_labels.labels if how.group_labels else ())
+            return right | set(how.group_labels or ())
         return left if operator in COMPARISONS else compared
+
+
+def guarded(text):
+    """What stands before each `or vector(…)` of an expression: where it finds nothing, the guard would hide that."""
+
+    def parts(node):
+        if isinstance(node, syntax.BinaryExpr):
+            if str(node.op) == "or" and str(node.rhs).startswith("vector("):
+                yield str(node.lhs)
+            inner = [node.lhs, node.rhs]
+        else:
+            inner = getattr(node, "args", None) or [getattr(node, "expr", None)]
+        for child in inner:
+            if isinstance(child, syntax.Expr):
+                yield from parts(child)
+
+    return list(parts(syntax.parse(text)))
 
 
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")

@@ -101,6 +101,12 @@ class Faults(unittest.TestCase):
             with self.subTest(text):
                 self.assertEqual(promql.Query(text, self.WORLD).faults, [])
 
+    def test_what_a_guard_stands_for_is_found(self):
+        text = "1 - (sum(rate(a[1m])) or vector(0)) / (sum(rate(b[1m])) > 0) or vector(1)"
+        whole, inner = promql.guarded(text)
+        self.assertEqual((inner.replace("{}", ""), whole.startswith("1 - (")), ("sum(rate(a[1m]))", True))
+        self.assertEqual(promql.guarded("a or b"), [])
+
 
 if __name__ == "__main__":
     unittest.main()

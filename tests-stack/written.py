@@ -60,13 +60,13 @@ def filled(text, dashboard, durations):
 
 
 def targets(durations=None):
-    """`(place, query, panel)` of every query of every panel."""
+    """`(place, query, target)` of every query of every panel."""
     durations = durations or READING
     for dashboard in dashboards():
         for panel in panels(dashboard):
             for target in panel.get("targets", []):
                 place = f"{dashboard['uid']}: {panel['title']} ({target['refId']})"
-                yield place, filled(target["expr"], dashboard, durations), panel
+                yield place, filled(target["expr"], dashboard, durations), target
 
 
 def annotations(durations=None):

@@ -4,17 +4,23 @@ use std::collections::{HashMap, HashSet};
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::catalog::{self, Family, Type};
+use super::series::Ledger;
 
 /// All registered families. Cloning a handle out of a vector costs a look-up: keep what the hot path uses.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each field is the catalogue's family of that name, documented there")]
 pub struct Metrics {
     pub pool: String,
+    /// Which backends have series of their own.
+    pub series: Ledger,
+    /// Thousandths of retries that all workers together can still afford, and could at most.
+    pub budget_left: IntGauge,
+    pub budget_whole: IntGauge,
     registry: Registry,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
@@ -112,6 +118,9 @@ impl Metrics {
         let r = &registry;
         let metrics = Metrics {
             pool: pool.to_owned(),
+            series: Ledger::default(),
+            budget_left: IntGauge::new("left", "Not exposed.")?,
+            budget_whole: IntGauge::new("whole", "Not exposed.")?,
             requests: counter(r, &catalog::REQUESTS)?,
             request_duration: histogram(r, &catalog::REQUEST_DURATION)?,
             request_overhead: histogram(r, &catalog::REQUEST_OVERHEAD)?,
@@ -223,6 +232,9 @@ impl Metrics {
     /// # Errors
     /// Where a family cannot be written as text.
     pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let whole = self.budget_whole.get().max(1) as f64;
+        self.retry_budget.with_label_values(&[&self.pool]).set(self.budget_left.get() as f64 / whole);
+        self.folded.with_label_values(&[&self.pool]).set(self.series.folded() as i64);
         let mut text = Vec::with_capacity(32 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -251,6 +263,7 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
         forget(gauges, is);
     }
     forget(&m.signal_mode, is);
+    forget(&m.score_component, is);
     forget_signals(metrics, backend);
     forget_info(metrics, backend);
 }
