@@ -69,7 +69,7 @@ test-stack:
 	@.ci/test stack
 
 test-compose:
-	@.ci/test compose
+	@ONLY='$(ONLY)' .ci/test compose
 
 start stop logs status:
 	@deploy/compose/stack $@ $(SERVICES)
