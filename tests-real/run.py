@@ -59,7 +59,7 @@ def missing():
     for program, package in clients.PACKAGES.items():
         if not shutil.which(program):
             yield f"{program} is missing: apt-get install {package}, or `make tools`"
-    for module in ("grafana_foundation_sdk", "locust", "websockets"):
+    for module in ("grafana_foundation_sdk", "grpc", "locust", "opentelemetry", "websockets"):
         if not importlib.util.find_spec(module):
             yield f"the Python module {module} is missing: use `make test-real`, which runs this in a venv that has it"
     for program in ("load-balancer", "backend"):

@@ -52,7 +52,6 @@ PROMETHEUS = {
     "up": ("gauge", ()),
     "scrape_samples_scraped": ("gauge", ()),
     "prometheus_rule_evaluation_failures_total": ("counter", ("rule_group",)),
-    "prometheus_remote_storage_highest_timestamp_in_seconds": ("gauge", ()),
     "prometheus_remote_storage_queue_highest_sent_timestamp_seconds": ("gauge", QUEUE),
     "prometheus_remote_storage_samples_failed_total": ("counter", QUEUE),
 }

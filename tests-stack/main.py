@@ -20,7 +20,7 @@ PROGRAMS = {
     "promtool": "prometheus",
     "setpriv": "util-linux",
 }
-MODULES = ("locust", "promql_parser", "yaml")
+MODULES = ("grpc", "locust", "opentelemetry", "promql_parser", "yaml")
 
 
 def missing():

@@ -115,11 +115,11 @@ class Query:
 
 
 def guarded(text):
-    """What stands before each `or vector(…)` of an expression: where it finds nothing, the guard would hide that."""
+    """What stands before each `or` of an expression: where it finds nothing, the guard after it would hide that."""
 
     def parts(node):
         if isinstance(node, syntax.BinaryExpr):
-            if str(node.op) == "or" and str(node.rhs).startswith("vector("):
+            if str(node.op) == "or":
                 yield str(node.lhs)
             inner = [node.lhs, node.rhs]
         else:

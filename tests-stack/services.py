@@ -45,7 +45,7 @@ log-enabled = false
         address = self.said(r"Listening on HTTP.* addr=(\S+)", self.err)[1]
         self.url = f"http://{address}"
         self.change('CREATE DATABASE "prometheus"')
-        self.change('CREATE RETENTION POLICY "d7" ON "prometheus" DURATION 7d REPLICATION 1 DEFAULT')
+        self.change('ALTER RETENTION POLICY "autogen" ON "prometheus" DURATION 7d REPLICATION 1 SHARD DURATION 1d DEFAULT')
 
     def change(self, statement):
         rig.post(f"{self.url}/query?{urllib.parse.urlencode({'q': statement})}", b"")

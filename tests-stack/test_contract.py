@@ -105,7 +105,7 @@ class Faults(unittest.TestCase):
         text = "1 - (sum(rate(a[1m])) or vector(0)) / (sum(rate(b[1m])) > 0) or vector(1)"
         whole, inner = promql.guarded(text)
         self.assertEqual((inner.replace("{}", ""), whole.startswith("1 - (")), ("sum(rate(a[1m]))", True))
-        self.assertEqual(promql.guarded("a or b"), [])
+        self.assertEqual(promql.guarded("a and b"), [])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""The whole system under load, once: six backends that differ, the balancer, node-exporter, Locust, InfluxDB, Prometheus;
-and what happens to it, so that no panel is empty because nothing went wrong."""
+"""The whole system under load, once: six backends that differ, the balancer, node-exporter, Locust, InfluxDB, Prometheus, a
+receiver of spans; and what happens to it, so that no panel is empty because nothing went wrong."""
 
 import http.client
 import json
@@ -10,6 +10,7 @@ import rig
 from services import Influx, Prometheus
 from test_locust import Locust
 from test_signals import Exporter
+from test_traces import Http
 
 # Weights and regions of row G; two are slower than the rest.
 BACKENDS = {
@@ -43,8 +44,14 @@ timeout = "450ms"
 [signals.map]                     # busy for a human eye, so that capacities are measured at this load
 utilization = {{ metric = "backend_request_duration_seconds_sum", as = "rate", over = 0.5 }}
 connections_limit = 100
+[traces]
+endpoint = "{spans}"
+sample = 0.1
+[access_log]
+format = "json"
+path = "{directory}/access.log"
 [state]
-file = "{state}"
+file = "{directory}/state.json"
 [pool]
 algorithm = "{algorithm}"
 slow_start = "2s"
@@ -62,6 +69,7 @@ class World:
             flags = ("--region", region, "--weight", weight, "--fault")
             self.backends[name] = started(rig.Backend(directory, name, 0, *flags))
             self.backends[name].fault(latency_ms=latency)
+        self.spans = started(Http())
         self.config = directory / "balancer.toml"
         self.configure("round_robin")
         self.balancer = started(rig.Serving(directory, self.config))
@@ -88,7 +96,7 @@ class World:
         }
 
     def configure(self, algorithm):
-        text = CONFIG.format(state=self.directory / "state.json", algorithm=algorithm)
+        text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, algorithm=algorithm)
         for name, (region, weight, _) in BACKENDS.items():
             address = self.backends[name].address
             text += f'[[pool.backend]]\nname = "{name}"\naddress = "{address}"\nregion = "{region}"\nweight = {weight}\n'

@@ -22,6 +22,7 @@ mod metrics;
 mod raw;
 mod signals;
 mod units;
+mod watching;
 
 pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
 pub use decisions::Decisions;
@@ -29,6 +30,7 @@ pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 pub use metrics::Metrics;
+pub use watching::{AccessLog, Believed, Format, Protocol, Target, Traces};
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
 pub const ENV_PREFIX: &str = "BALLAST_";
@@ -72,6 +74,10 @@ pub struct Config {
     pub geo: Option<Geo>,
     /// What is believed about backends from themselves.
     pub signals: Signals,
+    /// Which requests are traced, and where their spans go.
+    pub traces: Traces,
+    /// Which requests are written down, and where.
+    pub access_log: AccessLog,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.

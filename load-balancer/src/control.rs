@@ -26,7 +26,7 @@ use crate::error::Kind;
 use crate::event::{Answer, Event, Verdict};
 use crate::geo::Regions;
 use crate::observe::live::{self, Live};
-use crate::observe::{Chronicle, Metrics, zero};
+use crate::observe::{AccessLog, Chronicle, Metrics, zero};
 use crate::provision::{Death, Provider};
 use crate::registry::{Backend, Registry, Snapshot};
 
@@ -70,6 +70,8 @@ pub struct Wiring {
     pub deaths: mpsc::UnboundedReceiver<Death>,
     /// Turns true once every backend that there is from the start has been checked, so that traffic can wait for it.
     pub settled: watch::Sender<bool>,
+    /// The access log, to be opened anew at each reload.
+    pub access_log: Arc<AccessLog>,
     /// The order to end.
     pub ended: oneshot::Receiver<()>,
 }
@@ -105,6 +107,8 @@ pub struct Control {
     supply: Supply,
     asker: Option<Rc<Asker>>,
     fetcher: Option<Rc<Fetcher>>,
+    /// What is opened anew at a reload.
+    access_log: Option<Arc<AccessLog>>,
     events: Option<mpsc::UnboundedSender<Event>>,
     /// Answers that may go out once the change can be seen.
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
@@ -152,6 +156,7 @@ impl Control {
             supply: Supply::new(config, clock.now()),
             asker: None,
             fetcher: None,
+            access_log: None,
             events: None,
             answers: Vec::new(),
             scratch: Vec::new(),
@@ -173,8 +178,8 @@ impl Control {
 
     /// Starts checks and replicas and handles events until told to end; then stops the replicas.
     pub async fn run(mut self, wiring: Wiring) {
-        let Wiring { mut inbox, events, provider, mut deaths, settled, mut ended } = wiring;
-        self.events = Some(events);
+        let Wiring { mut inbox, events, provider, mut deaths, settled, access_log, mut ended } = wiring;
+        (self.events, self.access_log) = (Some(events), Some(access_log));
         if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
         }

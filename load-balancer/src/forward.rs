@@ -22,6 +22,7 @@ mod attempt;
 mod body;
 mod exchange;
 mod retry;
+mod trail;
 mod upload;
 mod upstream;
 
@@ -32,6 +33,7 @@ pub use upstream::Live;
 
 use attempt::attempt;
 use retry::Retries;
+use trail::Why;
 
 /// A request, ready to be sent on.
 pub struct Plan {
@@ -101,9 +103,12 @@ pub async fn forward(
         exchange.backend = Some(Rc::clone(&lane));
         exchange.attempts += 1;
         let spare = (exchange.attempts as usize <= most).then(|| body.spare());
+        let why = if tries { Why::Trial } else { retries.why() };
+        exchange.attempting(worker, plan, &lane, why);
         let began = exchange.draft.as_ref().map(|_| worker.now());
         let mut ended = attempt(worker, client, scene, plan, &lane, (body, tries), &exchange).await;
         retries.ended(worker, &ended);
+        exchange.attempted(&ended);
         if let (Some(draft), Some(began)) = (&mut exchange.draft, began) {
             draft.ended(outcome(&ended), began, worker.now());
         }
@@ -119,6 +124,7 @@ pub async fn forward(
             };
         };
         if let Ok(answer) = ended {
+            exchange.set_aside();
             answer.put_aside(worker, client, &lane, &exchange);
         }
         retry::pause(worker, client, wait).await;

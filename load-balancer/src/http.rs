@@ -27,6 +27,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let scene = worker.scene();
     client.begin(worker.config().timeouts.total.map(|t| now.after(t)));
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
+    exchange.follow(worker, client, &request);
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
     client.body_done.set(request.body().is_end_stream());
     if worker.config().control.on_traffic_port && crate::admin::owns(request.uri().path()) {
@@ -36,14 +37,14 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let mut seen = headers::Seen::of(&head.headers);
     seen.upgrade = seen.hop && body.is_end_stream() && headers::upgrade_of(&head.headers).is_some();
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
+    exchange.known_as(&id);
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
     let result = match plan(worker, &scene, client, (head, seen), &body, id.clone()) {
         Ok(plan) => {
-            exchange.algorithm = Some(plan.algorithm);
+            exchange.planned(&scene, &plan);
             if explain || worker.records() {
                 exchange.draft = Draft::begin(&scene.snapshot, plan.algorithm, &id, &plan.key);
             }
-            exchange.region = scene.regional.clone().map(|meters| (meters, plan.region));
             forward::forward(worker, client, &scene, &plan, body, exchange).await
         }
         Err(error) => Err(Box::new((error, exchange))),

@@ -41,7 +41,7 @@ use clock::Clock;
 use config::Config;
 use control::{Control, Source, Wiring};
 use journal::Journal;
-use observe::{Chronicle, Metrics};
+use observe::{AccessLog, Chronicle, Metrics, Traces};
 use registry::{Backend, Registry, Snapshot};
 use worker::Shared;
 
@@ -49,6 +49,9 @@ use worker::Shared;
 const FIRST_ROUND: Duration = Duration::from_secs(1);
 /// Added to it where replicas have to be started first: a container takes a second, a busy machine several.
 const FIRST_REPLICAS: Duration = Duration::from_secs(15);
+
+/// Longest that stopping waits for spans to be exported, and again for lines to be written.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Why the balancer could not start.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +74,12 @@ pub enum StartError {
     /// Replicas cannot be provided.
     #[error("replicas.provider: {0}")]
     Provider(String),
+    /// The access log cannot be written.
+    #[error("access_log.path: {0}; is it a file that this process may write?")]
+    AccessLog(std::io::Error),
+    /// Spans cannot be exported.
+    #[error("traces: {0}")]
+    Traces(String),
     /// The metric families collide.
     #[error("registering metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -88,6 +97,8 @@ pub struct Running {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     journal: Arc<Journal>,
+    traces: Option<Arc<Traces>>,
+    access_log: Arc<AccessLog>,
     reloads: mpsc::UnboundedSender<()>,
 }
 
@@ -118,6 +129,14 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         StartError::Listen { field: "listen.admin", address: config.listen.admin, source }
     })?;
 
+    let traces = config.traces.destination().map(|to| Traces::start(&to, &metrics, move || clock.now()));
+    let traces = traces.transpose().map_err(StartError::Traces)?;
+    let access_log = AccessLog::new(&metrics, move || clock.now());
+    if config.access_log.format.is_some() {
+        let (to, most) = (&config.access_log.to, config.access_log.queue);
+        access_log.open(to, most).map_err(StartError::AccessLog)?;
+    }
+
     let chronicle = Chronicle::new(&metrics, clock::unix_millis());
     let journal = Journal::new(&metrics);
     let registry = Registry::new(Snapshot::empty(&config));
@@ -146,6 +165,7 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         clock,
         metrics: Arc::clone(&metrics),
         chronicle,
+        access_log: Arc::clone(&access_log),
         registry: Arc::clone(&registry),
         inbox,
         events,
@@ -176,6 +196,8 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         draining,
         admin,
         journal: Arc::clone(&journal),
+        traces: traces.clone(),
+        access_log: Arc::clone(&access_log),
         connections,
     };
     let mut workers = Vec::new();
@@ -195,6 +217,8 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         metrics,
         registry,
         journal,
+        traces,
+        access_log,
         reloads,
     })
 }
@@ -228,6 +252,11 @@ impl Running {
                 tracing::error!("a worker panicked");
             }
         }
+        // Nothing is told any more: what has been told goes out, as far as somebody takes it.
+        if let Some(traces) = &self.traces {
+            traces.flush(LAST_WORDS);
+        }
+        self.access_log.flush(LAST_WORDS);
         if let Some((end, thread)) = self.control.take() {
             let _ = end.send(());
             if thread.join().is_err() {
@@ -243,6 +272,7 @@ struct ControlSide {
     clock: Clock,
     metrics: Arc<Metrics>,
     chronicle: Arc<Chronicle>,
+    access_log: Arc<AccessLog>,
     registry: Arc<Registry>,
     inbox: mpsc::UnboundedReceiver<event::Event>,
     events: mpsc::UnboundedSender<event::Event>,
@@ -278,7 +308,8 @@ impl ControlSide {
             tokio::task::spawn_local(source.watch(orders, self.events.clone()));
         }
         let (inbox, events, settled, ended) = (self.inbox, self.events, self.settled, self.ended);
-        control.run(Wiring { inbox, events, provider, deaths, settled, ended }).await;
+        let access_log = self.access_log;
+        control.run(Wiring { inbox, events, provider, deaths, settled, access_log, ended }).await;
     }
 }
 

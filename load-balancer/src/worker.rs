@@ -19,7 +19,9 @@ use crate::config::Config;
 use crate::forward::Live;
 use crate::journal::Journal;
 use crate::listener::{self, Client};
-use crate::observe::{LaneMeters, Metrics, RegionMeters, RuntimeMeters, WorkerMeters};
+use crate::observe::{
+    AccessLog, LaneMeters, Lines, Metrics, RegionMeters, RuntimeMeters, Traces, Trail, WorkerMeters,
+};
 use crate::registry::{Backend, Registry, Snapshot};
 use crate::telemetry::{self, Taken};
 
@@ -29,6 +31,9 @@ pub use recent::{Recent, RequestLog};
 
 /// Between flushes of the metric buffers and sweeps of idle upstream connections.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Trails kept for requests to come: about as many as are in flight at once on a busy worker.
+const SPARE: usize = 256;
 
 /// What a worker can be asked.
 #[derive(Debug)]
@@ -59,6 +64,10 @@ pub struct Shared {
     pub admin: axum::Router,
     /// Where decision records go.
     pub journal: Arc<Journal>,
+    /// What makes spans, where requests are traced.
+    pub traces: Option<Arc<Traces>>,
+    /// Where lines about requests go.
+    pub access_log: Arc<AccessLog>,
     /// Permits for client connections, over all workers.
     pub connections: Arc<tokio::sync::Semaphore>,
 }
@@ -103,6 +112,8 @@ pub struct Worker {
     pub shared: Shared,
     /// Metric buffers.
     pub meters: WorkerMeters,
+    /// Lines about requests, to be handed over.
+    pub lines: Lines,
     runtime: RuntimeMeters,
     /// Randomness for picks and request ids.
     pub rng: RefCell<Rng>,
@@ -114,6 +125,8 @@ pub struct Worker {
     pub clients: RefCell<HashMap<u64, Rc<Client>>>,
     cache: RefCell<arc_swap::Cache<RegistryHandle, Arc<Snapshot>>>,
     scene: RefCell<Rc<Scene>>,
+    /// Trails of requests that have ended, for those to come.
+    spare: RefCell<Vec<Box<Trail>>>,
 }
 
 /// Lets the cache own its way to the registry.
@@ -136,6 +149,7 @@ impl Worker {
         let scene = Scene::new(&snapshot, None, &shared.metrics);
         Rc::new(Worker {
             meters,
+            lines: Lines::new(&shared.access_log),
             runtime: RuntimeMeters::new(&shared.metrics, name),
             rng: RefCell::new(clock::entropy()),
             budget: RefCell::new(budget(&snapshot.config)),
@@ -143,6 +157,7 @@ impl Worker {
             clients: RefCell::default(),
             cache: RefCell::new(arc_swap::Cache::new(RegistryHandle(Arc::clone(&shared.registry)))),
             scene: RefCell::new(Rc::new(scene)),
+            spare: RefCell::default(),
             shared,
         })
     }
@@ -177,8 +192,33 @@ impl Worker {
     /// Whether the next request's decisions are to be recorded.
     #[must_use]
     pub fn records(&self) -> bool {
-        let share = self.config().decisions.share;
-        share > 0.0 && self.rng.borrow_mut().unit() < share
+        self.draws(self.config().decisions.share)
+    }
+
+    /// Whether this request is one of `share` of all.
+    #[must_use]
+    pub fn draws(&self, share: f64) -> bool {
+        share >= 1.0 || (share > 0.0 && self.rng.borrow_mut().unit() < share)
+    }
+
+    /// A trail to ride on an exchange, in memory that an earlier one had.
+    #[must_use]
+    pub fn boxed(&self, trail: Trail) -> Box<Trail> {
+        match self.spare.borrow_mut().pop() {
+            Some(mut old) => {
+                *old = trail;
+                old
+            }
+            None => Box::new(trail),
+        }
+    }
+
+    /// Keeps its memory for the next.
+    pub fn keep(&self, trail: Box<Trail>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE {
+            spare.push(trail);
+        }
     }
 
     fn recent(&self, backend: u64) -> Recent {
@@ -200,6 +240,7 @@ impl Worker {
         self.runtime.read(&tokio::runtime::Handle::current().metrics());
         self.meters.affords(self.budget.borrow_mut().left(self.now()));
         self.meters.flush();
+        self.lines.flush();
         scene.lanes.iter().for_each(|lane| lane.meters.flush());
         scene.regional.iter().for_each(|meters| meters.flush());
     }

@@ -211,7 +211,9 @@ fn release_directory() -> Result<PathBuf> {
 /// Builds what is measured, in release, before anything is measured.
 fn build(root: &Path, options: &Options, peers: &[Peer]) -> Result<()> {
     let mut packages = vec!["xtask"];
-    if peers.contains(&Peer::Ours) && options.ours.is_none() {
+    if peers.iter().any(|peer| matches!(peer, Peer::Ours | Peer::Logging | Peer::Tracing))
+        && options.ours.is_none()
+    {
         packages.push("load-balancer");
     }
     for package in packages {

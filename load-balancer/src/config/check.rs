@@ -22,6 +22,7 @@ mod geo;
 mod healing;
 mod metrics;
 mod signals;
+mod watching;
 
 /// Longest name of a pool or backend: it becomes a metric label.
 const NAME_MAX: usize = 63;
@@ -52,6 +53,8 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),
+        traces: c.traces(&raw.traces),
+        access_log: c.access_log(&raw.access_log),
     };
     c.fits_together(&config);
     if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }

@@ -73,6 +73,8 @@ section!(Docker { host, image, network, port, command, env });
 section!(State { file });
 section!(Geo { enabled, database, default_region, cost, regions });
 section!(Signals { source, preset, path, port, interval, timeout, max_bytes, headers, container_label, map });
+section!(Traces { endpoint, protocol, sample, parent, service, timeout, queue });
+section!(AccessLog { format, path, share, queue, query });
 
 /// The `[replicas]` section with one for each provider.
 #[derive(Debug, Default, Deserialize)]
@@ -134,6 +136,8 @@ pub(super) struct Raw {
     pub(super) state: State,
     pub(super) geo: Geo,
     pub(super) signals: Signals,
+    pub(super) traces: Traces,
+    pub(super) access_log: AccessLog,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -158,6 +162,8 @@ impl Raw {
         "state",
         "geo",
         "signals",
+        "traces",
+        "access_log",
     ];
 
     /// Parses the text and lays the environment over it.

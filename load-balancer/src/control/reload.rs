@@ -81,7 +81,11 @@ impl Control {
     pub(super) fn reread(&mut self, read: Result<Box<Config>, Faults>) -> bool {
         let checked = read.and_then(|next| {
             let fixed = fixed(&self.config, &next);
-            if fixed.0.is_empty() { Ok(next) } else { Err(fixed) }
+            if !fixed.0.is_empty() {
+                return Err(fixed);
+            }
+            self.turn_log(&next)?;
+            Ok(next)
         });
         match checked {
             Ok(next) => {
@@ -105,6 +109,13 @@ impl Control {
                 false
             }
         }
+    }
+
+    /// Opens the access log, anew even where it is the same: it may have been moved away.
+    fn turn_log(&self, next: &Config) -> Result<(), Faults> {
+        let (Some(log), Some(_)) = (&self.access_log, next.access_log.format) else { return Ok(()) };
+        let opened = log.open(&next.access_log.to, next.access_log.queue);
+        opened.map_err(|error| Faults::one("access_log.path", "", format!("cannot be opened: {error}")))
     }
 
     fn apply(&mut self, next: Config) -> reqwest::Result<()> {
@@ -218,6 +229,11 @@ fn fixed(old: &Config, new: &Config) -> Faults {
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("replicas.provider", old.replicas.provider != new.replicas.provider),
         ("state.file", old.state != new.state),
+        ("traces.endpoint", old.traces.endpoint != new.traces.endpoint),
+        ("traces.protocol", old.traces.protocol != new.traces.protocol),
+        ("traces.service", old.traces.service != new.traces.service),
+        ("traces.timeout", old.traces.timeout != new.traces.timeout),
+        ("traces.queue", old.traces.queue != new.traces.queue),
     ];
     let fault = |field: &str| Fault {
         field: field.to_owned(),
@@ -245,6 +261,8 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("decisions", old.decisions != new.decisions),
         ("metrics", old.metrics != new.metrics),
         ("geo", old.geo != new.geo),
+        ("traces", old.traces != new.traces),
+        ("access_log", old.access_log != new.access_log),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(section, _)| (*section).to_owned()).collect()
 }

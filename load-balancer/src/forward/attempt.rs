@@ -17,7 +17,8 @@ pub(super) struct Answer {
     pub(super) response: Response<Incoming>,
     live: Live,
     flight: Flight,
-    at: Tick,
+    /// When its head came.
+    pub(super) at: Tick,
 }
 
 /// One failed attempt.
@@ -87,13 +88,14 @@ pub(super) async fn attempt(
         client.body_done.set(false);
         client.starving.set(false);
     }
-    let request = request(plan, lane, body);
+    let request = request(plan, lane, body, exchange);
     let sent_at = worker.now();
     exchange.waits.begin(sent_at);
     let timeouts = &worker.config().timeouts;
     let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };
     client.arm(limit.map(|t| sent_at.after(t)));
     flight.send(sent_at);
+    exchange.sent.set(Some(sent_at));
     let sent = client.within(live.send(request)).await;
     let now = worker.now();
     if !matches!(sent, Ok(Ok(_))) {
@@ -162,12 +164,13 @@ fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
     }
 }
 
-fn request(plan: &Plan, lane: &Lane, body: RequestBody) -> Request<RequestBody> {
+fn request(plan: &Plan, lane: &Lane, body: RequestBody, exchange: &Exchange) -> Request<RequestBody> {
     let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::new(body);
     *request.method_mut() = plan.head.method.clone();
     *request.uri_mut() = plan.target.clone();
     *request.headers_mut() = headers::outgoing(&plan.head, plan.seen, &plan.added, &lane.backend.host);
+    exchange.mark(request.headers_mut());
     if chunked {
         // Said outright: for methods that rarely have a body hyper would otherwise take it that there is none.
         let chunked = hyper::header::HeaderValue::from_static("chunked");

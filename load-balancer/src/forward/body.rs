@@ -76,6 +76,9 @@ fn streams_events(headers: &header::HeaderMap) -> bool {
 impl ControlAnswer {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(data)) = polled.as_ref().map(|frame| frame.as_ref().map(Frame::data_ref)) {
+            self.exchange.passed_on(data.map_or(0, |data| data.len() as u64));
+        }
         if polled.is_none() || self.body.is_end_stream() {
             self.exchange.finish(self.worker.now());
         }
@@ -192,6 +195,7 @@ impl Download {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.worker.meters.response_bytes.inc_by(bytes);
+                self.exchange.passed_on(bytes);
                 let now = self.worker.now();
                 // hyper asks for nothing after trailers.
                 if frame.is_trailers() || self.incoming.is_end_stream() {

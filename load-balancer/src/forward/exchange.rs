@@ -13,8 +13,8 @@ use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 use crate::error::Kind;
 use crate::journal::Draft;
 use crate::listener::Client;
-use crate::observe::RegionMeters;
 use crate::observe::lane::Attempt;
+use crate::observe::{RegionMeters, Trail};
 use crate::worker::{Lane, Worker};
 
 /// One attempt in flight. Dropping it counts it out.
@@ -141,8 +141,6 @@ fn verdict(head: &Response<Incoming>) -> Outcome {
 /// One request from head to last byte. Dropped exactly once, wherever it is then: in the handler, in the response's body,
 /// or with the connection that broke; so every request is counted once.
 pub struct Exchange {
-    worker: Rc<Worker>,
-    client: Rc<Client>,
     /// When its head was complete.
     pub started: Tick,
     /// The chosen algorithm, once it is chosen.
@@ -155,11 +153,21 @@ pub struct Exchange {
     pub backend: Option<Rc<Lane>>,
     /// The record of its decisions, where one is made.
     pub draft: Option<Box<Draft>>,
+    /// What is followed of it, where it is traced or logged.
+    pub trail: Option<Box<Trail>>,
     /// Attempts made.
     pub attempts: u32,
     /// Where its time went.
     pub waits: Waits,
-    method: u8,
+    /// When the present attempt had its connection.
+    pub(super) sent: Cell<Option<Tick>>,
+    /// Bytes of the response's body that were passed on.
+    pub(super) bytes_out: u64,
+    pub(super) worker: Rc<Worker>,
+    pub(super) client: Rc<Client>,
+    pub(super) method: u8,
+    /// Why it failed, if it did.
+    pub(super) reason: Option<&'static str>,
     code: Option<u16>,
     complete: bool,
 }
@@ -176,6 +184,11 @@ impl Waits {
     /// Waiting begins at `now`, unless it has begun.
     pub fn begin(&self, now: Tick) {
         self.since.set(self.since.get().or(Some(now)));
+    }
+
+    /// What of `took` was not waited.
+    pub fn rest(&self, took: Duration) -> Duration {
+        took.saturating_sub(self.total.get())
     }
 
     /// Waiting is over at `now`, where it had begun.
@@ -203,8 +216,12 @@ impl Exchange {
             flight: None,
             backend: None,
             draft: None,
+            trail: None,
             attempts: 0,
             waits: Waits::default(),
+            sent: Cell::new(None),
+            bytes_out: 0,
+            reason: None,
             method: crate::observe::local::method_index(method),
             code: None,
             complete: false,
@@ -216,9 +233,19 @@ impl Exchange {
         self.code = Some(code);
     }
 
+    /// So many bytes of its body are too.
+    pub(super) fn passed_on(&mut self, bytes: u64) {
+        self.bytes_out += bytes;
+    }
+
+    fn aborted(&mut self, reason: &'static str) {
+        self.worker.meters.aborted(reason);
+        self.reason = Some(reason);
+    }
+
     /// The balancer answers for itself.
     pub fn refused(&mut self, kind: Kind) {
-        self.worker.meters.aborted(kind.reason());
+        self.aborted(kind.reason());
         self.code = Some(kind.status().as_u16());
         self.complete = true;
     }
@@ -247,7 +274,7 @@ impl Exchange {
         }
         self.waits.end(now);
         let fault = self.client.fault.get();
-        self.worker.meters.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
+        self.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
         self.complete = true;
         if let Some(flight) = self.flight.take().filter(|_| fault.is_none()) {
             flight.fail(now, Cause::Reset);
@@ -260,7 +287,7 @@ impl Drop for Exchange {
         let now = self.worker.now();
         if !self.complete {
             let cut = self.client.cut.get();
-            self.worker.meters.aborted(cut.unwrap_or(Kind::CLIENT_CLOSED));
+            self.aborted(cut.unwrap_or(Kind::CLIENT_CLOSED));
             // Cut while the backend was silent: that is the backend's failure.
             if let Some(flight) =
                 self.flight.take().filter(|_| cut.is_some() && self.client.backend_silent.get())
@@ -271,9 +298,9 @@ impl Drop for Exchange {
         let code = self.code.unwrap_or(CLIENT_CLOSED);
         let took = now.since(self.started);
         self.worker.meters.answered(self.algorithm, self.method, code, took);
+        self.waits.end(now);
         if let Some(algorithm) = self.algorithm.filter(|_| self.attempts > 0) {
-            self.waits.end(now);
-            self.worker.meters.overhead(algorithm, took.saturating_sub(self.waits.total.get()));
+            self.worker.meters.overhead(algorithm, self.waits.rest(took));
         }
         if let Some((meters, region)) = &self.region {
             meters.took(*region, took);
@@ -281,6 +308,9 @@ impl Drop for Exchange {
         self.worker.meters.in_flight.add(-1);
         if let Some(draft) = self.draft.take() {
             draft.finish(&self.worker.shared.journal, code, now.since(self.started));
+        }
+        if let Some(trail) = self.trail.take() {
+            self.tell(trail, code, now, took);
         }
         let timeouts = &self.worker.config().timeouts;
         self.client.handed_over(timeouts.body_idle.map(|t| now.after(t)), now.after(timeouts.client_idle));

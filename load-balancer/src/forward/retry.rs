@@ -9,6 +9,7 @@ use lb_core::{Rng, Tried};
 
 use super::Plan;
 use super::attempt::{Answer, Failed};
+use super::trail::Why;
 use super::upload::{RequestBody, Spare};
 use crate::error::Kind;
 use crate::listener::{Client, Phase};
@@ -31,6 +32,11 @@ impl Retries {
     /// The members that failed.
     pub(super) fn tried(&self) -> &Tried {
         &self.tried
+    }
+
+    /// Why the next backend is asked.
+    pub(super) fn why(&self) -> Why {
+        if self.failed.is_some() { Why::Retry } else { Why::Picked }
     }
 
     /// Takes members that are no longer there, or leaving, for tried ones: a snapshot may be seconds old by now. `room` is

@@ -172,6 +172,7 @@ impl Source {
             }
         }
         self.worker.meters.request_bytes.inc_by(bytes);
+        self.client.uploaded.set(self.client.uploaded.get() + bytes);
         true
     }
 

@@ -63,6 +63,12 @@ impl Draft {
         self.choices.push(Choice { record, member, pick, outcome: None, took: None });
     }
 
+    /// What decided about the last choice, in a sentence.
+    #[must_use]
+    pub fn why(&self) -> Option<String> {
+        self.choices.last().map(|choice| choice.why(&self.snapshot))
+    }
+
     /// Notes what came of the last choice, which was made at `since`.
     pub fn ended(&mut self, outcome: String, since: Tick, now: Tick) {
         if let Some(choice) = self.choices.last_mut() {

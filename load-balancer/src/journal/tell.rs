@@ -49,7 +49,7 @@ impl Choice {
     }
 
     /// What decided, in a sentence.
-    fn why(&self, snapshot: &Snapshot) -> String {
+    pub(super) fn why(&self, snapshot: &Snapshot) -> String {
         let Some(record) = &self.record else {
             return "its trial after an ejection was due, and this request could be repeated elsewhere"
                 .into();

@@ -72,6 +72,8 @@ pub struct Client {
     pub fault: Cell<Option<Kind>>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
+    /// Bytes of the request's body so far.
+    pub uploaded: Cell<u64>,
     /// When the request was sent to its last byte.
     pub sent_at: Cell<Tick>,
     /// Bytes have moved since the deadline was set.
@@ -112,6 +114,7 @@ impl Client {
             chooser: config.choosers.includes(ip),
             fault: Cell::new(None),
             body_done: Cell::new(true),
+            uploaded: Cell::new(0),
             sent_at: Cell::new(Tick::ZERO),
             moved: Cell::new(false),
             backend_silent: Cell::new(false),
@@ -145,6 +148,7 @@ impl Client {
     pub fn begin(&self, total: Option<Tick>) {
         self.total.set(total.unwrap_or(NEVER));
         self.fault.set(None);
+        self.uploaded.set(0);
         self.cut.set(None);
         self.backend_silent.set(false);
         self.body_done.set(true);

@@ -22,6 +22,12 @@ pub fn method_index(method: &str) -> u8 {
     METHODS.iter().position(|m| *m == method).unwrap_or(METHODS.len() - 1) as u8
 }
 
+/// The label at a position.
+#[must_use]
+pub fn method_name(index: u8) -> &'static str {
+    METHODS.get(usize::from(index)).copied().unwrap_or("other")
+}
+
 /// A gauge that several workers add to: each adds only what changed since its last flush.
 #[derive(Debug)]
 pub struct LocalGauge {

@@ -81,6 +81,12 @@ impl RegionMeters {
         })
     }
 
+    /// The name of a client's region.
+    #[must_use]
+    pub fn name(&self, region: Option<u8>) -> &str {
+        &self.names[self.at(region)]
+    }
+
     /// A client was looked up.
     pub fn looked_up(&self, outcome: Outcome) {
         self.lookups[outcome as usize].inc();

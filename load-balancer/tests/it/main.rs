@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helpers fail as tests do")]
 
 mod access;
+mod access_log;
 mod algo;
 mod control_fuzz;
 mod decisions;
@@ -41,6 +42,7 @@ mod state;
 mod statuses;
 mod streaming;
 mod support;
+mod traces;
 mod upgrades;
 mod violence;
 mod weights;

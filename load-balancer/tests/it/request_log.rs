@@ -35,6 +35,8 @@ impl Alone {
             clock,
             registry: Arc::clone(&registry),
             journal: load_balancer::journal::Journal::new(&metrics),
+            traces: None,
+            access_log: load_balancer::observe::AccessLog::new(&metrics, move || clock.now()),
             metrics,
             draining,
             admin: axum::Router::new(),

@@ -75,6 +75,7 @@ fn colour(peer: Peer) -> &'static str {
         Peer::Nginx => "#7bab7b",
         Peer::Relay => "#cccccc",
         Peer::Ours => "#e07b39",
+        Peer::Logging | Peer::Tracing => "#e8a87c",
     }
 }
 
@@ -94,6 +95,7 @@ mod tests {
             cpu_stat_us: spread(cpu),
             to_haproxy: Some(spread(1.0)),
             to_relay: None,
+            to_plain: None,
             requests_per_s: spread(1.0),
             p50_us: spread(1.0),
             p99_us: spread(1.0),

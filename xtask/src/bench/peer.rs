@@ -23,6 +23,10 @@ pub(crate) enum Peer {
     Relay,
     /// This project's load balancer, as a user runs it
     Ours,
+    /// The same, writing an access log
+    Logging,
+    /// The same, tracing one request in a hundred
+    Tracing,
 }
 
 /// A program that is not installed, and how to get it; exit code 2.
@@ -55,6 +59,8 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::Relay => "relay",
             Self::Ours => "ballast",
+            Self::Logging => "logging",
+            Self::Tracing => "tracing",
         }
     }
 
@@ -64,7 +70,7 @@ impl Peer {
             Self::Haproxy => installed("haproxy", "haproxy"),
             Self::Nginx => installed("nginx", "nginx-light"),
             Self::Relay => built(&site.helper, "cargo build --release -p xtask"),
-            Self::Ours => {
+            Self::Ours | Self::Logging | Self::Tracing => {
                 built(&site.ours, "cargo build --release -p load-balancer, or name another with --ours")
             }
         }
@@ -75,7 +81,7 @@ impl Peer {
         match self {
             Self::Haproxy | Self::Nginx => Some("-v"),
             Self::Relay => None,
-            Self::Ours => Some("--version"),
+            Self::Ours | Self::Logging | Self::Tracing => Some("--version"),
         }
     }
 
@@ -95,7 +101,7 @@ impl Peer {
                 vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), config]
             }
             Self::Relay => ["bench-relay".into(), port.to_string()].into_iter().chain(addresses()).collect(),
-            Self::Ours => vec!["serve".into(), "--config".into(), config],
+            Self::Ours | Self::Logging | Self::Tracing => vec!["serve".into(), "--config".into(), config],
         };
         Ok((Process::start(self.name(), site.core, &self.program(site)?, args, &site.scratch)?, port))
     }
@@ -106,6 +112,14 @@ impl Peer {
             Self::Haproxy => include_str!("../../../benches/peers/haproxy.cfg"),
             Self::Nginx => include_str!("../../../benches/peers/nginx.conf"),
             Self::Ours => include_str!("../../../benches/peers/ballast.toml"),
+            Self::Logging => concat!(
+                include_str!("../../../benches/peers/ballast.toml"),
+                include_str!("../../../benches/peers/logging.toml")
+            ),
+            Self::Tracing => concat!(
+                include_str!("../../../benches/peers/ballast.toml"),
+                include_str!("../../../benches/peers/tracing.toml")
+            ),
             Self::Relay => return None,
         };
         let backend = |(index, port): (usize, &u16)| {
@@ -122,7 +136,8 @@ impl Peer {
             .replace("{{port}}", &port.to_string())
             .replace("{{admin}}", &admin.to_string())
             .replace("{{scratch}}", &site.scratch.display().to_string());
-        Some(filled.replace("{{backends}}", &backends))
+        let receiver = site.backends.first().map(u16::to_string).unwrap_or_default();
+        Some(filled.replace("{{backends}}", &backends).replace("{{receiver}}", &receiver))
     }
 }
 
@@ -161,7 +176,7 @@ mod tests {
             ours: "no-such-binary".into(),
             backends: vec![6001, 6002],
         };
-        for peer in [Peer::Haproxy, Peer::Nginx, Peer::Ours] {
+        for peer in [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Logging, Peer::Tracing] {
             let text = peer.config(&site, 5000, 9901).unwrap();
             assert!(text.contains("127.0.0.1:5000") && text.contains("127.0.0.1:6002"), "{text}");
             assert!(!text.contains("{{"), "{text}");

@@ -51,6 +51,13 @@ impl Report {
                 row.errors,
             );
         }
+        for row in &self.rows {
+            if let Some(times) = row.to_plain {
+                let (name, plain) = (row.peer.name(), super::Peer::Ours.name());
+                let figures = format!("{:.2} ({:.2}–{:.2})", times.median, times.min, times.max);
+                let _ = writeln!(out, "\n{}: {name} costs {figures} times what {plain} does.", row.scenario);
+            }
+        }
         out
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Row {
     pub(crate) cpu_stat_us: Spread,
     pub(crate) to_haproxy: Option<Spread>,
     pub(crate) to_relay: Option<Spread>,
+    /// To ours with neither access log nor traces, for those that have one.
+    pub(crate) to_plain: Option<Spread>,
     pub(crate) requests_per_s: Spread,
     pub(crate) p50_us: Spread,
     pub(crate) p99_us: Spread,
@@ -76,6 +78,7 @@ fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
         cpu_stat_us: spread(|sample| sample.cpu_stat_us_per_request)?,
         to_haproxy: ratio(Peer::Haproxy),
         to_relay: ratio(Peer::Relay),
+        to_plain: matches!(peer, Peer::Logging | Peer::Tracing).then(|| ratio(Peer::Ours)).flatten(),
         requests_per_s: spread(Sample::requests_per_s)?,
         p50_us: spread(|sample| sample.load.p50_us as f64)?,
         p99_us: spread(|sample| sample.load.p99_us as f64)?,

@@ -43,7 +43,7 @@ pub(super) fn thresholds(steps: &[Step]) -> Result<Value> {
             _ => bail!("thresholds are a colour, then values and colours in turn"),
         }
     }
-    if steps.len() % 2 == 0 && !steps.is_empty() {
+    if !steps.is_empty() && steps.len().is_multiple_of(2) {
         bail!("the last threshold needs a colour");
     }
     if made.is_empty() {
