@@ -7,8 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use clap::{Parser, Subcommand};
 use clap::builder::FalseyValueParser;
+use clap::{Parser, Subcommand};
 use reqwest::Url;
 
 /// Used when nothing names the server.

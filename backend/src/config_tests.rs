@@ -74,7 +74,9 @@ fn health_is_asked_where_the_server_listens() {
         Args::from_arg_matches(&matches).unwrap().asks()
     };
     assert_eq!(asks(&["--port", "5001"]), None);
-    for (bind, host) in [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("::", "[::1]")] {
+    for (bind, host) in
+        [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("::", "[::1]")]
+    {
         let url = format!("http://{host}:5001/health");
         assert_eq!(asks(&["--bind", bind, "--port", "5001", "health"]), Some(url), "{bind}");
     }
