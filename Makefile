@@ -8,8 +8,11 @@ VENV := $(TARGET)/tests-real/venv
 # What may run from lb-core's, the workspace's, or the real clients' tests: `make test-real ONLY=Crash`.
 ONLY ?=
 
+# What may be started alone, or looked at: `make logs SERVICES=load-balancer`.
+SERVICES ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack doc deny bench dashboards tools venv
+.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench dashboards tools venv start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -18,7 +21,11 @@ help:
 	@echo '  make tools      install the programs that tests and benchmarks use (Debian, needs root or sudo)'
 	@echo '  make test       every check and test; the last line says how many passed and failed'
 	@echo
-	@echo 'Parts of it:'
+	@echo 'The whole stack in containers, with Prometheus, Grafana and Locust:'
+	@echo
+	@echo '  make start      builds and starts it; stop, logs and status as they say; SERVICES=… for some'
+	@echo
+	@echo 'Parts of the tests:'
 	@echo
 	@echo '  make build      the two programs, $(TARGET)/debug/load-balancer and backend'
 	@echo '  make check      what is quick: formatting, the rules of this repository, shell, clippy'
@@ -27,6 +34,7 @@ help:
 	@echo '  make simulate   a part of the simulated scenarios, held against their bars'
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
+	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description'
@@ -59,6 +67,12 @@ test-real:
 
 test-stack:
 	@.ci/test stack
+
+test-compose:
+	@ONLY='$(ONLY)' .ci/test compose
+
+start stop logs status:
+	@deploy/compose/stack $@ $(SERVICES)
 
 doc:
 	@.ci/test doc

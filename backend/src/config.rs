@@ -5,10 +5,10 @@
 //! at all when it is an address: some shells export it as the machine's name, and many habits as an address to bind.
 //! How it fails: one line that names the setting, its value and a right one; the process ends with 2, as clap does.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use clap::Parser;
 use clap::builder::FalseyValueParser;
+use clap::{Parser, Subcommand};
 use reqwest::Url;
 
 /// Used when nothing names the server.
@@ -28,7 +28,7 @@ const TEXT_MAX: usize = 128;
     after_help = "\
 The name is taken from --name, else SERVER_ID, NAME, HOST (the first that is set; HOST not when it is an address).
 TOKIO_WORKER_THREADS sets the number of network threads (default: one for each core).
-Exit: 0 after SIGTERM or SIGINT, 1 when it cannot listen, 2 for bad settings."
+Exit: 0 after SIGTERM or SIGINT, 1 when it cannot listen, 2 for bad settings; of health, 1 when it is not."
 )]
 pub struct Args {
     /// Name of this server, in answers and metrics [env: SERVER_ID, NAME, HOST]
@@ -61,6 +61,15 @@ pub struct Args {
     /// Open /fault, which breaks this server on demand; for the lab only
     #[arg(long, env = "FAULT", value_parser = FalseyValueParser::new())]
     fault: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// Ask the server with these settings whether it is healthy: exit code 0 if so. For health checks of containers
+    Health,
 }
 
 /// Settings, checked.
@@ -113,6 +122,18 @@ impl Args {
     #[must_use]
     pub fn until_eof(&self) -> bool {
         self.until_eof
+    }
+
+    /// Where to ask for the health of the server with these settings, if that is wanted instead of serving.
+    #[must_use]
+    pub fn asks(&self) -> Option<String> {
+        let Command::Health = self.command?;
+        let host = match self.bind {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        Some(format!("http://{}/health", SocketAddr::new(host, self.port)))
     }
 
     /// Checks what clap cannot; `env` looks up a variable. The error is one line for people.

@@ -65,3 +65,19 @@ fn refusals_name_the_setting() {
     let flags = ["--register-url", "http://lb/", "--advertise-url", "ftp://s1/"];
     assert!(config(&flags, &[]).unwrap_err().contains("ADVERTISE_URL"));
 }
+
+#[test]
+fn health_is_asked_where_the_server_listens() {
+    let asks = |flags: &[&str]| {
+        let command = Args::command().mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.get_matches_from(std::iter::once(&"backend").chain(flags));
+        Args::from_arg_matches(&matches).unwrap().asks()
+    };
+    assert_eq!(asks(&["--port", "5001"]), None);
+    for (bind, host) in
+        [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("10.0.0.1", "10.0.0.1"), ("::", "[::1]")]
+    {
+        let url = format!("http://{host}:5001/health");
+        assert_eq!(asks(&["--bind", bind, "--port", "5001", "health"]), Some(url), "{bind}");
+    }
+}

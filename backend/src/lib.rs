@@ -22,6 +22,7 @@ mod conn;
 pub mod cpu;
 pub mod fault;
 mod front;
+mod health;
 pub mod meters;
 pub mod prime;
 mod register;
@@ -31,4 +32,5 @@ mod server;
 pub mod usage;
 
 pub use config::{Args, Config, Register};
+pub use health::health;
 pub use server::{Running, STOP_WITHIN, StartError, start};

@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         .init();
     let args = Args::parse();
     let leash = args.until_eof();
+    let asks = args.asks();
     let config = match args.config(|name| std::env::var(name).ok()) {
         Ok(config) => config,
         Err(why) => return fail(&why, 2),
@@ -27,7 +28,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the runtime: {error}"), 1),
     };
-    let outcome = runtime.block_on(run(config, leash));
+    let outcome = match asks {
+        Some(url) => runtime.block_on(backend::health(&url)),
+        None => runtime.block_on(run(config, leash)),
+    };
     // CPU jobs that were called off need not be waited for.
     runtime.shutdown_background();
     match outcome {

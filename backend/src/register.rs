@@ -78,7 +78,7 @@ fn refusal(status: StatusCode, body: &str) -> String {
 }
 
 /// reqwest's own text leaves the cause ("connection refused") to the sources.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -46,6 +46,27 @@ async fn settings_come_from_the_environment_and_flags_win() {
 }
 
 #[tokio::test]
+async fn health_is_asked_of_the_server_with_the_same_settings() {
+    let server = Binary::start(&mut command(&["--port", "0"]));
+    let port = server.address.rsplit_once(':').unwrap().1.to_owned();
+    // As in a container, which listens everywhere and asks itself.
+    let ask = || {
+        let mut command = command(&["health"]);
+        command.env("PORT", &port).env("BIND", "0.0.0.0");
+        run(command)
+    };
+    assert_eq!(ask().0, Some(0));
+    text(&server, "/unhealthy").await;
+    let (code, said) = ask();
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("http://127.0.0.1:{port}/health answers 503")), "{said}");
+    server.signal(Signal::Term);
+    assert_eq!(server.ended().await.code(), Some(0));
+    let (code, said) = ask();
+    assert!(code == Some(1) && said.contains("does not answer"), "{code:?} {said}");
+}
+
+#[tokio::test]
 async fn terminate_and_interrupt_end_it_well() {
     for signal in [Signal::Term, Signal::Interrupt] {
         let server = Binary::start(&mut command(&["--port", "0"]));

@@ -1,4 +1,4 @@
-//! `load-balancer serve|check|demo`: what each does is in its help.
+//! `load-balancer serve|check|health|demo`: what each does is in its help.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::control::Source;
-use crate::demo;
+use crate::{demo, health};
 
 /// Exit code for a configuration with faults.
 const FAULTY: u8 = 2;
@@ -44,6 +44,12 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Ask a running balancer how it is: exit code 0 where it answers 200. For health checks of containers.
+    Health {
+        /// What to ask; /health says that it runs, /ready that it has a backend to send requests to.
+        #[arg(default_value = "http://127.0.0.1:9901/ready", value_name = "URL")]
+        url: String,
+    },
     /// Print every metric with type, labels and meaning, as docs/METRICS.md has it.
     Metrics,
     /// Start a balancer on 127.0.0.1:5000 with six backends on 5001–5006, all on this machine.
@@ -68,6 +74,13 @@ pub fn run() -> ExitCode {
             ));
             ExitCode::SUCCESS
         }),
+        Command::Health { url } => match health::check(&url) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                complain(&why);
+                ExitCode::FAILURE
+            }
+        },
         Command::Metrics => {
             say(crate::observe::catalog::markdown().trim_end());
             ExitCode::SUCCESS

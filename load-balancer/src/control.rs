@@ -46,6 +46,7 @@ mod weights;
 
 use entry::{Entry, Known};
 use fetch::Fetcher;
+pub(crate) use prober::cause;
 pub use prober::{Asker, Prober};
 pub use reload::Source;
 use replicas::Supply;

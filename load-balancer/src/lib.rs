@@ -24,6 +24,7 @@ pub mod event;
 pub mod forward;
 pub mod geo;
 pub mod hashing;
+pub mod health;
 pub mod http;
 pub mod journal;
 pub mod listener;

@@ -164,7 +164,7 @@ pub(super) fn jittered(base: Duration, rng: &mut Rng) -> Duration {
 }
 
 /// The innermost cause: "Connection refused" says more than "error sending request".
-pub(super) fn cause(error: &reqwest::Error) -> String {
+pub(crate) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "timeout".to_owned();
     }
