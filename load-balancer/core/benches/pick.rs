@@ -86,9 +86,10 @@ fn main() -> ExitCode {
     let (sizes, names): (Vec<&String>, Vec<&String>) =
         args.iter().filter(|arg| !arg.starts_with("--")).partition(|arg| arg.parse::<usize>().is_ok());
     let wanted = |a: &Algorithm| names.is_empty() || names.iter().any(|&name| name == a.name());
-    let sizes: Vec<usize> = match sizes.is_empty() {
-        true => SIZES.into(),
-        false => sizes.iter().filter_map(|size| size.parse().ok()).collect(),
+    let sizes: Vec<usize> = if sizes.is_empty() {
+        SIZES.into()
+    } else {
+        sizes.iter().filter_map(|size| size.parse().ok()).collect()
     };
     let keys: Vec<String> =
         (0..KEYS as u64).map(|n| (hash64(&n.to_le_bytes()) % 100_000).to_string()).collect();
