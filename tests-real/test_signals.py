@@ -45,8 +45,8 @@ timeout = "250ms"
     def reported(self, signal):
         """By backend; a backend that says nothing is not in it."""
         metrics = self.balancer.metrics()
-        found = [(labels, value) for name, labels, value in metrics.samples if name == "lb_backend_reported_ratio"]
-        return {labels["backend"]: value for labels, value in found if labels["signal"] == signal}
+        family = f"lb_backend_{signal}_usage_ratio"
+        return {labels["backend"]: value for name, labels, value in metrics.samples if name == family}
 
     def facts(self, kind):
         return self.balancer.metrics().by("lb_facts_total", "kind").get(kind, 0)

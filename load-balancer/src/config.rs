@@ -18,6 +18,7 @@ mod decisions;
 mod faults;
 mod geo;
 mod healing;
+mod metrics;
 mod raw;
 mod signals;
 mod units;
@@ -27,6 +28,7 @@ pub use decisions::Decisions;
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
+pub use metrics::Metrics;
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
 pub const ENV_PREFIX: &str = "BALLAST_";
@@ -60,6 +62,8 @@ pub struct Config {
     pub control: Control,
     /// Which decisions are recorded.
     pub decisions: Decisions,
+    /// How much is told about single backends.
+    pub metrics: Metrics,
     /// What can start and stop replicas.
     pub replicas: Replicas,
     /// Where membership is kept over restarts; `None` keeps it nowhere.

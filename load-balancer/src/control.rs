@@ -6,7 +6,7 @@
 //! leaving), `replicas` (keeping their number), `scraper` and `fetch` (what backends say about themselves), `weights`
 //! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,11 +22,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::error::Kind;
 use crate::event::{Answer, Event, Verdict};
 use crate::geo::Regions;
-use crate::observe::{Chronicle, Metrics, local};
+use crate::observe::live::{self, Live};
+use crate::observe::{Chronicle, Metrics, zero};
 use crate::provision::{Death, Provider};
-use crate::registry::{Registry, Snapshot};
+use crate::registry::{Backend, Registry, Snapshot};
 
 mod entry;
 mod fetch;
@@ -42,7 +44,7 @@ mod state;
 mod traffic;
 mod weights;
 
-use entry::Entry;
+use entry::{Entry, Known};
 use fetch::Fetcher;
 pub use prober::{Asker, Prober};
 pub use reload::Source;
@@ -105,8 +107,6 @@ pub struct Control {
     events: Option<mpsc::UnboundedSender<Event>>,
     /// Answers that may go out once the change can be seen.
     answers: Vec<(oneshot::Sender<Answer>, Answer)>,
-    /// Names whose series go away at a tick, unless they come back.
-    gone: VecDeque<(Tick, String)>,
     scratch: Vec<f32>,
     /// How dear regions are, where they count.
     locality: Option<Arc<Locality>>,
@@ -153,12 +153,14 @@ impl Control {
             fetcher: None,
             events: None,
             answers: Vec::new(),
-            gone: VecDeque::new(),
             scratch: Vec::new(),
             locality: None,
             regions: None,
             located: geo::Located::default(),
         };
+        metrics.series.set_budget(config.metrics.backends);
+        zero::pool(metrics, &Kind::aborts(), &Kind::RETRIED, &Known::ALL.map(|(_, name)| name));
+        zero::algorithm(metrics, config.pool.algorithm);
         control.locate();
         control.restore();
         control.rederive(true);
@@ -254,7 +256,7 @@ impl Control {
         };
         let now = self.clock.now();
         let entry = &mut self.entries[at];
-        let (pool, name) = (self.metrics.pool.as_str(), entry.backend.name.as_str());
+        let (pool, name) = (self.metrics.pool.as_str(), entry.series.label());
         let result = if verdict.fault.is_none() { "pass" } else { "fail" };
         self.metrics.health_checks.with_label_values(&[pool, name, result]).inc();
         self.metrics.health_check_duration.with_label_values(&[pool]).observe(verdict.took.as_secs_f64());
@@ -299,8 +301,16 @@ impl Control {
 
 /// Writes the live numbers of every backend into the metrics: called before each scrape.
 pub fn publish_loads(snapshot: &Snapshot, metrics: &Metrics, clock: &Clock) {
-    for backend in &snapshot.backends {
-        local::publish_load(metrics, &backend.name, &backend.load, snapshot.view.pool(), clock.now());
-        local::publish_age(metrics, &backend.name, backend.scraped.load(Relaxed), clock.now());
+    let (view, now) = (&snapshot.view, clock.now());
+    let weight = |backend: &Backend| f64::from(backend.weight);
+    let mean = snapshot.backends.iter().map(|b| weight(b)).sum::<f64>() / snapshot.backends.len() as f64;
+    for (at, backend) in snapshot.backends.iter().enumerate() {
+        let series = metrics.series.of(&backend.name);
+        let Some(name) = series.own() else { continue };
+        let own = weight(backend);
+        let warmth = f64::from(view.given_weight(at)) / own;
+        let live = Live { load: &backend.load, pool: view.pool(), weight: own / mean, warmth };
+        live::publish_load(metrics, name, &live, now);
+        live::publish_age(metrics, name, backend.scraped.load(Relaxed), now);
     }
 }

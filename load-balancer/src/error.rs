@@ -87,6 +87,28 @@ impl Kind {
         Kind::Internal,
     ];
 
+    /// Those after which a request may be made again.
+    pub const RETRIED: [&'static str; 5] = [
+        Kind::UpstreamConnect.reason(),
+        Kind::UpstreamConnectTimeout.reason(),
+        Kind::UpstreamReset.reason(),
+        Kind::UpstreamProtocol.reason(),
+        Kind::STATUS,
+    ];
+
+    /// The label `reason` of a retry because of an answer's status.
+    pub const STATUS: &'static str = "upstream_status";
+    /// The label `reason` where the client left first.
+    pub const CLIENT_CLOSED: &'static str = "client_closed";
+    /// The label `reason` where the balancer cut a connection that made no progress.
+    pub const CUT: &'static str = "timeout";
+
+    /// Every value of the label `reason` of requests that were not proxied to the end.
+    #[must_use]
+    pub fn aborts() -> Vec<&'static str> {
+        Kind::ALL.into_iter().map(Kind::reason).chain([Kind::CLIENT_CLOSED, Kind::CUT]).collect()
+    }
+
     /// The status a client gets.
     #[must_use]
     pub const fn status(self) -> StatusCode {

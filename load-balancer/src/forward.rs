@@ -119,7 +119,7 @@ pub async fn forward(
             };
         };
         if let Ok(answer) = ended {
-            answer.put_aside(worker, client, &lane);
+            answer.put_aside(worker, client, &lane, &exchange);
         }
         retry::pause(worker, client, wait).await;
         body = next_body;
@@ -137,10 +137,14 @@ fn picked(
     let mut rng = worker.rng.borrow_mut();
     let tried = retries.tried();
     let mut pick = Pick { client: plan.client_ip, region: plan.region, key: &plan.key, tried, rng: &mut rng };
+    let began = worker.meters.times(plan.algorithm).then(|| worker.now());
     let decision = match draft {
         None => plan.algorithm.pick(&scene.snapshot.view, &mut pick),
         Some(draft) => draft.pick(&mut pick, &worker.shared.clock),
     }?;
+    if let Some(began) = began {
+        worker.meters.decided(plan.algorithm, worker.now().since(began));
+    }
     let lane = &scene.lanes[decision.member as usize];
     lane.meters.picked(plan.algorithm);
     Ok((decision.member, Rc::clone(lane)))

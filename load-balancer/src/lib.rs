@@ -180,7 +180,8 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
     let mut workers = Vec::new();
     for (i, socket) in sockets.into_iter().enumerate() {
         let (shared, mailbox) = (shared.clone(), mailboxes.remove(0));
-        workers.push(thread(format!("worker-{i}"), move || worker::run(shared, socket, mailbox))?);
+        let run = move || async move { worker::run(shared, &i.to_string(), socket, mailbox).await };
+        workers.push(thread(format!("worker-{i}"), run)?);
     }
     tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
     let control = Some((end, control_thread));

@@ -4,11 +4,19 @@
 
 pub mod catalog;
 pub mod chronicle;
+pub mod codes;
+pub mod lane;
+pub mod live;
 pub mod local;
 pub mod metrics;
 pub mod regional;
+pub mod runtime;
+pub mod series;
+pub mod zero;
 
 pub use chronicle::Chronicle;
-pub use local::{LaneMeters, WorkerMeters};
+pub use lane::LaneMeters;
+pub use local::WorkerMeters;
 pub use metrics::Metrics;
 pub use regional::RegionMeters;
+pub use runtime::RuntimeMeters;

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::forward::Live;
 use crate::journal::Journal;
 use crate::listener::{self, Client};
-use crate::observe::{LaneMeters, Metrics, RegionMeters, WorkerMeters};
+use crate::observe::{LaneMeters, Metrics, RegionMeters, RuntimeMeters, WorkerMeters};
 use crate::registry::{Backend, Registry, Snapshot};
 use crate::telemetry::{self, Taken};
 
@@ -103,6 +103,7 @@ pub struct Worker {
     pub shared: Shared,
     /// Metric buffers.
     pub meters: WorkerMeters,
+    runtime: RuntimeMeters,
     /// Randomness for picks and request ids.
     pub rng: RefCell<Rng>,
     /// What retries may cost.
@@ -129,12 +130,13 @@ impl std::ops::Deref for RegistryHandle {
 impl Worker {
     /// A worker over `shared`.
     #[must_use]
-    pub fn new(shared: Shared) -> Rc<Self> {
+    pub fn new(shared: Shared, name: &str) -> Rc<Self> {
         let snapshot = shared.registry.load();
         let meters = WorkerMeters::new(Arc::clone(&shared.metrics));
         let scene = Scene::new(&snapshot, None, &shared.metrics);
         Rc::new(Worker {
             meters,
+            runtime: RuntimeMeters::new(&shared.metrics, name),
             rng: RefCell::new(clock::entropy()),
             budget: RefCell::new(budget(&snapshot.config)),
             draining: Cell::new(false),
@@ -195,6 +197,8 @@ impl Worker {
     }
 
     fn flush(&self, scene: &Scene) {
+        self.runtime.read(&tokio::runtime::Handle::current().metrics());
+        self.meters.affords(self.budget.borrow_mut().left(self.now()));
         self.meters.flush();
         scene.lanes.iter().for_each(|lane| lane.meters.flush());
         scene.regional.iter().for_each(|meters| meters.flush());
@@ -281,10 +285,11 @@ impl Drop for Lane {
 /// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.
 pub async fn run(
     shared: Shared,
+    name: &str,
     socket: std::net::TcpListener,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
-    let worker = Worker::new(shared);
+    let worker = Worker::new(shared, name);
     let chores = {
         let worker = Rc::clone(&worker);
         async move {

@@ -15,6 +15,10 @@ use crate::load::{Load, PoolLoad};
 use crate::signal::Report;
 use crate::tick::Tick;
 
+mod update;
+
+pub use update::Update;
+
 /// Seconds over which a capacity is averaged: in time, not in reports, or frequent reports would be noisy ones. With 5 the
 /// simulated tails of an even pool are up to 1 % longer, for the noise.
 const TAU: f64 = 15.0;

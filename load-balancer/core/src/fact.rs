@@ -58,6 +58,8 @@ pub enum Fact {
     Scaled { from: u32, to: u32, in_flight: f64 },
     /// A new configuration holds; `changed` are its settings that differ.
     Reloaded { changed: Vec<String> },
+    /// Requests that choose no algorithm are picked for by another one; `reason` is what brought that about.
+    Switched { from: &'static str, to: &'static str, reason: &'static str },
     /// A new configuration is wrong, the old one holds.
     ReloadRefused { faults: String },
     /// The saved state cannot be read; it is kept under another name and the balancer starts without.
@@ -83,6 +85,41 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// Every kind that there is, for metrics that start at zero.
+    pub const KINDS: [&str; 31] = [
+        "joined",
+        "left",
+        "draining",
+        "healthy",
+        "unhealthy",
+        "ejected",
+        "spared",
+        "trial",
+        "restored",
+        "warm",
+        "saturated",
+        "relieved",
+        "signals_lost",
+        "signals_back",
+        "panic",
+        "replica_died",
+        "replica_started",
+        "replica_failed",
+        "scaled",
+        "reloaded",
+        "algorithm_switched",
+        "reload_refused",
+        "state_refused",
+        "failing",
+        "excused",
+        "signals",
+        "capacity",
+        "doubted",
+        "gated",
+        "geo_swapped",
+        "geo_refused",
+    ];
+
     /// Its name in logs and metrics.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -107,6 +144,7 @@ impl Fact {
             Fact::ReplicaFailed { .. } => "replica_failed",
             Fact::Scaled { .. } => "scaled",
             Fact::Reloaded { .. } => "reloaded",
+            Fact::Switched { .. } => "algorithm_switched",
             Fact::ReloadRefused { .. } => "reload_refused",
             Fact::StateRefused { .. } => "state_refused",
             Fact::Failing { .. } => "failing",
@@ -150,6 +188,7 @@ impl Fact {
             | Fact::ReplicaFailed { .. }
             | Fact::Scaled { .. }
             | Fact::Reloaded { .. }
+            | Fact::Switched { .. }
             | Fact::ReloadRefused { .. }
             | Fact::StateRefused { .. }
             | Fact::GeoSwapped { .. }

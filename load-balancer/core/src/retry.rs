@@ -15,6 +15,8 @@ pub struct RetryBudget {
     per_second: f64,
     /// Earned by requests in this half of the window and in the one before.
     earned: [f64; 2],
+    /// What was earned there before anything was spent of it.
+    granted: [f64; 2],
     turned: Tick,
     /// Refilled by time, up to `most`.
     reserve: f64,
@@ -32,6 +34,7 @@ impl RetryBudget {
             ratio,
             per_second,
             earned: [0.0; 2],
+            granted: [0.0; 2],
             turned: Tick::ZERO,
             most,
             reserve: most,
@@ -43,14 +46,13 @@ impl RetryBudget {
     pub fn deposit(&mut self, now: Tick) {
         self.turn(now);
         self.earned[0] += self.ratio;
+        self.granted[0] += self.ratio;
     }
 
     /// Takes the price of one retry, if it is there: from what requests earned, else from the reserve.
     pub fn withdraw(&mut self, now: Tick) -> bool {
         self.turn(now);
-        let seconds = now.since(self.refilled).as_secs_f64();
-        self.reserve = (self.reserve + seconds * self.per_second).min(self.most);
-        self.refilled = self.refilled.max(now);
+        self.refill(now);
         if self.earned[0] + self.earned[1] >= 1.0 {
             // The older half first: it is the one that expires.
             let old = self.earned[1].min(1.0);
@@ -65,11 +67,26 @@ impl RetryBudget {
         affordable
     }
 
+    /// What is left at `now`, and what would be if nothing had been spent: how many retries either is worth.
+    pub fn left(&mut self, now: Tick) -> (f64, f64) {
+        self.turn(now);
+        self.refill(now);
+        (self.earned.iter().sum::<f64>() + self.reserve, self.granted.iter().sum::<f64>() + self.most)
+    }
+
+    fn refill(&mut self, now: Tick) {
+        let seconds = now.since(self.refilled).as_secs_f64();
+        self.reserve = (self.reserve + seconds * self.per_second).min(self.most);
+        self.refilled = self.refilled.max(now);
+    }
+
     /// Lets what was earned too long ago expire.
     fn turn(&mut self, now: Tick) {
         let age = now.since(self.turned);
         if age >= WINDOW / 2 {
-            self.earned = [0.0, if age >= WINDOW { 0.0 } else { self.earned[0] }];
+            let expired = age >= WINDOW;
+            self.earned = [0.0, if expired { 0.0 } else { self.earned[0] }];
+            self.granted = [0.0, if expired { 0.0 } else { self.granted[0] }];
             self.turned = now;
         }
     }
@@ -101,6 +118,21 @@ mod tests {
         assert!((0..355).all(|_| budget.withdraw(now)));
         let later = Tick::from_millis(3_600_000);
         assert_eq!((0..355).filter(|_| budget.withdraw(later)).count(), 30);
+    }
+
+    #[test]
+    fn what_is_left_is_told() {
+        let mut budget = RetryBudget::new(0.2, 3.0);
+        let now = Tick::from_millis(1_000);
+        assert_eq!(budget.left(now), (30.0, 30.0));
+        (0..100).for_each(|_| budget.deposit(now));
+        let all = |(left, whole): (f64, f64)| (left.round(), whole.round());
+        assert_eq!(all(budget.left(now)), (50.0, 50.0));
+        assert!((0..25).all(|_| budget.withdraw(now)));
+        assert_eq!(all(budget.left(now)), (25.0, 50.0));
+        while budget.withdraw(now) {}
+        assert!(budget.left(now).0 < 1.0);
+        assert_eq!(all(budget.left(Tick::from_millis(60_000))), (30.0, 30.0), "what traffic earned expires");
     }
 
     #[test]

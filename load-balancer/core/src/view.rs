@@ -158,6 +158,13 @@ impl View {
         self.warming
     }
 
+    /// The share of its weight that member `i` is given in this view, as the tables have it.
+    #[must_use]
+    pub fn given_weight(&self, i: usize) -> f32 {
+        let scale = if self.warming { WARMING_SCALE } else { 1.0 };
+        self.members.get(i).map_or(0.0, |member| member.weight as f32 / scale)
+    }
+
     /// All members, eligible or not. Decisions are positions in this slice.
     #[must_use]
     pub fn members(&self) -> &[Member] {
@@ -262,5 +269,7 @@ impl View {
         for member in &self.members {
             member.load.refresh(now, &self.pool);
         }
+        let known = self.eligible_loads.iter().map(|load| load.latency()).filter(|&latency| latency > 0.0);
+        self.pool.set_best(known.reduce(f32::min).unwrap_or(0.0));
     }
 }

@@ -20,6 +20,7 @@ use crate::http::paths;
 mod decisions;
 mod geo;
 mod healing;
+mod metrics;
 mod signals;
 
 /// Longest name of a pool or backend: it becomes a metric label.
@@ -47,6 +48,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         ejection: c.ejection(&raw.ejection),
         control: c.control(&raw.control),
         decisions: c.decisions(&raw.decisions),
+        metrics: c.metrics(&raw.metrics),
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),

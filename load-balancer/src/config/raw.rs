@@ -66,6 +66,7 @@ section!(Ejection {
 });
 section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends, request_log });
 section!(Decisions { record, sample, keep });
+section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
@@ -128,6 +129,7 @@ pub(super) struct Raw {
     pub(super) ejection: Ejection,
     pub(super) control: Control,
     pub(super) decisions: Decisions,
+    pub(super) metrics: Metrics,
     pub(super) replicas: Replicas,
     pub(super) state: State,
     pub(super) geo: Geo,
@@ -151,6 +153,7 @@ impl Raw {
         "ejection",
         "control",
         "decisions",
+        "metrics",
         "replicas",
         "state",
         "geo",

@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 use super::scraper::Told;
 use super::weights::Weight;
 use crate::config::Config;
+use crate::observe::series::Series;
 use crate::registry::Backend;
 
 /// Share that a backend begins its slow start with.
@@ -27,6 +28,33 @@ pub(super) enum Origin {
     Registered,
     /// The provider started it.
     Replica,
+}
+
+/// Where a backend is known from: the value of the label `source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Known {
+    /// The configuration file.
+    Config,
+    /// `/add`, while this process runs.
+    Admin,
+    /// It announced itself.
+    Registration,
+    /// A replica that the balancer keeps: of the file, of the state file, or for the load.
+    Provider,
+}
+
+impl Known {
+    pub(super) const ALL: [(Known, &'static str); 4] = [
+        (Known::Config, "config"),
+        (Known::Admin, "admin"),
+        (Known::Registration, "registration"),
+        (Known::Provider, "provider"),
+    ];
+
+    /// Its name.
+    pub(super) fn name(self) -> &'static str {
+        Known::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// What a backend is, seen from outside: the value of the label `state`.
@@ -63,8 +91,12 @@ impl State {
 /// One member of the pool.
 pub(super) struct Entry {
     pub(super) backend: Arc<Backend>,
+    /// What its metrics are called.
+    pub(super) series: Arc<Series>,
     pub(super) ordinal: u32,
     pub(super) origin: Origin,
+    /// Somebody asked for it by `/add`.
+    pub(super) added: bool,
     pub(super) born: Tick,
     pub(super) checks: Checks,
     pub(super) breaker: Breaker,
@@ -108,11 +140,20 @@ pub(super) struct Leaving {
 }
 
 impl Entry {
-    pub(super) fn new(backend: Backend, ordinal: u32, origin: Origin, checks: Checks, now: Tick) -> Self {
+    pub(super) fn new(
+        backend: Backend,
+        series: Arc<Series>,
+        ordinal: u32,
+        origin: Origin,
+        checks: Checks,
+        now: Tick,
+    ) -> Self {
         Entry {
             backend: Arc::new(backend),
+            series,
             ordinal,
             origin,
+            added: false,
             born: now,
             checks,
             breaker: Breaker::new(),
@@ -138,6 +179,16 @@ impl Entry {
     /// In the pool for new requests, as far as anybody but traffic can say.
     pub(super) fn ready(&self, checked: bool) -> bool {
         self.leaving.is_none() && (!checked || self.checks.health() == Health::Up)
+    }
+
+    /// Where it is known from.
+    pub(super) fn known(&self) -> Known {
+        match self.origin {
+            _ if self.added => Known::Admin,
+            Origin::Configured => Known::Config,
+            Origin::Registered => Known::Registration,
+            Origin::Replica => Known::Provider,
+        }
     }
 
     /// Not ejected.

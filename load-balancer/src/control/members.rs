@@ -1,6 +1,5 @@
 //! Joining and leaving: `/add`, `/rm`, `/server_up`, and what the provider brings. All or nothing, one change at a time.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +12,10 @@ use tokio::sync::oneshot;
 
 use super::Control;
 use super::entry::{Entry, Leaving, Origin};
-use super::publish::prepare;
 use crate::config::{self, Address};
 use crate::event::{Answer, Ask, Refused, Waiting};
 use crate::observe::metrics::{forget_counters, forget_gauges, forget_info};
+use crate::observe::zero;
 use crate::provision::Order;
 use crate::registry::Backend;
 
@@ -183,7 +182,8 @@ impl Control {
         while let Some(at) = self.entries.iter().position(old) {
             self.drop_entry(at);
         }
-        self.join(Origin::Registered, &name, address, 1, "");
+        let at = self.join(Origin::Registered, &name, address, 1, "");
+        self.count_joined(at);
         Ok(())
     }
 
@@ -207,12 +207,20 @@ impl Control {
         true
     }
 
-    /// A new member, not eligible before its first check passes.
-    pub(super) fn join(&mut self, origin: Origin, name: &str, address: Address, weight: u32, region: &str) {
-        self.gone.retain(|(_, gone)| gone != name);
+    /// A new member, not eligible before its first check passes; returns its position. Whoever knows where it is known from
+    /// says so by [`Control::count_joined`].
+    pub(super) fn join(
+        &mut self,
+        origin: Origin,
+        name: &str,
+        address: Address,
+        weight: u32,
+        region: &str,
+    ) -> usize {
+        let series = self.metrics.series.join(name);
         // Whatever it was before, it may be elsewhere now.
         forget_info(&self.metrics, name);
-        prepare(&self.metrics, name);
+        zero::backend(&self.metrics, &series);
         let backend = Backend {
             id: self.next_id,
             name: name.to_owned(),
@@ -231,7 +239,7 @@ impl Control {
             self.next_ordinal += 1;
             self.next_ordinal - 1
         });
-        let entry = Entry::new(backend, ordinal, origin, Checks::new(rise, fall), self.clock.now());
+        let entry = Entry::new(backend, series, ordinal, origin, Checks::new(rise, fall), self.clock.now());
         // In the order of their numbers, which is the order in which they were called for.
         let at = self.entries.partition_point(|e| e.ordinal < ordinal);
         self.entries.insert(at, entry);
@@ -242,6 +250,13 @@ impl Control {
         self.probe(at);
         self.scrape(at);
         self.tell(fact);
+        at
+    }
+
+    /// Counts a new member under where it is known from.
+    pub(super) fn count_joined(&self, at: usize) {
+        let source = self.entries[at].known().name();
+        self.metrics.discovery_events.with_label_values(&[source, "joined"]).inc();
     }
 
     /// No new requests for `name`; it is gone once nothing is in flight. `retire` remembers that its operator wanted so.
@@ -285,21 +300,20 @@ impl Control {
         let entry = self.entries.remove(at);
         self.reshaped = true;
         let backend = entry.backend.name.clone();
-        if self.entries.iter().any(|e| e.backend.name == backend) {
-            // Its successor under the same name goes on with its series.
-            forget_info(&self.metrics, &backend);
-        } else {
+        if self.metrics.series.leave(&backend, self.clock.now().after(SERIES_STAY)) {
             forget_gauges(&self.metrics, &backend);
-            self.gone.push_back((self.clock.now().after(SERIES_STAY), backend.clone()));
+        } else {
+            // Its successor under the same name, or the rest of the folded, go on with its series.
+            forget_info(&self.metrics, &backend);
         }
+        self.metrics.discovery_events.with_label_values(&[entry.known().name(), "left"]).inc();
         self.tell(Fact::Left { backend, in_flight: entry.backend.load.in_flight() });
     }
 
     /// Drops the counters of those that left long enough ago.
     pub(super) fn clear_series(&mut self, now: Tick) {
-        let due = self.gone.iter().take(CLEARED_AT_ONCE).take_while(|(due, _)| *due <= now).count();
-        if due > 0 {
-            let names: HashSet<String> = self.gone.drain(..due).map(|(_, name)| name).collect();
+        let names = self.metrics.series.close(now, CLEARED_AT_ONCE);
+        if !names.is_empty() {
             forget_counters(&self.metrics, &names);
         }
     }

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use lb_core::breaker::Reason;
 use lb_core::fact::Fact;
 use lb_core::{Member, View};
 
 use super::Control;
-use super::entry::State;
+use super::entry::{Known, State};
 use super::standing::{Standing, standing};
-use crate::observe::Metrics;
 use crate::registry::Snapshot;
 
 impl Control {
@@ -89,41 +87,35 @@ impl Control {
         let (metrics, checked) = (&self.metrics, self.checked_actively());
         let pool = metrics.pool.as_str();
         let total: f64 = self.entries.iter().map(|e| f64::from(e.backend.weight)).sum();
-        let mut counts = [0; State::ALL.len()];
+        let mut counts = [[0; State::ALL.len()]; Known::ALL.len()];
         for (entry, &eligible) in self.entries.iter().zip(&standing.eligible) {
             let b = &entry.backend;
-            let labels = [pool, b.name.as_str()];
             let state = entry.state(checked);
-            for (at, (each, name)) in State::ALL.iter().enumerate() {
-                let is = i64::from(*each == state);
-                counts[at] += is;
-                metrics.backend_state.with_label_values(&[pool, &b.name, name]).set(is);
+            counts[entry.known() as usize][state as usize] += 1;
+            let Some(backend) = entry.series.own() else { continue };
+            let labels = [pool, backend];
+            for (each, name) in State::ALL {
+                metrics.backend_state.with_label_values(&[pool, backend, name]).set(i64::from(each == state));
             }
             metrics.backend_healthy.with_label_values(&labels).set(i64::from(eligible));
             metrics.backend_weight.with_label_values(&labels).set(f64::from(b.weight) / total);
             metrics.backend_warmth.with_label_values(&labels).set(entry.warmth);
             metrics
                 .backend_info
-                .with_label_values(&[pool, &b.name, &b.address.to_string(), &b.region])
+                .with_label_values(&[pool, backend, &b.address.to_string(), &b.region])
                 .set(1);
         }
         self.describe_weights();
-        for ((_, name), count) in State::ALL.iter().zip(counts) {
-            metrics.backends.with_label_values(&[pool, name]).set(count);
+        for (state, name) in State::ALL {
+            let all = counts.iter().map(|of| of[state as usize]).sum();
+            metrics.backends.with_label_values(&[pool, name]).set(all);
+            for (known, source) in Known::ALL {
+                let count = counts[known as usize][state as usize];
+                metrics.discovery_endpoints.with_label_values(&[source, name]).set(count);
+            }
         }
         metrics.panic.with_label_values(&[pool]).set(i64::from(standing.panic));
         let missing = self.supply.orders().count() as i64;
         metrics.replicas_missing.with_label_values(&[pool]).set(missing);
-    }
-}
-
-/// Series that must be there before anything has happened to a backend: a rate from nothing to one is no rate.
-pub(super) fn prepare(metrics: &Metrics, backend: &str) {
-    let pool = metrics.pool.as_str();
-    for result in ["pass", "fail"] {
-        metrics.health_checks.with_label_values(&[pool, backend, result]);
-    }
-    for reason in Reason::NAMES {
-        metrics.ejections.with_label_values(&[pool, backend, reason]);
     }
 }

@@ -17,6 +17,7 @@ use super::prober::Asker;
 use crate::config::{Config, Fault, Faults};
 use crate::event::Event;
 use crate::observe::metrics::forget_info;
+use crate::observe::zero;
 use crate::registry::Backend;
 
 /// Between looks at the file. Looking is reading: that also sees what a swapped symbolic link (a ConfigMap) hides from
@@ -85,11 +86,17 @@ impl Control {
         match checked {
             Ok(next) => {
                 let changed = changed(&self.config, &next);
+                let before = self.config.pool.algorithm;
                 let applied = self.apply(*next);
                 if let Err(error) = applied {
                     tracing::error!(%error, "health checks or scrapes cannot start again");
                 }
                 self.tell(Fact::Reloaded { changed });
+                if before != self.config.pool.algorithm {
+                    let (from, to) = (before.name(), self.config.pool.algorithm.name());
+                    self.tell(Fact::Switched { from, to, reason: "reload" });
+                    zero::algorithm(&self.metrics, self.config.pool.algorithm);
+                }
                 true
             }
             Err(faults) => {
@@ -103,6 +110,7 @@ impl Control {
     fn apply(&mut self, next: Config) -> reqwest::Result<()> {
         let before = std::mem::replace(&mut self.config, Arc::new(next));
         let now = Arc::clone(&self.config);
+        self.metrics.series.set_budget(now.metrics.backends);
         if before.health.is_none() {
             // They have served without being asked: they are up until a check says otherwise.
             for entry in &mut self.entries {
@@ -235,6 +243,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("signals", old.signals != new.signals),
         ("replicas", old.replicas != new.replicas),
         ("decisions", old.decisions != new.decisions),
+        ("metrics", old.metrics != new.metrics),
         ("geo", old.geo != new.geo),
     ];
     differs.iter().filter(|(_, differs)| *differs).map(|(section, _)| (*section).to_owned()).collect()

@@ -147,14 +147,14 @@ impl Control {
         match self.supply.missing.iter().position(|order| order.name == replica.name) {
             Some(at) => {
                 if let Some(order) = self.supply.missing.remove(at) {
-                    self.join_replica(&order, &replica, Duration::ZERO);
+                    self.join_replica(&order, &replica, Duration::ZERO, false);
                 }
             }
             None => self.stop_replica(replica.name),
         }
     }
 
-    fn join_replica(&mut self, order: &Order, replica: &Replica, took: Duration) {
+    fn join_replica(&mut self, order: &Order, replica: &Replica, took: Duration, added: bool) {
         let address = Address::Ip(replica.address);
         self.tell(Fact::ReplicaStarted {
             replica: order.name.clone(),
@@ -166,7 +166,9 @@ impl Control {
         if let Some(at) = self.entries.iter().position(same) {
             self.drop_entry(at);
         }
-        self.join(Origin::Replica, &order.name, address, order.weight, &order.region);
+        let at = self.join(Origin::Replica, &order.name, address, order.weight, &order.region);
+        self.entries[at].added = added;
+        self.count_joined(at);
     }
 
     /// What is due at `now`: replicas that hang are replaced, the number is scaled, missing ones are started.
@@ -279,7 +281,7 @@ impl Control {
             None => {
                 for (order, result) in &results {
                     if let Ok(replica) = result {
-                        self.join_replica(order, replica, took);
+                        self.join_replica(order, replica, took, true);
                     }
                 }
                 Ok(self.names())
@@ -301,7 +303,7 @@ impl Control {
             };
             self.supply.starting.remove(at);
             match result {
-                Ok(replica) => self.join_replica(&order, &replica, took),
+                Ok(replica) => self.join_replica(&order, &replica, took, false),
                 Err(reason) => {
                     self.failed_to_start(format!("{}: {reason}", order.name));
                     self.supply.missing.push_back(order);

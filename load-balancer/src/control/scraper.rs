@@ -10,6 +10,7 @@ use std::time::Duration;
 use lb_core::fact::Fact;
 use lb_core::signal::Report;
 use lb_core::{Rng, Tick};
+use prometheus::GaugeVec;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -19,7 +20,7 @@ use super::prober::jittered;
 use crate::clock::{self, Clock};
 use crate::config::{self, Address};
 use crate::event::{Event, Scraped};
-use crate::observe::local::publish_report;
+use crate::observe::live::publish_report;
 use crate::observe::metrics::forget_signals;
 use crate::registry::Backend;
 use crate::telemetry::{Miss, RESULTS, Reader};
@@ -98,7 +99,7 @@ impl Control {
     pub(super) fn start_scrapes(&mut self, afresh: bool) -> reqwest::Result<()> {
         let scrape = &self.config.signals.scrape;
         self.fetcher = scrape.as_ref().map(|scrape| Fetcher::new(scrape.timeout)).transpose()?;
-        self.metrics.backend_reported.reset();
+        self.metrics.reported().into_iter().for_each(GaugeVec::reset);
         self.metrics.backend_reported_in_flight.reset();
         self.metrics.scrape_age.reset();
         for at in 0..self.entries.len() {
@@ -123,7 +124,7 @@ impl Control {
         let entry = &mut self.entries[at];
         let backend = &entry.backend;
         for result in RESULTS {
-            self.metrics.scrapes.with_label_values(&[&self.metrics.pool, &backend.name, result]);
+            self.metrics.scrapes.with_label_values(&[&self.metrics.pool, entry.series.label(), result]);
         }
         mark(backend, self.clock.now());
         let scraper = Scraper {
@@ -147,10 +148,9 @@ impl Control {
             // It has left, or scrapes were turned off meanwhile.
             return false;
         };
-        let name = self.entries[at].backend.name.clone();
-        let pool = self.metrics.pool.as_str();
+        let (pool, series) = (self.metrics.pool.as_str(), &self.entries[at].series);
         let result = scraped.result.as_ref().err().map_or(RESULTS[0], Miss::result);
-        self.metrics.scrapes.with_label_values(&[pool, &name, result]).inc();
+        self.metrics.scrapes.with_label_values(&[pool, series.label(), result]).inc();
         self.metrics.scrape_duration.with_label_values(&[pool]).observe(scraped.took.as_secs_f64());
         match scraped.result {
             Ok(report) => self.reported(at, scraped.at, report),
@@ -170,7 +170,9 @@ impl Control {
         let others = report.in_flight.map(|all| if own { (all - 1.0).max(0.0) } else { all });
         entry.backend.load.scraped(now, &Report { in_flight: others, ..report });
         entry.weight.meter.scraped(now, &report, entry.backend.load.tallies().good);
-        publish_report(&self.metrics, &entry.backend.name, &report);
+        if let Some(name) = entry.series.own() {
+            publish_report(&self.metrics, name, &report);
+        }
         if back {
             let backend = entry.backend.name.clone();
             self.tell(Fact::SignalsBack { backend });

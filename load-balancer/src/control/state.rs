@@ -95,13 +95,9 @@ impl Control {
     pub(super) fn join_new(&mut self, backend: &crate::config::Backend) {
         match &backend.address {
             Some(address) => {
-                self.join(
-                    Origin::Configured,
-                    &backend.name,
-                    address.clone(),
-                    backend.weight,
-                    &backend.region,
-                );
+                let (name, region) = (&backend.name, &backend.region);
+                let at = self.join(Origin::Configured, name, address.clone(), backend.weight, region);
+                self.count_joined(at);
             }
             None => self.supply.missing.push_back(Order {
                 name: backend.name.clone(),

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::Tick;
-use lb_core::capacity::{self, Meter, Mode, Rules, Standing, Weighed};
+use lb_core::capacity::{self, Meter, Mode, Rules, Standing, Update, Weighed};
 use lb_core::fact::Fact;
 use lb_core::health::Health;
 use lb_core::locality::{self, Locality, Resident};
 
 use super::Control;
 use super::entry::Entry;
+use crate::clock;
 use crate::geo::Regions;
 
 /// Change of a capacity that is told, as a factor: less is the noise of measuring.
@@ -112,8 +113,21 @@ impl Control {
             news.extend(entry.weight.news(&entry.backend.name, ratio));
         }
         news.into_iter().for_each(|fact| self.tell(fact));
+        self.count_updates(&rules);
         self.settle_regions(&distances);
         self.describe_weights();
+    }
+
+    /// Counts what the round has come to.
+    fn count_updates(&self, rules: &Rules) {
+        let (m, pool) = (&self.metrics, self.metrics.pool.as_str());
+        let updates = self.entries.iter().filter_map(|e| Update::of(&e.weight.standing, rules));
+        for update in updates {
+            m.weight_updates.with_label_values(&[pool, update.name()]).inc();
+            if update != Update::Stale {
+                m.weight_updated.with_label_values(&[pool]).set(clock::unix_millis() as f64 / 1e3);
+            }
+        }
     }
 
     /// What the way to each region costs beyond the way to the nearest (µs); empty where regions do not count.
@@ -165,7 +179,8 @@ impl Control {
     pub(super) fn describe_weights(&self) {
         let (m, pool) = (&self.metrics, self.metrics.pool.as_str());
         for entry in &self.entries {
-            let (weight, labels) = (&entry.weight, [pool, entry.backend.name.as_str()]);
+            let Some(backend) = entry.series.own() else { continue };
+            let (weight, labels) = (&entry.weight, [pool, backend]);
             let standing = &weight.standing;
             m.capacity.with_label_values(&labels).set(standing.capacity);
             m.capacity_measured.with_label_values(&labels).set(standing.measured);
@@ -176,7 +191,7 @@ impl Control {
             m.signal_age.with_label_values(&labels).set(age);
             for mode in Mode::ALL {
                 let is = i64::from(mode == standing.mode);
-                m.signal_mode.with_label_values(&[pool, &entry.backend.name, mode.name()]).set(is);
+                m.signal_mode.with_label_values(&[pool, backend, mode.name()]).set(is);
             }
         }
     }

@@ -47,7 +47,8 @@ impl Answer {
     }
 
     /// Puts it aside: another backend is asked.
-    pub(super) fn put_aside(self, worker: &Worker, client: &Client, lane: &Lane) {
+    pub(super) fn put_aside(self, worker: &Worker, client: &Client, lane: &Lane, exchange: &Exchange) {
+        exchange.waits.end(self.at);
         // A connection that still takes the body would go on reading what the next attempt needs.
         if client.body_done.get() {
             body::discard(worker, lane, self.live, self.response.into_body(), self.at);
@@ -71,10 +72,12 @@ pub(super) async fn attempt(
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
     let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial);
-    let (mut live, sent_at) = match connection(worker, client, lane, started).await {
-        Ok(connected) => connected,
+    let mut live = match connection(worker, client, lane, started, exchange).await {
+        Ok(live) => live,
         Err(error) => {
-            flight.fail(worker.now(), Cause::Connect);
+            let now = worker.now();
+            flight.fail(now, Cause::Connect);
+            exchange.waits.end(now);
             return Err(Failed { error, unsent: Some(body) });
         }
     };
@@ -84,16 +87,22 @@ pub(super) async fn attempt(
         client.body_done.set(false);
         client.starving.set(false);
     }
+    let request = request(plan, lane, body);
+    let sent_at = worker.now();
+    exchange.waits.begin(sent_at);
     let timeouts = &worker.config().timeouts;
     let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };
     client.arm(limit.map(|t| sent_at.after(t)));
     flight.send(sent_at);
-    let request = request(plan, lane, body);
     let sent = client.within(live.send(request)).await;
     let now = worker.now();
+    if !matches!(sent, Ok(Ok(_))) {
+        exchange.waits.end(now);
+    }
     let response = match sent {
         Ok(Ok(response)) if unasked(&response, plan) => {
             flight.fail(now, Cause::Reset);
+            exchange.waits.end(now);
             let error = ProxyError::new(Kind::UpstreamProtocol, "the backend switched protocols unasked");
             return Err(Failed::sent(error));
         }
@@ -124,6 +133,9 @@ pub(super) async fn attempt(
         flight.send(client.sent_at.get());
     }
     flight.answered(now, &response);
+    if let Some(regret) = flight.regret(now).filter(|_| !trial) {
+        worker.meters.regretted(plan.algorithm, regret);
+    }
     if let Some(id) = &plan.logged {
         lane.log.borrow_mut().add(now, id, worker.config().control.request_log);
     }
@@ -164,27 +176,30 @@ fn request(plan: &Plan, lane: &Lane, body: RequestBody) -> Request<RequestBody> 
     request
 }
 
-/// An idle connection that still works, or a new one; and when it was there.
+/// An idle connection that still works, or a new one.
 async fn connection(
     worker: &Worker,
     client: &Client,
     lane: &Lane,
     now: Tick,
-) -> Result<(Live, Tick), ProxyError> {
+    exchange: &Exchange,
+) -> Result<Live, ProxyError> {
     let max_idle = worker.config().timeouts.upstream_idle;
     loop {
         let Some(live) = lane.idle.borrow_mut().pop() else { break };
         lane.meters.idle.add(-1);
         if let Some(live) = live.still_idle(now, max_idle) {
-            return Ok((live, now));
+            return Ok(live);
         }
     }
     client.enter(Phase::Waiting, None);
-    client.arm(Some(worker.now().after(worker.config().timeouts.connect)));
+    let began = worker.now();
+    exchange.waits.begin(began);
+    client.arm(Some(began.after(worker.config().timeouts.connect)));
     match client.within(Live::connect(&lane.backend.address)).await {
         Ok(Ok(live)) => {
             lane.meters.connected("ok");
-            Ok((live, worker.now()))
+            Ok(live)
         }
         Ok(Err(error)) => {
             lane.meters.connected("refused");

@@ -14,7 +14,7 @@ use crate::error::Kind;
 use crate::journal::Draft;
 use crate::listener::Client;
 use crate::observe::RegionMeters;
-use crate::observe::local::Attempt;
+use crate::observe::lane::Attempt;
 use crate::worker::{Lane, Worker};
 
 /// One attempt in flight. Dropping it counts it out.
@@ -25,6 +25,8 @@ pub struct Flight {
     verdict: Cell<Option<Outcome>>,
     /// It holds its backend's trial, until there is a verdict.
     trial: Cell<bool>,
+    /// The lowest latency estimate (µs) there was to choose when it began.
+    best: f32,
 }
 
 impl Flight {
@@ -37,6 +39,7 @@ impl Flight {
             lane: Rc::clone(lane),
             pool: Arc::clone(pool),
             ticket: Some(ticket),
+            best: pool.best(),
             verdict: Cell::new(None),
             trial: Cell::new(trial),
         }
@@ -59,6 +62,15 @@ impl Flight {
     pub fn answered(&self, now: Tick, head: &Response<Incoming>) {
         self.lane.meters.ended(Attempt::Answered(head.status().as_u16()));
         self.judge(now, verdict(head));
+    }
+
+    /// Seconds that the answer, come at `now`, took longer than the best backend's would have; `None` where that is not
+    /// known, and for a failure, which may have been quick.
+    #[must_use]
+    pub fn regret(&self, now: Tick) -> Option<f64> {
+        let good = self.verdict.get() == Some(Outcome::Success) && self.best > 0.0;
+        let sent = self.ticket.as_ref().filter(|_| good)?.sent();
+        Some((now.since(sent).as_secs_f64() - f64::from(self.best) / 1e6).max(0.0))
     }
 
     fn judge(&self, now: Tick, outcome: Outcome) {
@@ -145,9 +157,33 @@ pub struct Exchange {
     pub draft: Option<Box<Draft>>,
     /// Attempts made.
     pub attempts: u32,
+    /// Where its time went.
+    pub waits: Waits,
     method: u8,
     code: Option<u16>,
     complete: bool,
+}
+
+/// How long a request waited for backends: from when an attempt connects, or is sent over a connection that is there, to the
+/// last byte of its response or its failure. The rest of its time is the balancer's own.
+#[derive(Debug, Default)]
+pub struct Waits {
+    since: Cell<Option<Tick>>,
+    total: Cell<Duration>,
+}
+
+impl Waits {
+    /// Waiting begins at `now`, unless it has begun.
+    pub fn begin(&self, now: Tick) {
+        self.since.set(self.since.get().or(Some(now)));
+    }
+
+    /// Waiting is over at `now`, where it had begun.
+    pub fn end(&self, now: Tick) {
+        if let Some(since) = self.since.take() {
+            self.total.set(self.total.get() + now.since(since));
+        }
+    }
 }
 
 /// The status recorded for a request whose client went away before a response head (nginx's convention).
@@ -168,6 +204,7 @@ impl Exchange {
             backend: None,
             draft: None,
             attempts: 0,
+            waits: Waits::default(),
             method: crate::observe::local::method_index(method),
             code: None,
             complete: false,
@@ -197,6 +234,7 @@ impl Exchange {
     /// The last byte was handed over at `now`.
     pub fn finish(&mut self, now: Tick) {
         self.complete = true;
+        self.waits.end(now);
         if let Some(flight) = self.flight.take() {
             flight.complete(now);
         }
@@ -207,6 +245,7 @@ impl Exchange {
         if self.client.gone.get() {
             return;
         }
+        self.waits.end(now);
         let fault = self.client.fault.get();
         self.worker.meters.aborted(fault.unwrap_or(Kind::UpstreamReset).reason());
         self.complete = true;
@@ -221,7 +260,7 @@ impl Drop for Exchange {
         let now = self.worker.now();
         if !self.complete {
             let cut = self.client.cut.get();
-            self.worker.meters.aborted(cut.unwrap_or("client_closed"));
+            self.worker.meters.aborted(cut.unwrap_or(Kind::CLIENT_CLOSED));
             // Cut while the backend was silent: that is the backend's failure.
             if let Some(flight) =
                 self.flight.take().filter(|_| cut.is_some() && self.client.backend_silent.get())
@@ -232,6 +271,10 @@ impl Drop for Exchange {
         let code = self.code.unwrap_or(CLIENT_CLOSED);
         let took = now.since(self.started);
         self.worker.meters.answered(self.algorithm, self.method, code, took);
+        if let Some(algorithm) = self.algorithm.filter(|_| self.attempts > 0) {
+            self.waits.end(now);
+            self.worker.meters.overhead(algorithm, took.saturating_sub(self.waits.total.get()));
+        }
         if let Some((meters, region)) = &self.region {
             meters.took(*region, took);
         }

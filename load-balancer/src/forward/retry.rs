@@ -17,9 +17,6 @@ use crate::worker::{Lane, Scene, Worker};
 /// Longest wait before a retry: by then another backend answers or the pool is in trouble that waiting does not mend.
 const LONGEST_BACKOFF: Duration = Duration::from_millis(250);
 
-/// The label `reason` of a retry because of an answer's status.
-const STATUS: &str = "upstream_status";
-
 /// What one request has been through. Costs nothing until an attempt fails.
 #[derive(Default)]
 pub(super) struct Retries {
@@ -89,7 +86,7 @@ impl Retries {
                     && idempotent
                     && !plan.seen.upgrade
                     && worker.config().retry.statuses.contains(&status.as_u16());
-                (better.then_some(STATUS)?, None)
+                (better.then_some(Kind::STATUS)?, None)
             }
             Err(failed) => {
                 let broken = matches!(

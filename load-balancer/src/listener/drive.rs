@@ -93,7 +93,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             let _ = stream.try_write(&answer);
             let _ = stream.shutdown().await;
         }
-        End::Cut => client.cut.set(Some("timeout")),
+        End::Cut => client.cut.set(Some(Kind::CUT)),
     }
 }
 

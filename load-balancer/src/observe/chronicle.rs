@@ -111,13 +111,17 @@ impl Chronicle {
         };
         match fact {
             Fact::Ejected { backend, reason, .. } => {
-                metrics.ejections.with_label_values(&[pool, backend, reason.name()]).inc();
+                let series = metrics.series.of(backend);
+                metrics.ejections.with_label_values(&[pool, series.label(), reason.name()]).inc();
             }
             Fact::Reloaded { .. } => {
                 reloaded("applied", 1);
                 metrics.reload_at.with_label_values::<&str>(&[]).set(at as f64 / 1e3);
             }
             Fact::ReloadRefused { .. } => reloaded("refused", 0),
+            Fact::Switched { to, reason, .. } => {
+                metrics.algorithm_switches.with_label_values(&[pool, to, reason]).inc();
+            }
             _ => {}
         }
     }

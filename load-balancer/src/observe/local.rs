@@ -2,14 +2,13 @@
 //! before every scrape, and a last time when the worker ends.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::time::Duration;
 
-use lb_core::signal::Report;
-use lb_core::{Algorithm, Load, PoolLoad, Tick};
+use lb_core::Algorithm;
+use prometheus::IntGauge;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
-use prometheus::{GaugeVec, IntGauge};
 
+use super::codes;
 use super::metrics::Metrics;
 
 /// The `algorithm` label of a request that was refused before one was chosen.
@@ -32,21 +31,25 @@ pub struct LocalGauge {
 }
 
 impl LocalGauge {
-    fn new(shared: IntGauge) -> Self {
+    pub(super) fn new(shared: IntGauge) -> Self {
         LocalGauge { shared, now: Cell::new(0), flushed: Cell::new(0) }
     }
     /// Adds `n`, which may be negative.
     pub fn add(&self, n: i64) {
         self.now.set(self.now.get() + n);
     }
-    fn flush(&self) {
+    /// Sets it to `n`.
+    pub fn set(&self, n: i64) {
+        self.now.set(n);
+    }
+    pub(super) fn flush(&self) {
         self.shared.add(self.now.get() - self.flushed.replace(self.now.get()));
     }
 }
 
 /// Counters by a small key that grows on first use: a handful of entries, so a linear search beats a hash.
 #[derive(Debug)]
-struct ByKey<K>(RefCell<Vec<(K, LocalIntCounter)>>);
+pub(super) struct ByKey<K>(RefCell<Vec<(K, LocalIntCounter)>>);
 
 impl<K> Default for ByKey<K> {
     fn default() -> Self {
@@ -55,17 +58,19 @@ impl<K> Default for ByKey<K> {
 }
 
 impl<K: PartialEq> ByKey<K> {
-    fn inc(&self, key: K, make: impl FnOnce() -> LocalIntCounter) {
+    /// Where nothing can be made, nothing is counted.
+    pub(super) fn inc(&self, key: K, make: impl FnOnce() -> Option<LocalIntCounter>) {
         let mut all = self.0.borrow_mut();
         if let Some((_, counter)) = all.iter().find(|(k, _)| *k == key) {
             counter.inc();
             return;
         }
-        let counter = make();
-        counter.inc();
-        all.push((key, counter));
+        if let Some(counter) = make() {
+            counter.inc();
+            all.push((key, counter));
+        }
     }
-    fn flush(&self) {
+    pub(super) fn flush(&self) {
         self.0.borrow().iter().for_each(|(_, c)| c.flush());
     }
 }
@@ -75,7 +80,22 @@ struct PerAlgorithm {
     name: &'static str,
     duration: LocalHistogram,
     answers: ByKey<(u8, u16)>,
+    /// `None` where there are no picks: before an algorithm is chosen.
+    picks: Option<Picks>,
 }
+
+/// What is measured about one algorithm's picks.
+#[derive(Debug)]
+struct Picks {
+    overhead: LocalHistogram,
+    decision: LocalHistogram,
+    regret: LocalHistogram,
+    /// Picks until the next one that is timed.
+    untimed: Cell<u32>,
+}
+
+/// One pick in so many is timed: two readings of the clock take longer than most picks.
+const TIMED: u32 = 16;
 
 /// What one worker counts beyond single backends.
 #[derive(Debug)]
@@ -91,6 +111,7 @@ pub struct WorkerMeters {
     pub accepted: LocalIntCounter,
     pub request_bytes: LocalIntCounter,
     pub response_bytes: LocalIntCounter,
+    budget: [LocalGauge; 2],
 }
 
 impl WorkerMeters {
@@ -103,6 +124,12 @@ impl WorkerMeters {
             name,
             duration: shared.request_duration.with_label_values(&[pool, name]).local(),
             answers: ByKey::default(),
+            picks: (name != NONE).then(|| Picks {
+                overhead: shared.request_overhead.with_label_values(&[pool, name]).local(),
+                decision: shared.decision_duration.with_label_values(&[pool, name]).local(),
+                regret: shared.regret.with_label_values(&[pool, name]).local(),
+                untimed: Cell::new(0),
+            }),
         });
         WorkerMeters {
             algorithms: algorithms.collect(),
@@ -114,6 +141,7 @@ impl WorkerMeters {
             accepted: shared.accepted.with_label_values(&["traffic"]).local(),
             request_bytes: shared.request_bytes.with_label_values(&[pool]).local(),
             response_bytes: shared.response_bytes.with_label_values(&[pool]).local(),
+            budget: [&shared.budget_left, &shared.budget_whole].map(|sum| LocalGauge::new(sum.clone())),
             shared,
         }
     }
@@ -122,24 +150,61 @@ impl WorkerMeters {
     pub fn answered(&self, algorithm: Option<Algorithm>, method: u8, code: u16, took: Duration) {
         let of = &self.algorithms[algorithm.map_or(Algorithm::ALL.len(), |a| a as usize)];
         of.duration.observe(took.as_secs_f64());
+        let code = codes::key(code);
         of.answers.inc((method, code), || {
             let labels =
-                [self.shared.pool.as_str(), of.name, METHODS[usize::from(method)], &code.to_string()];
-            self.shared.requests.with_label_values(&labels).local()
+                [self.shared.pool.as_str(), of.name, METHODS[usize::from(method)], &codes::label(code)];
+            Some(self.shared.requests.with_label_values(&labels).local())
         });
+    }
+
+    fn picks(&self, algorithm: Algorithm) -> Option<&Picks> {
+        self.algorithms[algorithm as usize].picks.as_ref()
+    }
+
+    /// A request that was sent to a backend has ended: so much of its time was the balancer's.
+    pub fn overhead(&self, algorithm: Algorithm, time: Duration) {
+        self.picks(algorithm).inspect(|of| of.overhead.observe(time.as_secs_f64()));
+    }
+
+    /// Whether the next pick is to be timed.
+    pub fn times(&self, algorithm: Algorithm) -> bool {
+        self.picks(algorithm).is_some_and(|of| {
+            let left = of.untimed.get();
+            of.untimed.set(left.checked_sub(1).unwrap_or(TIMED - 1));
+            left == 0
+        })
+    }
+
+    /// A pick that was timed took so long.
+    pub fn decided(&self, algorithm: Algorithm, time: Duration) {
+        self.picks(algorithm).inspect(|of| of.decision.observe(time.as_secs_f64()));
+    }
+
+    /// An answer came `seconds` later than the best backend's was expected.
+    pub fn regretted(&self, algorithm: Algorithm, seconds: f64) {
+        self.picks(algorithm).inspect(|of| of.regret.observe(seconds));
+    }
+
+    /// So many retries this worker can still afford, of so many.
+    pub fn affords(&self, (left, whole): (f64, f64)) {
+        for (sum, retries) in self.budget.iter().zip([left, whole]) {
+            sum.set((retries * 1e3) as i64);
+        }
     }
 
     /// A request was refused, failed or cut off.
     pub fn aborted(&self, reason: &'static str) {
         self.aborts.inc(reason, || {
-            self.shared.aborts.with_label_values(&[self.shared.pool.as_str(), reason]).local()
+            Some(self.shared.aborts.with_label_values(&[self.shared.pool.as_str(), reason]).local())
         });
     }
 
     /// An attempt that failed for `reason` could be repeated; `outcome` tells what came of it.
     pub fn retry(&self, reason: &'static str, outcome: &'static str) {
         self.retries.inc((reason, outcome), || {
-            self.shared.retries.with_label_values(&[self.shared.pool.as_str(), reason, outcome]).local()
+            let labels = [self.shared.pool.as_str(), reason, outcome];
+            Some(self.shared.retries.with_label_values(&labels).local())
         });
     }
 
@@ -148,7 +213,11 @@ impl WorkerMeters {
         for a in &self.algorithms {
             a.duration.flush();
             a.answers.flush();
+            if let Some(picks) = &a.picks {
+                [&picks.overhead, &picks.decision, &picks.regret].into_iter().for_each(LocalHistogram::flush);
+            }
         }
+        self.budget.iter().for_each(LocalGauge::flush);
         self.aborts.flush();
         self.retries.flush();
         self.retries_same_backend.flush();
@@ -157,141 +226,5 @@ impl WorkerMeters {
         self.accepted.flush();
         self.request_bytes.flush();
         self.response_bytes.flush();
-    }
-}
-
-/// What one worker counts about one backend.
-#[derive(Debug)]
-#[allow(missing_docs, reason = "fields are named after their families in the catalogue")]
-pub struct LaneMeters {
-    shared: std::sync::Arc<Metrics>,
-    backend: String,
-    decisions: Vec<LocalIntCounter>,
-    attempts: ByKey<Attempt>,
-    connects: ByKey<&'static str>,
-    pub reports: LocalIntCounter,
-    pub duration: LocalHistogram,
-    pub active: LocalGauge,
-    pub idle: LocalGauge,
-}
-
-/// How an attempt ended, as the label `code` tells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
-    /// With a response head of this status.
-    Answered(u16),
-    /// Without one: `error`.
-    Failed,
-    /// The client gave up first: `canceled`.
-    Canceled,
-}
-
-impl LaneMeters {
-    /// Buffers for `backend`.
-    #[must_use]
-    pub fn new(shared: std::sync::Arc<Metrics>, backend: &str) -> Rc<Self> {
-        let pool = shared.pool.as_str();
-        let state = |s| LocalGauge::new(shared.upstream_connections.with_label_values(&[pool, backend, s]));
-        let decisions =
-            Algorithm::ALL.iter().map(|a| shared.decisions.with_label_values(&[pool, a.name(), backend]));
-        Rc::new(LaneMeters {
-            backend: backend.to_owned(),
-            decisions: decisions.map(|c| c.local()).collect(),
-            attempts: ByKey::default(),
-            connects: ByKey::default(),
-            reports: shared.load_reports.with_label_values(&[pool, backend, "header"]).local(),
-            duration: shared.upstream_duration.with_label_values(&[pool, backend]).local(),
-            active: state("active"),
-            idle: state("idle"),
-            shared,
-        })
-    }
-
-    /// The backend was picked.
-    pub fn picked(&self, algorithm: Algorithm) {
-        self.decisions[algorithm as usize].inc();
-    }
-
-    /// An attempt ended.
-    pub fn ended(&self, attempt: Attempt) {
-        self.attempts.inc(attempt, || {
-            let code = match attempt {
-                Attempt::Answered(code) => code.to_string(),
-                Attempt::Failed => "error".to_owned(),
-                Attempt::Canceled => "canceled".to_owned(),
-            };
-            let labels = [self.shared.pool.as_str(), self.backend.as_str(), code.as_str()];
-            self.shared.upstream_requests.with_label_values(&labels).local()
-        });
-    }
-
-    /// A connection was opened, or was not.
-    pub fn connected(&self, result: &'static str) {
-        self.connects.inc(result, || {
-            let labels = [self.shared.pool.as_str(), self.backend.as_str(), result];
-            self.shared.connects.with_label_values(&labels).local()
-        });
-    }
-
-    /// Adds everything buffered to the shared families.
-    pub fn flush(&self) {
-        self.decisions.iter().for_each(LocalIntCounter::flush);
-        self.attempts.flush();
-        self.connects.flush();
-        self.reports.flush();
-        self.duration.flush();
-        self.active.flush();
-        self.idle.flush();
-    }
-}
-
-/// A backend that leaves takes nothing with it that was not flushed.
-impl Drop for LaneMeters {
-    fn drop(&mut self) {
-        self.flush();
-    }
-}
-
-/// Writes what a backend's live numbers say at this moment.
-pub fn publish_load(metrics: &Metrics, backend: &str, load: &Load, pool: &PoolLoad, now: Tick) {
-    let labels = [metrics.pool.as_str(), backend];
-    metrics.upstream_in_flight.with_label_values(&labels).set(i64::from(load.in_flight()));
-    metrics.backend_latency.with_label_values(&labels).set(f64::from(load.latency()) / 1e6);
-    metrics.backend_errors.with_label_values(&labels).set(f64::from(1.0 - load.success(now)));
-    let terms = load.terms(now, pool);
-    metrics.latency_ratio.with_label_values(&labels).set(f64::from(terms.anomaly));
-    metrics.error_factor.with_label_values(&labels).set(f64::from(terms.errors));
-    metrics.price.with_label_values(&labels).set(f64::from(load.price()));
-    metrics.others_in_flight.with_label_values(&labels).set(f64::from(terms.others));
-}
-
-/// Writes what a backend last said about itself; what it did not say is taken away.
-pub fn publish_report(metrics: &Metrics, backend: &str, report: &Report) {
-    let pool = metrics.pool.as_str();
-    let shares = [
-        ("cpu", report.cpu),
-        ("memory", report.memory),
-        ("connections", report.connections),
-        ("utilization", report.utilization),
-    ];
-    for (signal, share) in shares {
-        set_or_forget(&metrics.backend_reported, &[pool, backend, signal], share);
-    }
-    set_or_forget(&metrics.backend_reported_in_flight, &[pool, backend], report.in_flight);
-}
-
-fn set_or_forget(family: &GaugeVec, labels: &[&str], value: Option<f64>) {
-    match value {
-        Some(value) => family.with_label_values(labels).set(value),
-        // It was not there: so much the better.
-        None => drop(family.remove_label_values(labels)),
-    }
-}
-
-/// Writes how old a backend's word is: `scraped` is when it came, in nanoseconds, or 0 where nobody asks.
-pub fn publish_age(metrics: &Metrics, backend: &str, scraped: u64, now: Tick) {
-    if scraped > 0 {
-        let age = now.since(Tick::from_nanos(scraped)).as_secs_f64();
-        metrics.scrape_age.with_label_values(&[metrics.pool.as_str(), backend]).set(age);
     }
 }

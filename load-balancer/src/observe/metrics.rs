@@ -4,19 +4,27 @@ use std::collections::{HashMap, HashSet};
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use super::catalog::{self, Family, Type};
+use super::series::Ledger;
 
 /// All registered families. Cloning a handle out of a vector costs a look-up: keep what the hot path uses.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "each field is the catalogue's family of that name, documented there")]
 pub struct Metrics {
     pub pool: String,
+    /// Which backends have series of their own.
+    pub series: Ledger,
+    /// Thousandths of retries that all workers together can still afford, and could at most.
+    pub budget_left: IntGauge,
+    pub budget_whole: IntGauge,
     registry: Registry,
     pub requests: IntCounterVec,
     pub request_duration: HistogramVec,
+    pub request_overhead: HistogramVec,
     pub requests_in_flight: IntGaugeVec,
     pub aborts: IntCounterVec,
     pub request_bytes: IntCounterVec,
@@ -30,14 +38,20 @@ pub struct Metrics {
     pub connects: IntCounterVec,
     pub retries: IntCounterVec,
     pub retries_same_backend: IntCounterVec,
+    pub retry_budget: GaugeVec,
     pub decisions: IntCounterVec,
+    pub decision_duration: HistogramVec,
+    pub regret: HistogramVec,
     pub decision_records: IntCounterVec,
+    pub algorithm_active: IntGaugeVec,
+    pub algorithm_switches: IntCounterVec,
     pub backend_healthy: IntGaugeVec,
     pub backend_state: IntGaugeVec,
     pub backends: IntGaugeVec,
     pub backend_info: IntGaugeVec,
     pub backend_weight: GaugeVec,
     pub backend_warmth: GaugeVec,
+    pub score_component: GaugeVec,
     pub capacity: GaugeVec,
     pub capacity_measured: GaugeVec,
     pub capacity_rate: GaugeVec,
@@ -49,6 +63,8 @@ pub struct Metrics {
     pub error_factor: GaugeVec,
     pub price: GaugeVec,
     pub others_in_flight: GaugeVec,
+    pub weight_updates: IntCounterVec,
+    pub weight_updated: GaugeVec,
     pub region_factor: GaugeVec,
     pub region_busy: GaugeVec,
     pub ejections: IntCounterVec,
@@ -56,6 +72,8 @@ pub struct Metrics {
     pub failing: IntGaugeVec,
     pub facts: IntCounterVec,
     pub replicas_missing: IntGaugeVec,
+    pub discovery_endpoints: IntGaugeVec,
+    pub discovery_events: IntCounterVec,
     pub reloads: IntCounterVec,
     pub reload_ok: IntGaugeVec,
     pub reload_at: GaugeVec,
@@ -73,11 +91,20 @@ pub struct Metrics {
     pub scrapes: IntCounterVec,
     pub scrape_duration: HistogramVec,
     pub scrape_age: GaugeVec,
-    pub backend_reported: GaugeVec,
+    pub reported_cpu: GaugeVec,
+    pub reported_memory: GaugeVec,
+    pub reported_connections: GaugeVec,
+    pub reported_utilization: GaugeVec,
     pub backend_reported_in_flight: GaugeVec,
     pub load_reports: IntCounterVec,
     pub draining: IntGaugeVec,
+    pub trace_spans: IntCounterVec,
+    pub access_log_lines: IntCounterVec,
+    pub folded: IntGaugeVec,
     pub workers: IntGaugeVec,
+    pub runtime_tasks: IntGaugeVec,
+    pub runtime_queue: IntGaugeVec,
+    pub runtime_busy: CounterVec,
     pub build: IntGaugeVec,
 }
 
@@ -91,8 +118,12 @@ impl Metrics {
         let r = &registry;
         let metrics = Metrics {
             pool: pool.to_owned(),
+            series: Ledger::default(),
+            budget_left: IntGauge::new("left", "Not exposed.")?,
+            budget_whole: IntGauge::new("whole", "Not exposed.")?,
             requests: counter(r, &catalog::REQUESTS)?,
             request_duration: histogram(r, &catalog::REQUEST_DURATION)?,
+            request_overhead: histogram(r, &catalog::REQUEST_OVERHEAD)?,
             requests_in_flight: gauge(r, &catalog::REQUESTS_IN_FLIGHT)?,
             aborts: counter(r, &catalog::ABORTS)?,
             request_bytes: counter(r, &catalog::REQUEST_BYTES)?,
@@ -106,14 +137,20 @@ impl Metrics {
             connects: counter(r, &catalog::CONNECTS)?,
             retries: counter(r, &catalog::RETRIES)?,
             retries_same_backend: counter(r, &catalog::RETRIES_SAME_BACKEND)?,
+            retry_budget: ratio(r, &catalog::RETRY_BUDGET)?,
             decisions: counter(r, &catalog::DECISIONS)?,
+            decision_duration: histogram(r, &catalog::DECISION_DURATION)?,
+            regret: histogram(r, &catalog::REGRET)?,
             decision_records: counter(r, &catalog::DECISION_RECORDS)?,
+            algorithm_active: gauge(r, &catalog::ALGORITHM_ACTIVE)?,
+            algorithm_switches: counter(r, &catalog::ALGORITHM_SWITCHES)?,
             backend_healthy: gauge(r, &catalog::BACKEND_HEALTHY)?,
             backend_state: gauge(r, &catalog::BACKEND_STATE)?,
             backends: gauge(r, &catalog::BACKENDS)?,
             backend_info: gauge(r, &catalog::BACKEND_INFO)?,
             backend_weight: ratio(r, &catalog::BACKEND_WEIGHT)?,
             backend_warmth: ratio(r, &catalog::BACKEND_WARMTH)?,
+            score_component: ratio(r, &catalog::SCORE_COMPONENT)?,
             capacity: ratio(r, &catalog::CAPACITY)?,
             capacity_measured: ratio(r, &catalog::CAPACITY_MEASURED)?,
             capacity_rate: ratio(r, &catalog::CAPACITY_RATE)?,
@@ -125,6 +162,8 @@ impl Metrics {
             error_factor: ratio(r, &catalog::ERROR_FACTOR)?,
             price: ratio(r, &catalog::PRICE)?,
             others_in_flight: ratio(r, &catalog::OTHERS_IN_FLIGHT)?,
+            weight_updates: counter(r, &catalog::WEIGHT_UPDATES)?,
+            weight_updated: ratio(r, &catalog::WEIGHT_UPDATED)?,
             region_factor: ratio(r, &catalog::REGION_FACTOR)?,
             region_busy: ratio(r, &catalog::REGION_BUSY)?,
             ejections: counter(r, &catalog::EJECTIONS)?,
@@ -132,6 +171,8 @@ impl Metrics {
             failing: gauge(r, &catalog::FAILING)?,
             facts: counter(r, &catalog::FACTS)?,
             replicas_missing: gauge(r, &catalog::REPLICAS_MISSING)?,
+            discovery_endpoints: gauge(r, &catalog::DISCOVERY_ENDPOINTS)?,
+            discovery_events: counter(r, &catalog::DISCOVERY_EVENTS)?,
             reloads: counter(r, &catalog::RELOADS)?,
             reload_ok: gauge(r, &catalog::RELOAD_OK)?,
             reload_at: ratio(r, &catalog::RELOAD_AT)?,
@@ -149,11 +190,20 @@ impl Metrics {
             scrapes: counter(r, &catalog::SCRAPES)?,
             scrape_duration: histogram(r, &catalog::SCRAPE_DURATION)?,
             scrape_age: ratio(r, &catalog::SCRAPE_AGE)?,
-            backend_reported: ratio(r, &catalog::BACKEND_REPORTED)?,
+            reported_cpu: ratio(r, &catalog::REPORTED_CPU)?,
+            reported_memory: ratio(r, &catalog::REPORTED_MEMORY)?,
+            reported_connections: ratio(r, &catalog::REPORTED_CONNECTIONS)?,
+            reported_utilization: ratio(r, &catalog::REPORTED_UTILIZATION)?,
             backend_reported_in_flight: ratio(r, &catalog::BACKEND_REPORTED_IN_FLIGHT)?,
             load_reports: counter(r, &catalog::LOAD_REPORTS)?,
             draining: gauge(r, &catalog::DRAINING)?,
+            trace_spans: counter(r, &catalog::TRACE_SPANS)?,
+            access_log_lines: counter(r, &catalog::ACCESS_LOG_LINES)?,
+            folded: gauge(r, &catalog::FOLDED)?,
             workers: gauge(r, &catalog::WORKERS)?,
+            runtime_tasks: gauge(r, &catalog::RUNTIME_TASKS)?,
+            runtime_queue: gauge(r, &catalog::RUNTIME_QUEUE)?,
+            runtime_busy: seconds(r, &catalog::RUNTIME_BUSY)?,
             build: gauge(r, &catalog::BUILD)?,
             registry,
         };
@@ -163,7 +213,18 @@ impl Metrics {
         metrics.build.with_label_values(&[env!("CARGO_PKG_VERSION"), revision]).set(1);
         metrics.draining.with_label_values::<&str>(&[]).set(0);
         metrics.state_saved.with_label_values::<&str>(&[]).set(1);
+        for result in ["exported", "dropped", "failed"] {
+            metrics.trace_spans.with_label_values(&[result]);
+        }
+        for result in ["written", "dropped"] {
+            metrics.access_log_lines.with_label_values(&[result]);
+        }
         Ok(metrics)
+    }
+
+    /// What backends report as shares: cpu, memory, connections, utilization.
+    pub fn reported(&self) -> [&GaugeVec; 4] {
+        [&self.reported_cpu, &self.reported_memory, &self.reported_connections, &self.reported_utilization]
     }
 
     /// The text exposition, as `text/plain; version=0.0.4`.
@@ -171,6 +232,9 @@ impl Metrics {
     /// # Errors
     /// Where a family cannot be written as text.
     pub fn render(&self) -> prometheus::Result<Vec<u8>> {
+        let whole = self.budget_whole.get().max(1) as f64;
+        self.retry_budget.with_label_values(&[&self.pool]).set(self.budget_left.get() as f64 / whole);
+        self.folded.with_label_values(&[&self.pool]).set(self.series.folded() as i64);
         let mut text = Vec::with_capacity(32 << 10);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -199,6 +263,7 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
         forget(gauges, is);
     }
     forget(&m.signal_mode, is);
+    forget(&m.score_component, is);
     forget_signals(metrics, backend);
     forget_info(metrics, backend);
 }
@@ -206,7 +271,9 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
 /// Takes away what a backend said about itself: it says so no more.
 pub fn forget_signals(metrics: &Metrics, backend: &str) {
     // The age stays where it is still being asked: it is written anew at each look.
-    for gauges in [&metrics.backend_reported, &metrics.backend_reported_in_flight, &metrics.scrape_age] {
+    for gauges in
+        metrics.reported().into_iter().chain([&metrics.backend_reported_in_flight, &metrics.scrape_age])
+    {
         forget(gauges, |name| name == backend);
     }
 }
@@ -253,6 +320,10 @@ fn counter(r: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
 
 fn gauge(r: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
     add(r, IntGaugeVec::new(opts(family), family.labels)?)
+}
+
+fn seconds(r: &Registry, family: &Family) -> prometheus::Result<CounterVec> {
+    add(r, CounterVec::new(opts(family), family.labels)?)
 }
 
 fn ratio(r: &Registry, family: &Family) -> prometheus::Result<GaugeVec> {

@@ -35,6 +35,7 @@ mod replays;
 mod request_log;
 mod retries;
 mod riot;
+mod series;
 mod signals;
 mod state;
 mod statuses;

@@ -20,11 +20,11 @@ fn scrapes(scrape: &Scrape, backend: &str, result: &str) -> f64 {
 
 /// What a backend said; `None` where nothing is known.
 fn reported(scrape: &Scrape, backend: &str, signal: &str) -> Option<f64> {
-    let labels = [("backend", backend), ("signal", signal)];
-    let there = |n: &str, l: &Labels| {
-        n == "lb_backend_reported_ratio"
-            && labels.iter().all(|(k, v)| l.get(*k).is_some_and(|have| have == v))
+    let family = match signal {
+        "utilization" => "lb_backend_utilization_ratio".to_owned(),
+        usage => format!("lb_backend_{usage}_usage_ratio"),
     };
+    let there = |n: &str, l: &Labels| n == family && l["backend"] == backend;
     scrape.samples.iter().find(|(n, l, _)| there(n, l)).map(|(_, _, value)| *value)
 }
 
@@ -246,7 +246,7 @@ async fn a_reload_turns_scrapes_on_and_off() {
     let lb = Lb::from(written.source(&[])).await;
     let scrape = lb.scrape().await;
     let silent =
-        |s: &Scrape| s.samples.iter().all(|(n, _, _)| !n.contains("scrape") && !n.contains("reported"));
+        |s: &Scrape| s.samples.iter().all(|(n, _, _)| !n.contains("scrape") && !n.contains("_usage_"));
     assert!(silent(&scrape), "nobody is asked unless told");
     written.write(&signals("source = \"metrics\""));
     lb.reload();
@@ -260,7 +260,7 @@ async fn a_reload_turns_scrapes_on_and_off() {
     lb.reload();
     let off = applied(&lb, 3).await;
     let gauges =
-        |s: &Scrape| s.samples.iter().any(|(n, _, _)| n == "lb_scrape_age_seconds" || n.contains("reported"));
+        |s: &Scrape| s.samples.iter().any(|(n, _, _)| n == "lb_scrape_age_seconds" || n.contains("_usage_"));
     assert!(!gauges(&off), "what nobody asks for any more is not shown");
     // Requests go by; no scrape is among them.
     let before = scrapes(&lb.scrape().await, "b1", "status");

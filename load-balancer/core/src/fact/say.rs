@@ -101,6 +101,7 @@ impl Fact {
             Fact::ReplicaFailed { reason, next_try_seconds } => fields![reason, next_try_seconds],
             Fact::Scaled { from, to, in_flight } => fields![from, to, in_flight],
             Fact::Reloaded { changed } => fields![changed],
+            Fact::Switched { from, to, reason } => fields![from, to, reason],
             Fact::ReloadRefused { faults } => fields![faults],
             Fact::StateRefused { file, kept_as, reason } => fields![file, kept_as, reason],
             Fact::Failing { on } => fields![on],
@@ -166,6 +167,9 @@ impl Fact {
             }
             Fact::Reloaded { changed } if changed.is_empty() => "reloaded: nothing changed".to_owned(),
             Fact::Reloaded { changed } => format!("reloaded: changed {}", changed.join(", ")),
+            Fact::Switched { from, to, reason } => {
+                format!("the pool's algorithm is {to} (was {from}) because of a {reason}")
+            }
             Fact::ReloadRefused { faults } => {
                 format!("reload refused, the old configuration holds: {faults}")
             }

@@ -62,6 +62,12 @@ impl Ticket {
         self.at
     }
 
+    /// When its request went out.
+    #[must_use]
+    pub fn sent(&self) -> Tick {
+        self.sent
+    }
+
     /// The request goes out at `now`, after a connection had to be made: making it says nothing about the backend's
     /// latency, so samples count from here.
     pub fn send(&mut self, now: Tick) {

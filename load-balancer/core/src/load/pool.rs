@@ -15,6 +15,8 @@ pub struct PoolLoad {
     /// Half-width of the latency ratio's dead-band.
     slack: AtomicF32,
     duration: AtomicF32,
+    /// The lowest latency estimate among the eligible backends.
+    best: AtomicF32,
     pub(super) in_flight: Padded,
     turn: PaddedTurn,
     /// The order that other balancers draw from as well; `None` where there are none.
@@ -58,6 +60,18 @@ impl PoolLoad {
     #[must_use]
     pub fn band(&self) -> f32 {
         1.0 + self.slack.get()
+    }
+
+    /// The lowest latency estimate (µs) among the backends that may be picked, as of the last refresh; 0 while nothing is
+    /// known. What a pick is measured against.
+    #[must_use]
+    pub fn best(&self) -> f32 {
+        self.best.get()
+    }
+
+    /// Sets what [`PoolLoad::best`] tells. One caller only.
+    pub(crate) fn set_best(&self, best: f32) {
+        self.best.set(best);
     }
 
     /// Sets the half-width of that dead-band, 0 or more. One caller only.

@@ -32,6 +32,7 @@ fn all() -> Vec<Fact> {
         Fact::ReplicaFailed { reason: text("no such image"), next_try_seconds: 0.5 },
         Fact::Scaled { from: 2, to: 4, in_flight: 37.25 },
         Fact::Reloaded { changed: vec![text("algorithm"), text("health.rise")] },
+        Fact::Switched { from: "random", to: "adaptive", reason: "reload" },
         Fact::ReloadRefused { faults: text("algorithm: unknown") },
         Fact::StateRefused {
             file: text("state.json"),
@@ -52,7 +53,8 @@ fn all() -> Vec<Fact> {
 #[test]
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
-    assert_eq!(kinds.len(), 30);
+    assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
+    assert_eq!(kinds.len(), 31);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 

@@ -1,0 +1,71 @@
+//! The pool as a whole: who belongs to it, and what has happened to it.
+
+use super::{Family, POOL, counter, gauge};
+
+/// Panic.
+pub const PANIC: Family = gauge(
+    "lb_pool_panic",
+    POOL,
+    "1 while so few backends are without fault that ejections are ignored (ejection.panic).",
+);
+/// Failing.
+pub const FAILING: Family = gauge(
+    "lb_pool_failing",
+    POOL,
+    "1 while most of the pool's backends fail one request in twenty or more: answers of 500 and more eject nobody then.",
+);
+/// Facts.
+pub const FACTS: Family = counter(
+    "lb_facts_total",
+    &["pool", "kind"],
+    "Transitions of the pool by kind, each of them a log line and an entry of /decisions.",
+);
+/// Replicas to come.
+pub const REPLICAS_MISSING: Family = gauge(
+    "lb_replicas_missing",
+    POOL,
+    "Replicas that the pool is short of: starting, or waiting for the next try.",
+);
+/// Backends by how they became known.
+pub const DISCOVERY_ENDPOINTS: Family = gauge(
+    "lb_discovery_endpoints",
+    &["source", "state"],
+    "Backends by where they are known from and by state: config (the file), admin (/add), registration (/server_up), \
+     provider (replicas that the balancer keeps). States as in lb_backend_state.",
+);
+/// Coming and going.
+pub const DISCOVERY_EVENTS: Family = counter(
+    "lb_discovery_events_total",
+    &["source", "event"],
+    "Backends that joined or left, by where they are known from, by event: joined, left.",
+);
+/// Reloads.
+pub const RELOADS: Family = counter(
+    "lb_config_reloads_total",
+    &["result"],
+    "Configuration files read while running, by result: applied, refused.",
+);
+/// The last reload's result.
+pub const RELOAD_OK: Family = gauge(
+    "lb_config_last_reload_successful",
+    &[],
+    "1 while the last configuration read is the one in force, 0 after a refused one.",
+);
+/// When the last reload was applied.
+pub const RELOAD_AT: Family = gauge(
+    "lb_config_last_reload_timestamp_seconds",
+    &[],
+    "When the configuration in force was applied, in seconds since the Unix epoch.",
+);
+/// The state file.
+pub const STATE_SAVED: Family = gauge(
+    "lb_state_saved",
+    &[],
+    "1 while membership is saved as it is, 0 where the last attempt to write the state file failed.",
+);
+/// Control requests.
+pub const CONTROL_REQUESTS: Family = counter(
+    "lb_control_requests_total",
+    &["endpoint", "code"],
+    "Requests to control endpoints that change something, by status code; 401 and 403 were not allowed to.",
+);
