@@ -12,6 +12,9 @@ PACKAGES = {
     "ab": "apache2-utils",
     "curl": "curl",
     "hey": "hey",
+    "openssl": "openssl",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
     "setpriv": "util-linux",
     "wrk": "wrk",
 }

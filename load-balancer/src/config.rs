@@ -21,6 +21,7 @@ mod healing;
 mod metrics;
 mod raw;
 mod signals;
+mod store;
 mod units;
 
 pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
@@ -29,6 +30,7 @@ pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 pub use metrics::Metrics;
+pub use store::{Kind, Place, Secret, Store};
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
 pub const ENV_PREFIX: &str = "BALLAST_";
@@ -72,6 +74,8 @@ pub struct Config {
     pub geo: Option<Geo>,
     /// What is believed about backends from themselves.
     pub signals: Signals,
+    /// Where several balancers meet.
+    pub store: Store,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.

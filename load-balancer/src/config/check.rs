@@ -22,6 +22,7 @@ mod geo;
 mod healing;
 mod metrics;
 mod signals;
+mod store;
 
 /// Longest name of a pool or backend: it becomes a metric label.
 const NAME_MAX: usize = 63;
@@ -52,6 +53,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),
+        store: c.store(&raw.store),
     };
     c.fits_together(&config);
     if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }

@@ -71,6 +71,7 @@ section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
+section!(Store { url, prefix, interval, timeout, password_file, instance });
 section!(Geo { enabled, database, default_region, cost, regions });
 section!(Signals { source, preset, path, port, interval, timeout, max_bytes, headers, container_label, map });
 
@@ -134,6 +135,7 @@ pub(super) struct Raw {
     pub(super) state: State,
     pub(super) geo: Geo,
     pub(super) signals: Signals,
+    pub(super) store: Store,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -158,6 +160,7 @@ impl Raw {
         "state",
         "geo",
         "signals",
+        "store",
     ];
 
     /// Parses the text and lays the environment over it.

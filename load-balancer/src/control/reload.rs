@@ -177,7 +177,9 @@ impl Control {
 
     /// A new weight or region for the same server: everything learned about it stays.
     fn reweigh(&mut self, new: &crate::config::Backend) {
-        let same = |e: &&mut Entry| e.backend.name == new.name && e.origin != Origin::Registered;
+        let same = |e: &&mut Entry| {
+            e.backend.name == new.name && !matches!(e.origin, Origin::Registered | Origin::Shared)
+        };
         let Some(entry) = self.entries.iter_mut().rev().find(same) else { return };
         let old = Arc::clone(&entry.backend);
         entry.backend = Arc::new(Backend {
@@ -218,6 +220,7 @@ fn fixed(old: &Config, new: &Config) -> Faults {
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("replicas.provider", old.replicas.provider != new.replicas.provider),
         ("state.file", old.state != new.state),
+        ("store", old.store != new.store),
     ];
     let fault = |field: &str| Fault {
         field: field.to_owned(),
