@@ -123,11 +123,13 @@ impl Control {
         self.sharing.task = Some((end, tokio::task::spawn_local(exchange.run())));
     }
 
-    /// Replicas that end with this balancer are taken out by the others first, so that none of their requests meets the end.
+    /// What was said last is heard by the others first; and replicas that end with this balancer are taken out by them, so
+    /// that none of their requests meets the end.
     pub(super) async fn part(&mut self, inbox: &mut mpsc::UnboundedReceiver<Event>) {
-        if self.sharing.up != Some(true) || !self.say_away() {
+        if self.sharing.up != Some(true) || self.sharing.others.is_empty() {
             return;
         }
+        let away = self.say_away();
         let known = async {
             while !self.all_know() {
                 match inbox.recv().await {
@@ -138,8 +140,10 @@ impl Control {
                     None => return,
                 }
             }
-            // As for every drain: by then all workers of the others have seen it.
-            tokio::time::sleep(DRAIN_LEAST).await;
+            if away {
+                // As for every drain: by then all workers of the others have seen it.
+                tokio::time::sleep(DRAIN_LEAST).await;
+            }
         };
         // Who does not hear of it finds out by failing.
         let _ = tokio::time::timeout(PARTING, known).await;

@@ -220,8 +220,12 @@ impl Fact {
                 format!("the store {store} is lost: {reason}; this balancer goes on alone")
             }
             Fact::StoreBack { store, balancers } => {
-                let plural = if *balancers == 1 { "" } else { "s" };
-                format!("the store {store} is there: {balancers} balancer{plural} meet in it")
+                let who = if *balancers == 1 {
+                    "nobody else is in it".to_owned()
+                } else {
+                    format!("{balancers} balancers meet in it")
+                };
+                format!("the store {store} is there: {who}")
             }
         }
     }

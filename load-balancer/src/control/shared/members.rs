@@ -6,8 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use lb_core::membership::valid_name;
-
 use super::super::Control;
 use super::super::entry::{Entry, Origin};
 use super::message::{Kind, Place, Told};
@@ -17,6 +15,8 @@ use crate::config::Address;
 const NUMBER_MOST: u64 = 1 << 53;
 /// The same for a member's number.
 const ORDINAL_MOST: u32 = 1 << 30;
+/// Longest name: it becomes a metric label.
+const NAME_MOST: usize = 63;
 /// Largest weight, as in the configuration.
 const WEIGHT_MOST: u32 = 1_000;
 
@@ -83,7 +83,7 @@ impl Control {
     pub(super) fn follow_members(&mut self, words: Vec<Told>) -> bool {
         let mut news = BTreeSet::new();
         for (name, word) in words.into_iter().map(Told::word) {
-            let sensible = valid_name(&name) && word.number <= NUMBER_MOST;
+            let sensible = sensible_name(&name) && word.number <= NUMBER_MOST;
             if sensible && self.sharing.roster.hear(&name, &word) {
                 news.insert(name);
             }
@@ -189,7 +189,7 @@ impl Control {
         self.sharing.up != Some(false) && !cared_for && !self.others_find_it_up(entry)
     }
 
-    /// The end of this balancer: replicas that end with it are away. True where others must hear of it first.
+    /// The end of this balancer: replicas that end with it are away. True where there are any.
     pub(in super::super) fn say_away(&mut self) -> bool {
         let ours = |e: &&Entry| e.origin == Origin::Replica && e.leaving.is_none();
         let names: Vec<String> = self.entries.iter().filter(ours).map(|e| e.backend.name.clone()).collect();
@@ -201,19 +201,22 @@ impl Control {
                 told = true;
             }
         }
-        told && !self.sharing.others.is_empty()
+        told
     }
 
-    /// Whether all live others know that our replicas are away.
+    /// Whether all live others know what this balancer has said.
     pub(in super::super) fn all_know(&self) -> bool {
         let ours = self.sharing.roster.words().filter(|(_, word)| word.by == self.sharing.own);
-        let away: Vec<(&str, u64)> = ours
-            .filter(|(_, word)| word.member.as_ref().is_some_and(|place| place.away))
-            .map(|(name, word)| (name, word.number))
-            .collect();
+        let said: Vec<(&str, u64)> = ours.map(|(name, word)| (name, word.number)).collect();
         let knows = |heard: &super::Heard| {
-            away.iter().all(|(name, number)| heard.known.get(*name).is_some_and(|known| known >= number))
+            said.iter().all(|(name, number)| heard.known.get(*name).is_some_and(|known| known >= number))
         };
         self.sharing.others.values().all(knows)
     }
+}
+
+/// Whether a member may be called so: by a name of the configuration, or by the address it registered with.
+fn sensible_name(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=NAME_MOST).contains(&name.len()) && name.bytes().all(fits)
 }
