@@ -13,6 +13,7 @@ PACKAGES = {
     "curl": "curl",
     "hey": "hey",
     "openssl": "openssl",
+    "promtool": "prometheus",
     "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "setpriv": "util-linux",

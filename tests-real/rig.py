@@ -52,7 +52,7 @@ def directory(test):
 
 def environment():
     """Ours without what would configure the programs under test, and without colours in their logs."""
-    ours = ("BALLAST_", "SERVER_ID", "REGISTER_", "ADVERTISE_")
+    ours = ("BALLAST_", "SERVER_ID", "REGISTER_", "ADVERTISE_", "LOCUST_")
     plain = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     for key in ("NAME", "HOST", "PORT", "BIND", "REGION", "WEIGHT", "FAULT", "RUST_LOG"):
         plain.pop(key, None)

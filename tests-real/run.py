@@ -59,8 +59,9 @@ def missing():
     for program, package in clients.PACKAGES.items():
         if not shutil.which(program):
             yield f"{program} is missing: apt-get install {package}, or `make tools`"
-    if not importlib.util.find_spec("websockets"):
-        yield "the Python module websockets is missing: use `make test-real`, which runs this in a venv that has it"
+    for module in ("locust", "websockets"):
+        if not importlib.util.find_spec(module):
+            yield f"the Python module {module} is missing: use `make test-real`, which runs this in a venv that has it"
     for program in ("load-balancer", "backend"):
         if not (rig.PROGRAMS / program).exists():
             yield f"{rig.PROGRAMS / program} is missing: cargo build --package {program}"

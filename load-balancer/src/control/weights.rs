@@ -16,6 +16,7 @@ use super::Control;
 use super::entry::Entry;
 use crate::clock;
 use crate::geo::Regions;
+use crate::observe::live::set_or_forget;
 
 /// Change of a capacity that is told, as a factor: less is the noise of measuring.
 const WORTH_TELLING: f64 = 1.25;
@@ -183,12 +184,14 @@ impl Control {
             let (weight, labels) = (&entry.weight, [pool, backend]);
             let standing = &weight.standing;
             m.capacity.with_label_values(&labels).set(standing.capacity);
-            m.capacity_measured.with_label_values(&labels).set(standing.measured);
-            m.capacity_rate.with_label_values(&labels).set(standing.rate.unwrap_or(f64::NAN));
-            m.capacity_gate.with_label_values(&labels).set(standing.gate);
-            m.capacity_trust.with_label_values(&labels).set(standing.trust);
-            let age = standing.age.map_or(f64::NAN, |age| age.as_secs_f64());
-            m.signal_age.with_label_values(&labels).set(age);
+            // Who has never reported has nothing to explain: its capacity is 1.
+            let age = standing.age.map(|age| age.as_secs_f64());
+            let told = |value: f64| age.map(|_| value);
+            set_or_forget(&m.capacity_measured, &labels, told(standing.measured));
+            set_or_forget(&m.capacity_rate, &labels, told(standing.rate.unwrap_or(f64::NAN)));
+            set_or_forget(&m.capacity_gate, &labels, told(standing.gate));
+            set_or_forget(&m.capacity_trust, &labels, told(standing.trust));
+            set_or_forget(&m.signal_age, &labels, age);
             for mode in Mode::ALL {
                 let is = i64::from(mode == standing.mode);
                 m.signal_mode.with_label_values(&[pool, backend, mode.name()]).set(is);

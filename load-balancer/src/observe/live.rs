@@ -57,7 +57,8 @@ pub fn publish_report(metrics: &Metrics, backend: &str, report: &Report) {
     set_or_forget(&metrics.backend_reported_in_flight, &[pool, backend], report.in_flight);
 }
 
-fn set_or_forget(family: &GaugeVec, labels: &[&str], value: Option<f64>) {
+/// Sets a gauge, or takes it away where there is nothing to tell.
+pub fn set_or_forget(family: &GaugeVec, labels: &[&str], value: Option<f64>) {
     match value {
         Some(value) => family.with_label_values(labels).set(value),
         // It was not there: so much the better.

@@ -28,6 +28,10 @@ async fn members_are_listed_in_the_order_in_which_they_came() {
     assert_eq!((posted.len(), lb.members().await), (3, posted));
     let scrape = lb.scrape().await;
     assert_eq!((scrape.asked("/add", "200"), scrape.asked("/rm", "200")), (1.0, 2.0));
+    let joined = |source| scrape.sum("lb_discovery_events_total", &[("source", source), ("event", "joined")]);
+    assert_eq!((joined("provider"), joined("admin"), joined("config")), (3.0, 4.0, 0.0));
+    let there = |source| scrape.sum("lb_discovery_endpoints", &[("source", source)]);
+    assert_eq!(there("provider") + there("admin"), scrape.sum("lb_backends", &[]));
 }
 
 /// Bodies that neither `/add` nor `/rm` takes, and what the answer says about them.

@@ -15,9 +15,16 @@ async fn catalogue_and_exposition_agree_both_ways() {
         ("pool.algorithm", "random"),
         ("geo.enabled", "on"),
         ("signals.source", "metrics"),
+        ("signals.map.connections_limit", "1000"),
+        ("signals.map.utilization", "backend_memory_usage_ratio"),
     ];
     let lb = Lb::over(&pool, &settings).await;
-    lb.until("its backends' word", |s| s.sum("lb_backend_reported_in_flight", &[]) > 0.0).await;
+    lb.until("its backends' word, weighed", |s| {
+        s.sum("lb_backend_utilization_ratio", &[]) > 0.0
+            && s.types.contains_key("lb_backend_cpu_usage_ratio")
+            && s.types.contains_key("lb_backend_signal_age_seconds")
+    })
+    .await;
     // b3 is down: a second balancer that does not check meets it, for the families of failures.
     let blind = Lb::over(&pool, &[("pool.algorithm", "round_robin")]).await;
     for lb in [&lb, &blind] {
@@ -113,8 +120,11 @@ async fn the_content_type_is_the_one_prometheus_insists_on() {
 async fn a_request_is_measured_in_all_its_parts() {
     let backends = replicas(2).await;
     let lb = Lb::over(&addresses(&backends), &[("pool.algorithm", "power_of_two")]).await;
-    assert_eq!(lb.get("/?algo=random").await.status(), 200);
-    lb.until("an estimate", |s| s.sum("lb_backend_latency_ewma_seconds", &[]) > 0.0).await;
+    // Until the control side has told what the best backend takes, there is nothing to regret.
+    let regretted = |s: &super::support::Scrape| s.sum("lb_regret_seconds_count", &[("algorithm", "random")]);
+    while regretted(&lb.scrape().await) == 0.0 {
+        assert_eq!(lb.get("/?algo=random").await.status(), 200);
+    }
     for _ in 0..20 {
         // 50 ms of it are the backend's.
         assert_eq!(lb.get("/bench50").await.status(), 200);

@@ -144,6 +144,17 @@ async fn nobody_notices_a_reload_and_nothing_known_is_forgotten() {
         assert!(after.of_backend("lb_upstream_requests_in_flight", &name) >= 1.0);
     }
     let scrape = lb.scrape().await;
+    // There, and back in the step after.
+    for to in ["least_connections", "round_robin"] {
+        let switched = [("to", to), ("reason", "reload"), ("pool", "default")];
+        assert_eq!(scrape.sum("lb_algorithm_switches_total", &switched), 1.0, "{to}");
+    }
+    assert_eq!(scrape.sum("lb_algorithm_switches_total", &[]), 2.0);
+    assert_eq!(scrape.sum("lb_algorithm_active", &[("algorithm", "round_robin")]), 1.0);
+    assert_eq!((scrape.sum("lb_algorithm_active", &[]), scrape.facts("algorithm_switched")), (1.0, 2.0));
+    let joined = [("source", "config"), ("event", "joined")];
+    assert_eq!(scrape.sum("lb_discovery_events_total", &joined), 3.0);
+    assert_eq!(scrape.sum("lb_discovery_endpoints", &[("source", "config"), ("state", "healthy")]), 3.0);
     assert_eq!(scrape.of_backend("lb_backend_weight_ratio", "b1"), 5.0 / 8.0);
     assert!(scrape.of_backend("lb_upstream_requests_total", "b3") > 0.0, "the new one serves");
     assert_eq!(

@@ -10,15 +10,16 @@ pub const DECISION_DURATION: Family = histogram(
     "lb_decision_duration_seconds",
     FAST_BUCKETS,
     POOL_ALGORITHM,
-    "Time that a pick takes, in seconds.",
+    "Time that a pick takes, in seconds. One pick in 16 is timed, by each worker for each algorithm: two readings of the clock \
+     take longer than most picks.",
 );
 /// What a better pick would have saved.
 pub const REGRET: Family = histogram(
     "lb_regret_seconds",
     REQUEST_BUCKETS,
     POOL_ALGORITHM,
-    "How much longer than the lowest latency estimate among the eligible backends an answer's first byte took, in \
-     seconds; 0 where it was faster. Answered attempts only.",
+    "How much longer an answer's first byte took than the lowest latency estimate among the eligible backends when it was \
+     picked, in seconds; 0 where it was faster. Answers below 500, trials excepted.",
 );
 /// Decision records.
 pub const DECISION_RECORDS: Family = counter(

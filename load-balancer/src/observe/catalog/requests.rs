@@ -20,8 +20,9 @@ pub const REQUEST_OVERHEAD: Family = histogram(
     "lb_request_overhead_seconds",
     FAST_BUCKETS,
     POOL_ALGORITHM,
-    "Time spent in the balancer: a request's whole time without the times in which an attempt waited for a backend, in \
-     seconds.",
+    "Time of requests sent to a backend that was the balancer's own, in seconds: all of it but waiting for backends, from \
+     connecting (over an open connection: sending) to the last byte or failure of each attempt. Waiting before a retry is \
+     the balancer's.",
 );
 /// Requests being handled.
 pub const REQUESTS_IN_FLIGHT: Family = gauge("lb_requests_in_flight", POOL, "Requests being handled.");

@@ -20,25 +20,26 @@ pub const CAPACITY: Family = gauge(
 pub const CAPACITY_MEASURED: Family = gauge(
     "lb_backend_capacity_measured_ratio",
     POOL_BACKEND,
-    "The same as reports alone say, bounded and aged.",
+    "The same as reports alone say, bounded and aged. Not there before a report has counted.",
 );
 /// The rate behind it.
 pub const CAPACITY_RATE: Family = gauge(
     "lb_backend_capacity_requests_per_second",
     POOL_BACKEND,
-    "Good answers a second at full use: the rate divided by the utilisation reported; NaN where it was never measured.",
+    "Good answers a second at full use: the rate divided by the utilisation reported; NaN where it was not measured yet, not \
+     there before a report has counted.",
 );
 /// Memory and connections.
 pub const CAPACITY_GATE: Family = gauge(
     "lb_backend_capacity_gate_ratio",
     POOL_BACKEND,
-    "What is left to a backend that runs out of memory or connections; else 1.",
+    "What is left to a backend that runs out of memory or connections; else 1. Not there before a report has counted.",
 );
 /// Trust.
 pub const CAPACITY_TRUST: Family = gauge(
     "lb_backend_capacity_trust_ratio",
     POOL_BACKEND,
-    "How far the measured capacity is believed: falls while latency contradicts it.",
+    "How far the measured capacity is believed: falls while latency contradicts it. Not there before a report has counted.",
 );
 /// The ladder.
 pub const SIGNAL_MODE: Family = gauge(
@@ -50,7 +51,7 @@ pub const SIGNAL_MODE: Family = gauge(
 pub const SIGNAL_AGE: Family = gauge(
     "lb_backend_signal_age_seconds",
     POOL_BACKEND,
-    "Age of the last report that counted; NaN where there was none.",
+    "Age of the last report that counted. Not there before one has.",
 );
 /// Latency ratio.
 pub const LATENCY_RATIO: Family = gauge(
@@ -80,12 +81,13 @@ pub const OTHERS_IN_FLIGHT: Family = gauge(
 pub const WEIGHT_UPDATES: Family = counter(
     "lb_weight_updates_total",
     &["pool", "result"],
-    "Capacities written, one a backend a second, by result: applied (moved), clamped (moved to a bound), held (not \
-     worth moving), stale (without a report that counts).",
+    "Looks at the capacities of backends that have reported, one a second and backend, by result: applied (it follows the \
+     reports), clamped (it is at a bound of signals), held (within noise of the median, and taken for it), stale (no report \
+     that counts of late: it fades).",
 );
 /// When they were.
 pub const WEIGHT_UPDATED: Family = gauge(
     "lb_weight_last_update_timestamp_seconds",
     POOL,
-    "When a capacity was last moved, in seconds since the Unix epoch; 0 before the first time.",
+    "When a report last counted for a capacity, in seconds since the Unix epoch; 0 before the first time.",
 );
