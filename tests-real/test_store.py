@@ -340,6 +340,38 @@ class Rolling(Fleet):
         self.all_meet(fleet)
 
 
+class Replicas(Fleet):
+    """The first balancer starts replicas of its own; for the others they are backends."""
+
+    def test_replicas_of_one_serve_for_all_and_leave_without_a_failure(self):
+        first = self.balancer("balancer1", more='[replicas]\nprovider = "process"\n')
+        others = [self.balancer("balancer2"), self.balancer("balancer3")]
+        self.all_meet([first, *others])
+        begun = time.monotonic()
+        code, said = first.control("/add", n=1, hostnames=["S9"])
+        self.assertEqual(code, 200, said)
+        for balancer in others:
+            rig.until(lambda: "S9" in balancer.replicas(), "a replica of another's", SEEN_WITHIN)
+        print(f"    /add seen by all after {time.monotonic() - begun:.2f} s")
+        for balancer in others:
+            rig.until(lambda: balancer.eligible() == BACKENDS + 1, "and it is healthy")
+            served = lambda: balancer.metrics().by("lb_decisions_total", "backend").get("S9")
+            rig.until(lambda: rig.get(f"{balancer.traffic}/home") and served(), "it serves for the others")
+        rig.os.kill(first.processes()["S9"], signal.SIGKILL)
+        for balancer in others:
+            replaced = lambda: "S9" not in balancer.replicas() and len(balancer.replicas()) == BACKENDS + 1
+            rig.until(replaced, "the replacement is known under its own name")
+        loads = [clients.start(clients.hey_line(f"{b.traffic}/home", "-z", "8s", "-c", "4", "-q", "50")) for b in others]
+        first.popen.terminate()
+        self.assertEqual(first.wait(20), 0)
+        for balancer, load in zip(others, loads):
+            tally = clients.hey(clients.report(load))
+            self.assertEqual(tally.bad, 0, tally.text)
+            self.assertEqual(len(balancer.replicas()), BACKENDS, "it went before its balancer did")
+            dead = [fact["backend"] for fact in facts(balancer, "unhealthy") if fact["backend"] != "S9"]
+            self.assertEqual(dead, [], "nobody met it dead, as they did the killed one")
+
+
 class Encrypted(Fleet):
     def made(self, name, *more):
         """Runs openssl in the test's directory."""
