@@ -6,6 +6,7 @@
 //!
 //! It fails by patience: with two balancers neither hears two others, so each learns by itself.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// Voters that must agree.
@@ -18,7 +19,7 @@ pub fn adopted<'a>(votes: impl IntoIterator<Item = (&'a str, Duration)>) -> Opti
     // By voter, the longest first, so that the first of each is kept.
     voters.sort_unstable_by(|a, b| a.0.cmp(b.0).then(b.1.cmp(&a.1)));
     voters.dedup_by(|later, first| later.0 == first.0);
-    voters.sort_unstable_by(|a, b| b.1.cmp(&a.1));
+    voters.sort_unstable_by_key(|(_, left)| Reverse(*left));
     voters.get(QUORUM - 1).map(|(_, left)| *left)
 }
 

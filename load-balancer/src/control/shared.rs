@@ -107,6 +107,8 @@ impl Control {
         self.metrics.balancers_live.with_label_values(&[&self.metrics.pool]).set(1);
         let (Some(store), Some(events)) = (store, self.events.clone()) else { return };
         self.metrics.store_up.with_label_values::<&str>(&[]).set(0);
+        self.metrics.turns_local.with_label_values(&[&self.metrics.pool]);
+        self.metrics.store_duration.with_label_values(&["round"]);
         for result in RESULTS {
             self.metrics.store_operations.with_label_values(&["round", result]);
         }
