@@ -12,7 +12,10 @@ PACKAGES = {
     "ab": "apache2-utils",
     "curl": "curl",
     "hey": "hey",
+    "openssl": "openssl",
     "promtool": "prometheus",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
     "setpriv": "util-linux",
     "wrk": "wrk",
 }

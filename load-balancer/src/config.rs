@@ -21,6 +21,7 @@ mod healing;
 mod metrics;
 mod raw;
 mod signals;
+mod store;
 mod units;
 mod watching;
 
@@ -30,6 +31,7 @@ pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 pub use metrics::Metrics;
+pub use store::{Kind, Place, Secret, Store};
 pub use watching::{AccessLog, Believed, Format, Protocol, Target, Traces};
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
@@ -78,6 +80,8 @@ pub struct Config {
     pub traces: Traces,
     /// Which requests are written down, and where.
     pub access_log: AccessLog,
+    /// Where several balancers meet.
+    pub store: Store,
 }
 
 /// Addresses to listen on. Port 0 takes a free one.

@@ -3,7 +3,7 @@
 //! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
 //! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
-//! leaving), `replicas` (keeping their number), `scraper` and `fetch` (what backends say about themselves), `weights`
+//! leaving), `replicas` (keeping their number), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
 //! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ use crate::observe::live::{self, Live};
 use crate::observe::{AccessLog, Chronicle, Metrics, zero};
 use crate::provision::{Death, Provider};
 use crate::registry::{Backend, Registry, Snapshot};
+use crate::store::StateStore;
 
 mod entry;
 mod fetch;
@@ -39,6 +40,7 @@ mod publish;
 mod reload;
 mod replicas;
 mod scraper;
+mod shared;
 mod standing;
 mod state;
 mod traffic;
@@ -50,6 +52,7 @@ pub(crate) use prober::cause;
 pub use prober::{Asker, Prober};
 pub use reload::Source;
 use replicas::Supply;
+use shared::Sharing;
 
 /// Between refreshes of the loads, and so the longest that a conclusion from traffic waits.
 const TICK: Duration = Duration::from_millis(20);
@@ -72,6 +75,8 @@ pub struct Wiring {
     pub settled: watch::Sender<bool>,
     /// The access log, to be opened anew at each reload.
     pub access_log: Arc<AccessLog>,
+    /// Where other balancers are met, if anywhere.
+    pub store: Option<Box<dyn StateStore>>,
     /// The order to end.
     pub ended: oneshot::Receiver<()>,
 }
@@ -105,6 +110,7 @@ pub struct Control {
     /// Configured backends that `/rm` took out.
     retired: Vec<String>,
     supply: Supply,
+    sharing: Sharing,
     asker: Option<Rc<Asker>>,
     fetcher: Option<Rc<Fetcher>>,
     /// What is opened anew at a reload.
@@ -122,6 +128,7 @@ pub struct Control {
 
 impl Control {
     /// Publishes the first state to `registry`: what the configuration and the state file name, none of it checked yet.
+    /// `shares` where other balancers will be met.
     #[must_use]
     pub fn new(
         config: &Arc<Config>,
@@ -129,15 +136,18 @@ impl Control {
         metrics: &Arc<Metrics>,
         chronicle: &Arc<Chronicle>,
         registry: &Arc<Registry>,
+        shares: bool,
     ) -> Self {
-        let pool = Arc::new(PoolLoad::default());
+        let pool = Arc::new(if shares { PoolLoad::sharing() } else { PoolLoad::default() });
+        let mut rng = clock::entropy();
         let mut control = Control {
             config: Arc::clone(config),
             clock,
             metrics: Arc::clone(metrics),
             chronicle: Arc::clone(chronicle),
             registry: Arc::clone(registry),
-            rng: clock::entropy(),
+            sharing: Sharing::new(config, shares, &mut rng),
+            rng,
             entries: Vec::new(),
             pool,
             ring: Arc::default(),
@@ -178,7 +188,8 @@ impl Control {
 
     /// Starts checks and replicas and handles events until told to end; then stops the replicas.
     pub async fn run(mut self, wiring: Wiring) {
-        let Wiring { mut inbox, events, provider, mut deaths, settled, access_log, mut ended } = wiring;
+        let Wiring { mut inbox, events, provider, mut deaths, settled, access_log, store, mut ended } =
+            wiring;
         (self.events, self.access_log) = (Some(events), Some(access_log));
         if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
@@ -187,6 +198,7 @@ impl Control {
             return tracing::error!(%error, "scrapes cannot start");
         }
         self.start_supply(provider);
+        self.start_sharing(store);
         self.watch_database();
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
@@ -214,6 +226,8 @@ impl Control {
                 let _ = asker.send(answer);
             }
         }
+        self.part(&mut inbox).await;
+        self.end_sharing(&mut inbox).await;
         self.end_supply().await;
     }
 
@@ -233,7 +247,7 @@ impl Control {
         }
         let unknown = |e: &Entry| e.checks.health() == Health::Unknown;
         let waits = self.checked_actively() && self.entries.iter().any(unknown);
-        if !waits && self.supply.settled() {
+        if !waits && self.supply.settled() && self.sharing.settled() {
             self.settled = true;
             settled.send_replace(true);
         }
@@ -249,6 +263,12 @@ impl Control {
             Event::Created(created) => self.created(created),
             Event::Reread(read) => self.reread(read),
             Event::Located(origin, read) => self.relocated(&origin, read),
+            Event::Telling(asker) => {
+                // The exchange task may have been told to end.
+                let _ = asker.send(self.offer());
+                false
+            }
+            Event::Shared(round) => self.shared(round),
         }
     }
 

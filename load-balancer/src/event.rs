@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::config::{Address, Config, Faults};
 use crate::geo::{Database, Origin};
 use crate::provision::{Order, Replica};
+use crate::store::{Offer, exchange::Round};
 use crate::telemetry::Miss;
 
 /// Something the control task must know.
@@ -30,6 +31,10 @@ pub enum Event {
     Reread(Result<Box<Config>, Faults>),
     /// The file of the database of countries has changed and was read again; or why it cannot be used.
     Located(Origin, Result<Database, String>),
+    /// A round with the other balancers is due: what are they to be told?
+    Telling(oneshot::Sender<Offer>),
+    /// A round with the other balancers has ended.
+    Shared(Round),
 }
 
 /// The result of one health check.

@@ -33,6 +33,7 @@ pub mod provision;
 pub mod registry;
 mod signals;
 mod socket;
+pub mod store;
 pub mod telemetry;
 pub mod worker;
 
@@ -43,6 +44,7 @@ use control::{Control, Source, Wiring};
 use journal::Journal;
 use observe::{AccessLog, Chronicle, Metrics, Traces};
 use registry::{Backend, Registry, Snapshot};
+use store::{Memory, Redis, Room, StateStore};
 use worker::Shared;
 
 /// Added to a check's timeout when waiting for the first round of them: the time to start and to report.
@@ -107,7 +109,15 @@ pub struct Running {
 /// # Errors
 /// Where an address is taken, replicas cannot be provided or a thread cannot be made. Nothing is left running then.
 pub fn start(config: Config) -> Result<Running, StartError> {
-    begin(config, None)
+    begin(config, None, None)
+}
+
+/// The same with the other balancers of this process that start in `room`, whatever the configuration says about a store.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_in(config: Config, room: &Arc<Room>) -> Result<Running, StartError> {
+    begin(config, None, Some(Arc::clone(room)))
 }
 
 /// The same for a configuration that came from `source`: changes of the file are put in force while running.
@@ -115,10 +125,10 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 /// # Errors
 /// As [`start`].
 pub fn start_from(config: Config, source: Source) -> Result<Running, StartError> {
-    begin(config, Some(source))
+    begin(config, Some(source), None)
 }
 
-fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> {
+fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let clock = Clock::default();
     let metrics = Arc::new(Metrics::new(&config.pool.name)?);
@@ -160,6 +170,7 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
     let (end, ended) = oneshot::channel();
     let (reloads, orders) = mpsc::unbounded_channel();
     let (opened, opening) = oneshot::channel();
+    let meets = room.is_some() || config.store.place.is_some();
     let side = ControlSide {
         config: Arc::clone(&config),
         clock,
@@ -173,6 +184,7 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
         opened,
         admin: admin.clone(),
         source: source.map(|source| (source, orders)),
+        room,
         ended,
     };
     let control_thread = side.spawn(admin_sockets.pop())?;
@@ -182,6 +194,10 @@ fn begin(config: Config, source: Option<Source>) -> Result<Running, StartError> 
     }
     // Traffic that came before the first checks would find no eligible backend. One round of them is worth waiting for.
     let mut patience = config.health.as_ref().map_or(Duration::ZERO, |h| h.timeout + FIRST_ROUND);
+    if meets {
+        // Where it cannot be reached, that takes a round's time to find out.
+        patience += config.store.timeout;
+    }
     if config.replicas.provider != config::Provider::Static {
         patience += FIRST_REPLICAS;
     }
@@ -280,6 +296,7 @@ struct ControlSide {
     opened: oneshot::Sender<Result<(), String>>,
     admin: axum::Router,
     source: Option<(Source, mpsc::UnboundedReceiver<()>)>,
+    room: Option<Arc<Room>>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -291,7 +308,10 @@ impl ControlSide {
     async fn run(self, socket: Option<std::net::TcpListener>) {
         let (dying, deaths) = mpsc::unbounded_channel();
         let provider = provision::configured(&self.config, dying);
-        let control = Control::new(&self.config, self.clock, &self.metrics, &self.chronicle, &self.registry);
+        let shares = self.room.is_some() || self.config.store.place.is_some();
+        let (config, clock) = (&self.config, self.clock);
+        let control = Control::new(config, clock, &self.metrics, &self.chronicle, &self.registry, shares);
+        let store = self.store(control.instance());
         // Whoever starts us waits for this.
         let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
         let Ok(provider) = provider else { return };
@@ -309,7 +329,17 @@ impl ControlSide {
         }
         let (inbox, events, settled, ended) = (self.inbox, self.events, self.settled, self.ended);
         let access_log = self.access_log;
-        control.run(Wiring { inbox, events, provider, deaths, settled, access_log, ended }).await;
+        control.run(Wiring { inbox, events, provider, deaths, settled, access_log, store, ended }).await;
+    }
+
+    /// Where the balancer called `own` meets the others.
+    fn store(&self, own: &str) -> Option<Box<dyn StateStore>> {
+        let (settings, pool) = (&self.config.store, &self.config.pool.name);
+        match (&self.room, &settings.place) {
+            (Some(room), _) => Some(Box::new(Memory::new(room, own))),
+            (None, Some(place)) => Some(Box::new(Redis::new(place, settings, pool, own))),
+            (None, None) => None,
+        }
     }
 }
 

@@ -78,17 +78,23 @@ pub enum Reason {
     },
     /// The trial request failed.
     Trial,
+    /// Other balancers have ejected it.
+    Voted {
+        /// How many.
+        voters: u32,
+    },
 }
 
 impl Reason {
     /// Every name there is.
-    pub const NAMES: [&'static str; 6] = [
+    pub const NAMES: [&'static str; 7] = [
         "consecutive_connect",
         "consecutive_reset",
         "consecutive_timeout",
         "consecutive_status",
         "success_rate",
         "trial",
+        "voted",
     ];
 
     /// Its name in logs and metrics.
@@ -101,6 +107,7 @@ impl Reason {
             Reason::Consecutive { cause: Cause::Status, .. } => "consecutive_status",
             Reason::SuccessRate { .. } => "success_rate",
             Reason::Trial => "trial",
+            Reason::Voted { .. } => "voted",
         }
     }
 }
@@ -126,6 +133,7 @@ impl fmt::Display for Reason {
                 deviation * 100.0
             ),
             Reason::Trial => f.write_str("its trial request failed"),
+            Reason::Voted { voters } => write!(f, "{voters} other balancers have ejected it"),
         }
     }
 }
@@ -196,6 +204,13 @@ impl Breaker {
         }
         self.state = State::Ejected { until: now.after(out) };
         out
+    }
+
+    /// Ejects a closed backend for `out` because others did: that is no experience of its own, so its levels stay.
+    pub fn follow(&mut self, now: Tick, out: Duration) {
+        if self.state == State::Closed {
+            self.state = State::Ejected { until: now.after(out) };
+        }
     }
 
     /// Lets time work: an ejection that is over becomes half-open, and levels are forgiven one per `decay` spent closed.

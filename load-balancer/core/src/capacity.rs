@@ -169,6 +169,10 @@ pub struct Meter {
     connections: Gate,
     trust: f64,
     judged: Option<Tick>,
+    /// Measurements that the rate is made of.
+    samples: u32,
+    /// They counted what the backend answered to all balancers, not to this one alone.
+    absolute: bool,
 }
 
 /// Good answers and utilisation since a moment.
@@ -198,6 +202,8 @@ impl Default for Meter {
             connections: Gate::default(),
             trust: 1.0,
             judged: None,
+            samples: 0,
+            absolute: false,
         }
     }
 }
@@ -266,6 +272,28 @@ impl Meter {
         &self.last
     }
 
+    /// What other balancers may begin with: the rate, and how many measurements it is made of. Only what was counted by the
+    /// backend itself means the same to all.
+    #[must_use]
+    pub fn estimate(&self) -> Option<(f64, u32)> {
+        self.rate.filter(|_| self.absolute && self.samples > 0).map(|rate| (rate, self.samples))
+    }
+
+    /// Begins with what others have measured, each a rate and its measurements, where nothing is known: their mean, by
+    /// measurements. It is told to nobody as one's own.
+    pub fn seed(&mut self, now: Tick, others: impl IntoIterator<Item = (f64, u32)>) {
+        if self.rate.is_some() {
+            return;
+        }
+        let sensible = |(rate, samples): &(f64, u32)| rate.is_finite() && *rate > 0.0 && *samples > 0;
+        let add =
+            |(sum, n), (rate, samples): (f64, u32)| (sum + rate * f64::from(samples), n + f64::from(samples));
+        let (sum, n) = others.into_iter().filter(sensible).fold((0.0, 0.0), add);
+        if n > 0.0 {
+            (self.rate, self.measured_at) = (Some(sum / n), now);
+        }
+    }
+
     fn measure(&mut self, now: Tick, busy: f64, theirs: Option<f64>, own: u32) {
         let begin = Window { since: now, own, theirs, busy: 0.0, reports: 0 };
         let Some(window) = &mut self.window else {
@@ -278,6 +306,7 @@ impl Meter {
         if took < WINDOW {
             return;
         }
+        let absolute = matches!((window.theirs, theirs), (Some(before), Some(after)) if after >= before);
         let good = match (window.theirs, theirs) {
             // A counter that has fallen belongs to another process.
             (Some(before), Some(after)) if after >= before => after - before,
@@ -286,6 +315,7 @@ impl Meter {
         let busy = window.busy / f64::from(window.reports);
         if good >= ENOUGH && busy >= LEAST_BUSY {
             self.average(now, good / took.as_secs_f64() / busy);
+            (self.samples, self.absolute) = (self.samples.saturating_add(1), absolute);
             self.window = Some(begin);
         } else if took >= WINDOW_END || busy < LEAST_BUSY {
             self.window = Some(begin);

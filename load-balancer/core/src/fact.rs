@@ -82,11 +82,15 @@ pub enum Fact {
     GeoSwapped { database: String, built: u64 },
     /// A new database of countries cannot be used, the old one holds.
     GeoRefused { database: String, reason: String },
+    /// The store that balancers share cannot be used: this one goes on alone.
+    StoreLost { store: String, reason: String },
+    /// It can be used (again): `balancers` meet in it, this one included.
+    StoreBack { store: String, balancers: usize },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 31] = [
+    pub const KINDS: [&str; 33] = [
         "joined",
         "left",
         "draining",
@@ -118,6 +122,8 @@ impl Fact {
         "gated",
         "geo_swapped",
         "geo_refused",
+        "store_lost",
+        "store_back",
     ];
 
     /// Its name in logs and metrics.
@@ -155,6 +161,8 @@ impl Fact {
             Fact::Gated { .. } => "gated",
             Fact::GeoSwapped { .. } => "geo_swapped",
             Fact::GeoRefused { .. } => "geo_refused",
+            Fact::StoreLost { .. } => "store_lost",
+            Fact::StoreBack { .. } => "store_back",
         }
     }
 
@@ -192,7 +200,9 @@ impl Fact {
             | Fact::ReloadRefused { .. }
             | Fact::StateRefused { .. }
             | Fact::GeoSwapped { .. }
-            | Fact::GeoRefused { .. } => None,
+            | Fact::GeoRefused { .. }
+            | Fact::StoreLost { .. }
+            | Fact::StoreBack { .. } => None,
         }
     }
 
@@ -213,6 +223,7 @@ impl Fact {
                 | Fact::ReloadRefused { .. }
                 | Fact::StateRefused { .. }
                 | Fact::GeoRefused { .. }
+                | Fact::StoreLost { .. }
         )
     }
 }

@@ -6,8 +6,8 @@
 //!
 //! Reading order: [`view`] (what a policy sees) → [`policy`] (how it picks) → [`load`] (what it learns) → the tables
 //! a view carries ([`alias`], [`wrr`], [`ring`], [`slots`]) → who may be picked at all ([`health`], [`breaker`], [`outlier`],
-//! [`cap`]) and with how much of its weight ([`warmth`]) → who is there ([`membership`], [`scale`]) → [`fact`] (what is
-//! told of all that).
+//! [`cap`]) and with how much of its weight ([`warmth`]) → who is there ([`membership`], [`scale`]) → what several balancers
+//! agree on ([`turns`], [`roster`], [`votes`], [`rendezvous`]) → [`fact`] (what is told of all that).
 
 pub mod alias;
 pub mod backoff;
@@ -24,15 +24,19 @@ pub mod membership;
 pub mod outlier;
 pub mod policy;
 pub mod record;
+pub mod rendezvous;
 pub mod retry;
 pub mod ring;
 pub mod rng;
+pub mod roster;
 pub mod scale;
 pub mod signal;
 pub mod slots;
 pub mod tick;
 pub mod trial;
+pub mod turns;
 pub mod view;
+pub mod votes;
 pub mod warmth;
 mod word;
 pub mod wrr;

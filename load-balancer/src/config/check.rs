@@ -22,6 +22,7 @@ mod geo;
 mod healing;
 mod metrics;
 mod signals;
+mod store;
 mod watching;
 
 /// Longest name of a pool or backend: it becomes a metric label.
@@ -55,6 +56,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         signals: c.signals(&raw.signals),
         traces: c.traces(&raw.traces),
         access_log: c.access_log(&raw.access_log),
+        store: c.store(&raw.store),
     };
     c.fits_together(&config);
     if c.faults.0.is_empty() { Ok(config) } else { Err(c.faults) }

@@ -71,6 +71,7 @@ section!(Scaling { least, most, target, cool_down });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
+section!(Store { url, prefix, interval, timeout, password_file, instance });
 section!(Geo { enabled, database, default_region, cost, regions });
 section!(Signals { source, preset, path, port, interval, timeout, max_bytes, headers, container_label, map });
 section!(Traces { endpoint, protocol, sample, parent, service, timeout, queue });
@@ -138,6 +139,7 @@ pub(super) struct Raw {
     pub(super) signals: Signals,
     pub(super) traces: Traces,
     pub(super) access_log: AccessLog,
+    pub(super) store: Store,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -164,6 +166,7 @@ impl Raw {
         "signals",
         "traces",
         "access_log",
+        "store",
     ];
 
     /// Parses the text and lays the environment over it.

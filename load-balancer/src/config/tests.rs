@@ -159,6 +159,7 @@ fn the_commented_example_is_the_defaults() {
         ("state", raw::State::KEYS),
         ("geo", raw::Geo::KEYS),
         ("signals", raw::Signals::KEYS),
+        ("store", raw::Store::KEYS),
     ];
     let table: toml::Table = example.parse().unwrap();
     for (section, keys) in sections {

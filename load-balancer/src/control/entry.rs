@@ -1,6 +1,7 @@
 //! One backend as the control side knows it, and the one state that follows from all of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_core::breaker::{self, Breaker};
 use lb_core::health::{Checks, Health};
@@ -28,6 +29,8 @@ pub(super) enum Origin {
     Registered,
     /// The provider started it.
     Replica,
+    /// Another balancer's provider started it.
+    Shared,
 }
 
 /// Where a backend is known from: the value of the label `source`.
@@ -41,14 +44,17 @@ pub(super) enum Known {
     Registration,
     /// A replica that the balancer keeps: of the file, of the state file, or for the load.
     Provider,
+    /// A replica that another balancer keeps.
+    Shared,
 }
 
 impl Known {
-    pub(super) const ALL: [(Known, &'static str); 4] = [
+    pub(super) const ALL: [(Known, &'static str); 5] = [
         (Known::Config, "config"),
         (Known::Admin, "admin"),
         (Known::Registration, "registration"),
         (Known::Provider, "provider"),
+        (Known::Shared, "shared"),
     ];
 
     /// Its name.
@@ -102,6 +108,10 @@ pub(super) struct Entry {
     pub(super) breaker: Breaker,
     /// When the present ejection began.
     pub(super) ejected_at: Tick,
+    /// The last ejection followed from this balancer's own traffic.
+    pub(super) concluded: bool,
+    /// The last one that followed from others' lasts until then.
+    pub(super) followed: Option<Tick>,
     /// Ejection was due and the cap forbade it: last told then.
     pub(super) spared: Option<Tick>,
     pub(super) window: Window,
@@ -109,6 +119,8 @@ pub(super) struct Entry {
     pub(super) counted: Tallies,
     /// Slow start began then.
     pub(super) warming: Option<Tick>,
+    /// And had been under way for so long elsewhere.
+    pub(super) ahead: Duration,
     /// It asked to be left alone.
     pub(super) held: bool,
     /// It was full until then.
@@ -158,10 +170,13 @@ impl Entry {
             checks,
             breaker: Breaker::new(),
             ejected_at: now,
+            concluded: false,
+            followed: None,
             spared: None,
             window: Window::new(),
             counted: Tallies::default(),
             warming: None,
+            ahead: Duration::ZERO,
             held: false,
             relieved: None,
             warmth: 1.0,
@@ -188,6 +203,7 @@ impl Entry {
             Origin::Configured => Known::Config,
             Origin::Registered => Known::Registration,
             Origin::Replica => Known::Provider,
+            Origin::Shared => Known::Shared,
         }
     }
 
@@ -206,7 +222,8 @@ impl Entry {
 
     /// The share of its weight that is due at `now`, 0.1..=1: slow start and recovery from saturation.
     pub(super) fn warmth_at(&self, now: Tick, config: &Config) -> f64 {
-        let warm = self.warming.map_or(1.0, |at| warmth(at, now, config.pool.slow_start, WARMTH_LEAST));
+        let now_there = now.after(self.ahead);
+        let warm = self.warming.map_or(1.0, |at| warmth(at, now_there, config.pool.slow_start, WARMTH_LEAST));
         let relieved = self.relieved.map_or(1.0, |at| recovery(at, now));
         warm.min(relieved)
     }

@@ -21,7 +21,7 @@ use crate::registry::Backend;
 
 /// Shortest drain, even with nothing in flight: by then every worker has the snapshot without the backend, and none can
 /// still be about to send to it (workers look at least once a second).
-const DRAIN_LEAST: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_LEAST: Duration = Duration::from_secs(2);
 /// How long the counters of a backend that has left stay, so that the last scrape before it left is not its last word.
 const SERIES_STAY: Duration = Duration::from_secs(60);
 
@@ -127,8 +127,10 @@ impl Control {
 
     /// Undoes removals: who still drains stays, configured backends that have left join again.
     pub(super) fn recall(&mut self, mut names: Vec<String>) {
+        self.say_recalled(&names);
         self.retired.retain(|name| !names.contains(name));
         let config = Arc::clone(&self.config);
+        let mut kept = Vec::new();
         // One that drains may have a predecessor of its name that drains, too: the later one is meant.
         for entry in self.entries.iter_mut().rev().filter(|e| e.leaving.is_some()) {
             let moved = |b: &&config::Backend| b.name == entry.backend.name && b.address.is_some();
@@ -136,10 +138,18 @@ impl Control {
             let as_configured = address.is_none_or(|address| *address == entry.backend.address);
             if let Some(at) = names.iter().position(|name| as_configured && *name == entry.backend.name) {
                 entry.leaving = None;
+                kept.push(entry.backend.name.clone());
                 names.remove(at);
             }
         }
         config.pool.backends.iter().filter(|b| names.contains(&b.name)).for_each(|b| self.join_new(b));
+        // Replicas among them that others were told to be gone.
+        for name in kept {
+            if let Some(at) = self.entries.iter().position(|e| e.leaving.is_none() && e.backend.name == name)
+            {
+                self.say_joined(at);
+            }
+        }
         self.reshaped = true;
     }
 
@@ -197,9 +207,10 @@ impl Control {
     /// Registered backends that have been gone for long are taken for gone for good: whoever comes back registers again.
     pub(super) fn forget_registered(&mut self, now: Tick) -> bool {
         let gone = |e: &Entry| {
-            e.origin == Origin::Registered
+            matches!(e.origin, Origin::Registered | Origin::Shared)
                 && e.leaving.is_none()
                 && e.down_since.is_some_and(|since| now.since(since) >= FORGET_AFTER)
+                && self.may_forget(e)
         };
         let Some(at) = self.entries.iter().position(gone) else { return false };
         let name = self.entries[at].backend.name.clone();
@@ -250,6 +261,7 @@ impl Control {
         self.probe(at);
         self.scrape(at);
         self.tell(fact);
+        self.say_joined(at);
         at
     }
 
@@ -269,10 +281,11 @@ impl Control {
         };
         entry.leaving = Some(Leaving { since: now, until });
         self.reshaped = true;
-        let in_flight = entry.backend.load.in_flight();
-        if retire && entry.origin == Origin::Configured {
+        let (in_flight, origin) = (entry.backend.load.in_flight(), entry.origin);
+        if retire && origin == Origin::Configured {
             self.retired.push(name.to_owned());
         }
+        self.say_left(name, origin, retire);
         self.tell(Fact::Draining { backend: name.to_owned(), in_flight });
     }
 
@@ -300,6 +313,9 @@ impl Control {
         let entry = self.entries.remove(at);
         self.reshaped = true;
         let backend = entry.backend.name.clone();
+        if entry.leaving.is_none() {
+            self.say_left(&backend, entry.origin, false);
+        }
         if self.metrics.series.leave(&backend, self.clock.now().after(SERIES_STAY)) {
             forget_gauges(&self.metrics, &backend);
         } else {

@@ -188,7 +188,9 @@ impl Control {
 
     /// A new weight or region for the same server: everything learned about it stays.
     fn reweigh(&mut self, new: &crate::config::Backend) {
-        let same = |e: &&mut Entry| e.backend.name == new.name && e.origin != Origin::Registered;
+        let same = |e: &&mut Entry| {
+            e.backend.name == new.name && !matches!(e.origin, Origin::Registered | Origin::Shared)
+        };
         let Some(entry) = self.entries.iter_mut().rev().find(same) else { return };
         let old = Arc::clone(&entry.backend);
         entry.backend = Arc::new(Backend {
@@ -234,6 +236,7 @@ fn fixed(old: &Config, new: &Config) -> Faults {
         ("traces.service", old.traces.service != new.traces.service),
         ("traces.timeout", old.traces.timeout != new.traces.timeout),
         ("traces.queue", old.traces.queue != new.traces.queue),
+        ("store", old.store != new.store),
     ];
     let fault = |field: &str| Fault {
         field: field.to_owned(),

@@ -35,12 +35,31 @@ pub(super) struct Told {
     pub(super) misses: u32,
     /// Why the last of them did.
     pub(super) error: String,
+    /// What its last scrape brought, and how many have brought something: for the other balancers.
+    pub(super) own: Option<(u64, Report)>,
+    brought: u64,
+    /// Whose report was taken last instead of a scrape, and which of theirs; and when.
+    pub(super) relayed: Option<(String, u64)>,
+    pub(super) relayed_at: Option<Tick>,
     scraper: Option<AbortHandle>,
 }
 
 impl Told {
     fn lost(&self) -> bool {
         self.misses >= LOST_AFTER
+    }
+
+    /// Whether this balancer asks it.
+    pub(super) fn scraping(&self) -> bool {
+        self.scraper.is_some()
+    }
+
+    /// Asks it no more: others do.
+    pub(super) fn stop(&mut self) {
+        if let Some(scraper) = self.scraper.take() {
+            scraper.abort();
+        }
+        self.own = None;
     }
 }
 
@@ -121,12 +140,16 @@ impl Control {
         else {
             return;
         };
+        let to_scrape = self.is_to_scrape(at, settings.interval, self.clock.now());
         let entry = &mut self.entries[at];
         let backend = &entry.backend;
         for result in RESULTS {
             self.metrics.scrapes.with_label_values(&[&self.metrics.pool, entry.series.label(), result]);
         }
         mark(backend, self.clock.now());
+        if !to_scrape {
+            return;
+        }
         let scraper = Scraper {
             fetcher: Rc::clone(fetcher),
             backend: backend.id,
@@ -153,14 +176,19 @@ impl Control {
         self.metrics.scrapes.with_label_values(&[pool, series.label(), result]).inc();
         self.metrics.scrape_duration.with_label_values(&[pool]).observe(scraped.took.as_secs_f64());
         match scraped.result {
-            Ok(report) => self.reported(at, scraped.at, report),
+            Ok(report) => {
+                let told = &mut self.entries[at].told;
+                told.brought += 1;
+                told.own = Some((told.brought, report));
+                self.reported(at, scraped.at, report);
+            }
             Err(miss) => self.missed(at, &miss),
         }
         false
     }
 
     /// A backend has told how it is.
-    fn reported(&mut self, at: usize, now: Tick, report: Report) {
+    pub(super) fn reported(&mut self, at: usize, now: Tick, report: Report) {
         let entry = &mut self.entries[at];
         let back = entry.told.lost();
         (entry.told.misses, entry.told.error) = (0, String::new());
@@ -184,6 +212,7 @@ impl Control {
         let entry = &mut self.entries[at];
         let before = entry.told.lost();
         entry.told.misses = entry.told.misses.saturating_add(1);
+        entry.told.own = None;
         entry.told.error = miss.to_string();
         entry.weight.meter.missed();
         if entry.told.lost() && !before {

@@ -151,12 +151,14 @@ impl Control {
     }
 
     fn saved(&self) -> Saved {
-        let members = self.entries.iter().filter(|e| e.leaving.is_none()).map(|e| SavedMember {
+        // What other balancers run is learned from them again.
+        let own = |e: &&super::Entry| e.leaving.is_none() && e.origin != Origin::Shared;
+        let members = self.entries.iter().filter(own).map(|e| SavedMember {
             name: e.backend.name.clone(),
             origin: match e.origin {
                 Origin::Configured => SavedOrigin::Configured,
                 Origin::Registered => SavedOrigin::Registered,
-                Origin::Replica => SavedOrigin::Replica,
+                Origin::Replica | Origin::Shared => SavedOrigin::Replica,
             },
             address: (e.origin != Origin::Replica).then(|| e.backend.address.to_string()),
             weight: e.backend.weight,

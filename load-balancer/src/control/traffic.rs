@@ -33,6 +33,7 @@ impl Control {
             self.set_widespread(false);
         }
         if second {
+            self.settle_sharing(now);
             self.weigh(now);
         }
         changed | self.saturation(now) | self.warmths(now)
@@ -99,8 +100,17 @@ impl Control {
         }
     }
 
+    /// Ejects an entry for `out` because others have, under the same conditions as if it were by this balancer's traffic.
+    pub(super) fn follow_ejection(&mut self, at: usize, out: Duration, reason: Reason, now: Tick) -> bool {
+        self.eject_for(at, Some(out), reason, now)
+    }
+
     /// Ejects an entry if it is in the pool and the cap allows it.
     fn eject(&mut self, at: usize, reason: Reason, now: Tick) -> bool {
+        self.eject_for(at, None, reason, now)
+    }
+
+    fn eject_for(&mut self, at: usize, out: Option<Duration>, reason: Reason, now: Tick) -> bool {
         let checked = self.checked_actively();
         let entry = &self.entries[at];
         let again = reason == Reason::Trial;
@@ -122,7 +132,15 @@ impl Control {
             return false;
         }
         let entry = &mut self.entries[at];
-        let duration = entry.breaker.eject(now, &self.config.ejection.rules);
+        let duration = match out {
+            None => entry.breaker.eject(now, &self.config.ejection.rules),
+            Some(out) => {
+                entry.breaker.follow(now, out);
+                entry.followed = Some(now.after(out));
+                out
+            }
+        };
+        entry.concluded = out.is_none();
         if !again {
             entry.ejected_at = now;
         }
@@ -207,6 +225,7 @@ impl Control {
         let beside = self.entries.iter().enumerate().any(|(other, e)| other != at && carries(e));
         let entry = &mut self.entries[at];
         entry.warming = (self.settled && beside).then_some(now);
+        entry.ahead = Duration::ZERO;
         entry.warmth = entry.warmth_at(now, &self.config);
     }
 
@@ -223,7 +242,7 @@ impl Control {
             entry.warmth = due;
             changed = true;
             if due >= 1.0 {
-                (entry.warming, entry.relieved) = (None, None);
+                (entry.warming, entry.relieved, entry.ahead) = (None, None, Duration::ZERO);
                 let fact = Fact::Warm { backend: entry.backend.name.clone() };
                 self.tell(fact);
             }

@@ -10,6 +10,7 @@ mod pool;
 mod process;
 mod reports;
 mod requests;
+mod store;
 mod upstream;
 mod weights;
 
@@ -20,6 +21,7 @@ pub use pool::*;
 pub use process::*;
 pub use reports::*;
 pub use requests::*;
+pub use store::*;
 pub use upstream::*;
 pub use weights::*;
 
@@ -153,6 +155,11 @@ pub const ALL: &[Family] = &[
     RELOAD_AT,
     STATE_SAVED,
     CONTROL_REQUESTS,
+    STORE_UP,
+    STORE_OPERATIONS,
+    STORE_DURATION,
+    BALANCERS_LIVE,
+    TURNS_LOCAL,
     DRAINING,
     TRACE_SPANS,
     ACCESS_LOG_LINES,

@@ -26,7 +26,9 @@ async fn catalogue_and_exposition_agree_both_ways() {
     })
     .await;
     // b3 is down: a second balancer that does not check meets it, for the families of failures.
-    let blind = Lb::over(&pool, &[("pool.algorithm", "round_robin")]).await;
+    // Its store is down, too.
+    let alone = [("pool.algorithm", "round_robin"), ("store.url", "redis://127.0.0.1:1")];
+    let blind = Lb::over(&pool, &alone).await;
     for lb in [&lb, &blind] {
         for _ in 0..6 {
             assert_eq!(lb.send(post("/echo", "body")).await.status(), 200);

@@ -28,7 +28,7 @@ impl Alone {
         let (config, clock) = (Arc::new(config), Clock::default());
         let metrics = Arc::new(Metrics::new("default").unwrap());
         let registry = Registry::new(Snapshot::empty(&config));
-        let _ = Control::new(&config, clock, &metrics, &Chronicle::new(&metrics, 0), &registry);
+        let _ = Control::new(&config, clock, &metrics, &Chronicle::new(&metrics, 0), &registry, false);
         let (drain, draining) = watch::channel(false);
         let (commands, mailbox) = mpsc::unbounded_channel();
         let shared = Shared {

@@ -242,3 +242,28 @@ fn garbage_stays_within_bounds() {
         }
     }
 }
+
+/// What others have measured is where a new balancer begins; its own measurements take it from there, and only these are
+/// told on.
+#[test]
+fn a_new_balancer_begins_with_what_others_know() {
+    let mut meter = Meter::default();
+    meter.seed(Tick::ZERO, []);
+    assert_eq!(meter.rate, None);
+    meter.seed(Tick::ZERO, [(100.0, 1), (200.0, 3), (f64::NAN, 9), (-1.0, 9), (5.0, 0)]);
+    assert_eq!((meter.rate, meter.estimate()), (Some(175.0), None));
+    meter.seed(Tick::ZERO, [(9.0, 9)]);
+    assert_eq!(meter.rate, Some(175.0), "once");
+    for second in 0..40u64 {
+        let report = Report { cpu: Some(0.5), good: Some(second as f64 * 100.0), ..Report::default() };
+        meter.reported(Tick::from_millis(second * 1_000), &report, 0);
+    }
+    let (rate, samples) = meter.estimate().unwrap();
+    assert!((176.0..=200.5).contains(&rate) && samples > 2, "{rate} of {samples}");
+    let mut own = Meter::default();
+    for second in 0..40u32 {
+        let report = Report { cpu: Some(0.5 + f64::from(second % 2) / 100.0), ..Report::default() };
+        own.reported(Tick::from_millis(u64::from(second) * 1_000), &report, second * 100);
+    }
+    assert!(own.rate.is_some() && own.estimate().is_none(), "of one balancer's answers alone");
+}

@@ -114,6 +114,8 @@ impl Fact {
             }
             Fact::GeoSwapped { database, built } => fields![database, built],
             Fact::GeoRefused { database, reason } => fields![database, reason],
+            Fact::StoreLost { store, reason } => fields![store, reason],
+            Fact::StoreBack { store, balancers } => fields![store, balancers],
         }
     }
 
@@ -214,6 +216,17 @@ impl Fact {
                     "the country database {database} {reason}; the one before it holds, or the bundled one"
                 )
             }
+            Fact::StoreLost { store, reason } => {
+                format!("the store {store} is lost: {reason}; this balancer goes on alone")
+            }
+            Fact::StoreBack { store, balancers } => {
+                let who = if *balancers == 1 {
+                    "nobody else is in it".to_owned()
+                } else {
+                    format!("{balancers} balancers meet in it")
+                };
+                format!("the store {store} is there: {who}")
+            }
         }
     }
 }
@@ -226,6 +239,7 @@ fn numbers(reason: &Reason) -> Vec<(&'static str, Value)> {
             fields![rate, others, deviation, requests]
         }
         Reason::Trial => Vec::new(),
+        Reason::Voted { voters } => fields![voters],
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::Load;
+use crate::turns::Turns;
 use crate::word::AtomicF32;
 
 /// What a pool shares: the typical latency and duration, all requests in flight, and the turn of the round robins.
@@ -18,6 +19,8 @@ pub struct PoolLoad {
     best: AtomicF32,
     pub(super) in_flight: Padded,
     turn: PaddedTurn,
+    /// The order that other balancers draw from as well; `None` where there are none.
+    shared: Option<Turns>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +32,18 @@ pub(super) struct Padded(pub(super) AtomicU32);
 struct PaddedTurn(AtomicU64);
 
 impl PoolLoad {
+    /// With turns that other balancers draw from as well.
+    #[must_use]
+    pub fn sharing() -> Self {
+        PoolLoad { shared: Some(Turns::default()), ..PoolLoad::default() }
+    }
+
+    /// The order that is shared with other balancers, and this one's next turn in it; `None` where nothing is shared.
+    #[must_use]
+    pub fn turns(&self) -> Option<(&Turns, u64)> {
+        Some((self.shared.as_ref()?, self.turn.0.load(Relaxed)))
+    }
+
     /// The median of the measured backends' latencies (µs); 0 while none is measured.
     #[must_use]
     pub fn latency(&self) -> f32 {
@@ -76,9 +91,13 @@ impl PoolLoad {
         self.in_flight.0.load(Relaxed)
     }
 
-    /// The next turn of the round robins: one order over all workers.
+    /// The next turn of the round robins: one order over all workers, and over all balancers where it is shared.
     pub fn next_turn(&self) -> u64 {
-        self.turn.0.fetch_add(1, Relaxed)
+        let own = self.turn.0.fetch_add(1, Relaxed);
+        match &self.shared {
+            None => own,
+            Some(turns) => turns.resolve(own),
+        }
     }
 
     /// Publishes the medians of what `loads` have measured; `scratch` is reused between calls. One caller only.

@@ -3,10 +3,12 @@
 use std::fmt::Write as _;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use load_balancer::config::Config;
 use load_balancer::control::Source;
-use load_balancer::{Running, start, start_from};
+use load_balancer::store::Room;
+use load_balancer::{Running, start, start_from, start_in};
 
 use super::scrape::Scrape;
 use super::wire::{Message, Wire};
@@ -61,6 +63,11 @@ impl Lb {
 
     pub(crate) async fn start(config: Config) -> Lb {
         Lb::started(move || start(config).unwrap()).await
+    }
+
+    /// One that meets others in `room`.
+    pub(crate) async fn start_in(config: Config, room: Arc<Room>) -> Lb {
+        Lb::started(move || start_in(config, &room).unwrap()).await
     }
 
     /// From a file, which it goes on watching.

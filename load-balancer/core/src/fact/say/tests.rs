@@ -47,6 +47,8 @@ fn all() -> Vec<Fact> {
         Fact::Gated { backend: backend(), left: 0.5, memory: 0.9, connections: 0.1 },
         Fact::GeoSwapped { database: text("countries.mmdb"), built: 1_781_702_348 },
         Fact::GeoRefused { database: text("countries.mmdb"), reason: text("cannot be read") },
+        Fact::StoreLost { store: text("redis://cache:6379"), reason: text("it is full") },
+        Fact::StoreBack { store: text("redis://cache:6379"), balancers: 3 },
     ]
 }
 
@@ -54,7 +56,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 31);
+    assert_eq!(kinds.len(), 33);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -88,6 +90,7 @@ fn alarms() {
         "failing",
         "doubted",
         "geo_refused",
+        "store_lost",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());

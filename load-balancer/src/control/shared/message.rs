@@ -1,0 +1,169 @@
+//! The form of what balancers tell each other: JSON, so that it can be read in Redis by people, too.
+//!
+//! Fields that are missing say nothing and unknown ones are passed over, so balancers of different versions understand
+//! each other as far as they can. What is in a message is a claim: values are checked where they are used.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lb_core::roster::Word;
+use lb_core::signal::Report;
+use serde::{Deserialize, Serialize};
+
+/// All that one balancer tells.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Message {
+    /// What was said last about members that are not as configured.
+    pub(super) members: Vec<Told>,
+    /// By name and address: there may be several of a name where each balancer starts its own.
+    pub(super) backends: BTreeMap<String, About>,
+}
+
+/// A word about a member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Told {
+    name: String,
+    number: u64,
+    by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    member: Option<Place>,
+}
+
+/// What a member is, for those who did not bring it in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) kind: Kind,
+    pub(super) address: String,
+    pub(super) weight: u32,
+    #[serde(default)]
+    pub(super) region: String,
+    /// Its number in the order of members.
+    #[serde(default)]
+    pub(super) ordinal: u32,
+    /// Whoever runs it has ended: not there now, but not removed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) away: bool,
+}
+
+/// How a member came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    /// It is in the configuration, and was removed at some time.
+    Configured,
+    /// It announced itself.
+    Registered,
+    /// Whoever says so runs it.
+    Replica,
+}
+
+/// What one balancer knows of a backend. Times are milliseconds as of the moment it was said.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct About {
+    /// It has ejected the backend by its own traffic, for so much longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ejected_ms: Option<u64>,
+    /// It has been warming up for so long.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) warming_ms: Option<u64>,
+    /// Good answers a second at full use, and measurements of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) rate: Option<(f64, u32)>,
+    /// What its last scrape brought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) report: Option<Reported>,
+    /// Whether the checks pass of one that could be forgotten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) up: Option<bool>,
+}
+
+/// A scrape's report.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Reported {
+    /// Grows by one with each, so that none is taken twice.
+    pub(super) count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    utilization: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_flight: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    good: Option<f64>,
+}
+
+impl Told {
+    pub(super) fn new(name: &str, word: &Word<Place>) -> Self {
+        Told { name: name.to_owned(), number: word.number, by: word.by.clone(), member: word.member.clone() }
+    }
+
+    pub(super) fn numbered(&self) -> (String, u64) {
+        (self.name.clone(), self.number)
+    }
+
+    pub(super) fn word(self) -> (String, Word<Place>) {
+        (self.name, Word { number: self.number, by: self.by, member: self.member })
+    }
+}
+
+impl About {
+    pub(super) fn says_something(&self) -> bool {
+        let About { ejected_ms, warming_ms, rate, report, up } = self;
+        ejected_ms.is_some() || warming_ms.is_some() || rate.is_some() || report.is_some() || up.is_some()
+    }
+}
+
+impl Reported {
+    pub(super) fn new(count: u64, report: &Report) -> Self {
+        let Report { utilization, cpu, memory, connections, in_flight, good } = report.credible();
+        Reported { count, utilization, cpu, memory, connections, in_flight, good }
+    }
+
+    pub(super) fn report(&self) -> Report {
+        let Reported { count: _, utilization, cpu, memory, connections, in_flight, good } = *self;
+        Report { utilization, cpu, memory, connections, in_flight, good }.credible()
+    }
+}
+
+/// A duration as it is told.
+pub(super) fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_reads_as_it_was_written_and_passes_over_what_it_does_not_know() {
+        let report = Report { cpu: Some(0.5), good: Some(7.0), ..Report::default() };
+        let about =
+            About { report: Some(Reported::new(3, &report)), rate: Some((4.5, 2)), ..About::default() };
+        let place = Place {
+            kind: Kind::Registered,
+            address: "10.0.0.7:80".into(),
+            weight: 1,
+            region: String::new(),
+            ordinal: 7,
+            away: false,
+        };
+        let word = Word { number: 4, by: "a".into(), member: Some(place) };
+        let backends = BTreeMap::from([("b1 10.0.0.1:80".to_owned(), about)]);
+        let written =
+            serde_json::to_string(&Message { members: vec![Told::new("S5", &word)], backends }).unwrap();
+        let read: Message = serde_json::from_str(&written).unwrap();
+        assert_eq!(read.members[0].clone().word(), ("S5".to_owned(), word));
+        assert_eq!(read.backends["b1 10.0.0.1:80"].report.unwrap().report(), report);
+        assert!(!written.contains("away") && !written.contains("warming"), "{written}");
+        let later = r#"{"news":1,"backends":{"b1":{"mood":"fine","ejected_ms":5}}}"#;
+        let read: Message = serde_json::from_str(later).unwrap();
+        assert_eq!(read.backends["b1"].ejected_ms, Some(5));
+    }
+}

@@ -1,0 +1,32 @@
+//! Several balancers and where they meet.
+
+use super::{FAST_BUCKETS, Family, POOL, counter, gauge, histogram};
+
+/// Whether the store can be used.
+pub const STORE_UP: Family = gauge(
+    "lb_state_store_up",
+    &[],
+    "1 while the last round with the shared store succeeded; absent where no store is configured.",
+);
+/// Rounds.
+pub const STORE_OPERATIONS: Family = counter(
+    "lb_state_store_operations_total",
+    &["op", "result"],
+    "Rounds with the shared store by result: ok, unreachable, timeout, refused, unreadable.",
+);
+/// How long rounds take.
+pub const STORE_DURATION: Family = histogram(
+    "lb_state_store_operation_duration_seconds",
+    FAST_BUCKETS,
+    &["op"],
+    "Time a round with the shared store took, in seconds; no request waits for it.",
+);
+/// Balancers.
+pub const BALANCERS_LIVE: Family =
+    gauge("lb_balancers_live", POOL, "Balancers of this pool that were heard of late, this one included.");
+/// Turns alone.
+pub const TURNS_LOCAL: Family = counter(
+    "lb_turns_local_total",
+    POOL,
+    "Turns of the round robins that were drawn without the others, because none were reserved in time.",
+);

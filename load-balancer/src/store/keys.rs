@@ -1,0 +1,73 @@
+//! The names of what is kept in Redis, and the one script that works on it.
+//!
+//! The layout's version is in every key, so balancers of two layouts pass by each other instead of misreading. The pool
+//! is a hash tag: in a cluster all of its keys are in one slot, which is what lets one script use them together.
+
+/// Version of the keys and of the messages in them.
+const LAYOUT: u32 = 1;
+
+/// The keys of one pool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// A sorted set: balancers by when they were last heard (milliseconds of Redis's clock).
+    pub(super) live: String,
+    /// A hash: what each said last.
+    pub(super) said: String,
+    /// A number: blocks of turns reserved so far.
+    pub(super) turns: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, pool: &str) -> Self {
+        let key = |name| format!("{prefix}:{LAYOUT}:{{{pool}}}:{name}");
+        Keys { live: key("live"), said: key("said"), turns: key("turns") }
+    }
+}
+
+/// One round. KEYS: live, said, turns. ARGV: who, what (empty: farewell), time to live (ms), blocks.
+///
+/// Returns now (ms), the first block reserved, who was heard when, and what was said. A script, because who is gone must
+/// go from the set and the hash together, the clock must be Redis's own, and a block must have one owner.
+///
+/// Everything expires once nobody has come for a while; the turns last a day, so that a pause does not repeat any.
+pub(super) const ROUND: &str = r"
+if redis.replicate_commands then redis.replicate_commands() end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local who, what, ttl, blocks = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+if what == '' then
+  redis.call('ZREM', KEYS[1], who)
+  redis.call('HDEL', KEYS[2], who)
+  return {now, 0, {}, {}}
+end
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), who)
+redis.call('HSET', KEYS[2], who, what)
+local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ttl))
+for _, name in ipairs(dead) do
+  redis.call('ZREM', KEYS[1], name)
+  redis.call('HDEL', KEYS[2], name)
+end
+redis.call('PEXPIRE', KEYS[1], ttl * 6)
+redis.call('PEXPIRE', KEYS[2], ttl * 6)
+local first = 0
+if blocks > 0 then
+  first = redis.call('INCRBY', KEYS[3], blocks) - blocks
+  redis.call('PEXPIRE', KEYS[3], 86400000)
+end
+return {now, first, redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[2])}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_prefix_version_and_one_tag() {
+        let keys = Keys::new("ballast", "web");
+        assert_eq!(keys.live, "ballast:1:{web}:live");
+        assert_eq!(
+            (keys.said.as_str(), keys.turns.as_str()),
+            ("ballast:1:{web}:said", "ballast:1:{web}:turns")
+        );
+    }
+}
