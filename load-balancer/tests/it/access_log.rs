@@ -3,13 +3,14 @@
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use load_balancer::control::Source;
 use serde_json::Value;
 
 use super::support::{
-    Conn, Lb, PATIENCE, Receiver, Script, addresses, keep, ok, post, refusing, replicas, request, variables,
-    within,
+    Conn, Lb, PATIENCE, Receiver, Scrape, Script, addresses, keep, ok, post, refusing, replicas, request,
+    variables, within,
 };
 
 /// A directory that goes with the test.
@@ -33,18 +34,23 @@ impl Drop for Directory {
     }
 }
 
-/// The lines of a file once it has `n`.
+/// The lines of a file once it has `n` whole ones: one that is being written is none yet.
 async fn lines(path: impl AsRef<Path>, n: usize) -> Vec<String> {
     let read = || std::fs::read_to_string(path.as_ref()).unwrap_or_default();
+    // Between two looks: reading without a pause would take a processor from those who write.
+    let mut look = tokio::time::interval(Duration::from_millis(5));
     let waiting = async {
-        while read().lines().count() < n {
-            tokio::task::yield_now().await;
+        loop {
+            look.tick().await;
+            let text = read();
+            let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
+            if whole.lines().count() >= n {
+                return whole.lines().map(str::to_owned).collect();
+            }
         }
     };
     let came = tokio::time::timeout(PATIENCE, waiting).await;
-    assert!(came.is_ok(), "{n} lines never came: {}", read());
-    assert!(read().ends_with('\n'), "lines are whole");
-    read().lines().map(str::to_owned).collect()
+    came.unwrap_or_else(|_| panic!("{n} lines never came: {}", read()))
 }
 
 async fn objects(path: impl AsRef<Path>, n: usize) -> Vec<Value> {
@@ -175,6 +181,51 @@ async fn a_pipe_that_nobody_reads_costs_lines_and_nothing_else() {
     assert!(sent < 4_000.0, "{sent}");
     let scrape = lb.settled().await;
     assert!(scrape.sum("lb_access_log_lines_total", &[]) < sent);
+    drop(wire);
+    lb.stopping().await;
+}
+
+/// A write that hangs is left behind by a reload: the log goes on, and of each line it is known what became of it.
+#[tokio::test]
+async fn a_reload_rescues_a_log_that_hangs() {
+    let directory = Directory::new("rescue");
+    let (file, pipe, path) =
+        (directory.file("lb.toml"), directory.file("pipe"), directory.file("access.log"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &*pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let backends = replicas(1).await;
+    let text = |path: &str| {
+        let pool = format!("[[pool.backend]]\nname = \"b1\"\naddress = \"{}\"\n", addresses(&backends)[0]);
+        format!("{pool}[access_log]\nformat = \"json\"\npath = \"{path}\"\n")
+    };
+    std::fs::write(&file, text(&pipe)).unwrap();
+    let source = Source { path: file.clone().into(), env: variables(&[("state.file", "off")]) };
+    let mut lb = Lb::from(source).await;
+    let mut wire = lb.connect().await;
+    // Several times what the pipe holds.
+    let mut sent = 1_000.0;
+    for _ in 0..1_000 {
+        wire.send(keep("/echo")).await;
+        assert_eq!(wire.reply().await.status(), 200);
+    }
+    std::fs::write(&file, text(&path)).unwrap();
+    let rescued = async {
+        let mut reloads = 0.0;
+        while std::fs::read_to_string(&path).unwrap_or_default().is_empty() {
+            reloads += 1.0;
+            lb.reload();
+            let applied = |s: &Scrape| s.sum("lb_config_reloads_total", &[("result", "applied")]) >= reloads;
+            lb.until("the reload", applied).await;
+            wire.send(keep("/echo")).await;
+            assert_eq!(wire.reply().await.status(), 200);
+            sent += 1.0;
+        }
+    };
+    within("the log goes on", rescued).await;
+    let all = |s: &Scrape| s.sum("lb_access_log_lines_total", &[]) == sent;
+    let scrape = lb.until("each line is written or dropped", all).await;
+    let lost = scrape.sum("lb_access_log_lines_total", &[("result", "dropped")]);
+    assert!((1.0..sent / 2.0).contains(&lost), "{lost} of {sent}: those of the write that hung");
+    assert!(objects(&path, 1).await.iter().all(|told| told["path"] == "/echo"));
     drop(wire);
     lb.stopping().await;
 }

@@ -127,9 +127,9 @@ async fn a_request_is_measured_in_all_its_parts() {
     while regretted(&lb.scrape().await) == 0.0 {
         assert_eq!(lb.get("/?algo=random").await.status(), 200);
     }
-    for _ in 0..20 {
-        // 50 ms of it are the backend's.
-        assert_eq!(lb.get("/bench50").await.status(), 200);
+    // Most of it is the backend's time. The first is so slow that no estimate from the requests before it comes near.
+    for target in std::iter::once("/bench500").chain(std::iter::repeat_n("/bench50", 19)) {
+        assert_eq!(lb.get(target).await.status(), 200);
     }
     assert_eq!(lb.get("/?algo=none").await.status(), 400);
     let scrape = lb.settled().await;
@@ -138,13 +138,13 @@ async fn a_request_is_measured_in_all_its_parts() {
     };
     assert_eq!(of("request_overhead", "count"), 20.0);
     let (all, own) = (of("request_duration", "sum"), of("request_overhead", "sum"));
-    assert!(own > 0.0 && own < all - 20.0 * 0.045, "{own} of {all} s are the balancer's");
+    assert!(own > 0.0 && own < all - (0.45 + 19.0 * 0.045), "{own} of {all} s are the balancer's");
     assert_eq!(of("decision_duration", "count"), 2.0, "the first pick and the seventeenth");
-    assert!((1e-8..0.01).contains(&of("decision_duration", "sum")));
+    assert!((1e-8..all).contains(&of("decision_duration", "sum")));
     assert_eq!(of("regret", "count"), 20.0);
-    // Held against an estimate of some milliseconds at first; of 50 ms once it is known better.
+    // Held against an estimate of some milliseconds at first.
     assert!((0.0..all).contains(&of("regret", "sum")), "{}", of("regret", "sum"));
-    assert!(of("regret", "sum") > 0.01, "the first one was ten times slower than the estimate");
+    assert!(of("regret", "sum") > 0.1, "the first one was many times slower than the estimate");
     assert_eq!(scrape.sum("lb_request_overhead_seconds_count", &[("algorithm", "none")]), 0.0);
     assert_eq!(scrape.sum("lb_retry_budget_remaining_ratio", &[]), 1.0);
     assert_eq!(scrape.sum("lb_algorithm_active", &[("algorithm", "power_of_two")]), 1.0);
@@ -159,7 +159,8 @@ async fn retries_use_the_budget_up() {
     let pool = [refusing(), addresses(&backends)[0]];
     let settings = [
         ("retry.budget_ratio", "0"),
-        ("retry.budget_per_second", "0.5"),
+        // One retry, and so little a second that a slow machine earns no second one.
+        ("retry.budget_per_second", "0.001"),
         ("ejection.enabled", "false"),
         ("pool.algorithm", "round_robin"),
     ];

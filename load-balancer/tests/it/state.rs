@@ -34,6 +34,12 @@ async fn registered_and_removed_backends_survive_a_restart() {
 
     let mut lb = pool(&backends, &folder.state()).await;
     assert_eq!(lb.members().await, members);
+    let joined = [("source", "registration"), ("event", "joined")];
+    assert_eq!(
+        lb.scrape().await.sum("lb_discovery_events_total", &joined),
+        1.0,
+        "each who is there has joined"
+    );
     let mut seen = std::collections::BTreeSet::new();
     within("both", async {
         while seen.len() < 2 {
