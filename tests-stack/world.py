@@ -7,6 +7,7 @@ import time
 import urllib.request
 
 import rig
+from redis_server import Redis
 from services import Influx, Prometheus
 from test_locust import Locust
 from test_signals import Exporter
@@ -47,6 +48,8 @@ connections_limit = 100
 [traces]
 endpoint = "{spans}"
 sample = 0.1
+[store]
+url = "redis://127.0.0.1:{store}"
 [access_log]
 format = "json"
 path = "{directory}/access.log"
@@ -70,6 +73,7 @@ class World:
             self.backends[name] = started(rig.Backend(directory, name, 0, *flags))
             self.backends[name].fault(latency_ms=latency)
         self.spans = started(Http())
+        self.redis = started(Redis(directory))
         self.config = directory / "balancer.toml"
         self.configure("round_robin")
         self.balancer = started(rig.Serving(directory, self.config))
@@ -96,7 +100,7 @@ class World:
         }
 
     def configure(self, algorithm):
-        text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, algorithm=algorithm)
+        text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, store=self.redis.port, algorithm=algorithm)
         for name, (region, weight, _) in BACKENDS.items():
             address = self.backends[name].address
             text += f'[[pool.backend]]\nname = "{name}"\naddress = "{address}"\nregion = "{region}"\nweight = {weight}\n'
@@ -104,7 +108,7 @@ class World:
 
     def seen(self, what, query):
         """Waits until Prometheus answers `query` with something other than nothing and 0."""
-        rig.until(lambda: self.prometheus.value(query) > 0, f"{what}: {query}", WITHIN, EVERY)
+        rig.until(lambda: self.prometheus.value(query, nothing=0) > 0, f"{what}: {query}", WITHIN, EVERY)
 
     def live_through_everything(self):
         for event in (self.visitors, self.ejection, self.crash, self.refused, self.reload, self.registration):
