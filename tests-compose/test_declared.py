@@ -1,5 +1,6 @@
 """What docker-compose.yml says, as compose understands it, for all services: also those that cannot be started here."""
 
+import ipaddress
 import re
 import subprocess
 import tomllib
@@ -33,7 +34,8 @@ class Declared(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.root = stack.copy(rig.directory(f"{cls.__module__}.{cls.__qualname__}"))
-        cls.services = stack.declared(cls.root)["services"]
+        declared = stack.declared(cls.root)
+        cls.services, cls.networks = declared["services"], declared["networks"]
         cls.balancer = tomllib.loads((cls.root / "deploy/compose/load-balancer.toml").read_text())
 
     def test_the_services_and_their_images(self):
@@ -83,6 +85,18 @@ class Declared(unittest.TestCase):
             sizes = [float(self.services[name][limit]) for name in by_weight]
             self.assertEqual(sizes, sorted(sizes), limit)
             self.assertGreaterEqual(len(set(sizes)), 4, limit)
+
+    def test_prometheus_keeps_what_the_error_budget_looks_back_on(self):
+        flags = dict(flag.split("=", 1) for flag in self.services["prometheus"]["command"])
+        self.assertGreater(flags["--storage.tsdb.retention.time"], "30d")
+        self.assertRegex(flags["--storage.tsdb.retention.time"], r"^\d{2}d$")
+        self.assertRegex(flags["--storage.tsdb.retention.size"], r"^\d+GB$")
+
+    def test_addresses_given_out_leave_locusts_alone(self):
+        [pool] = self.networks["traffic"]["ipam"]["config"]
+        fixed = ipaddress.ip_address(self.services["locust"]["networks"]["traffic"]["ipv4_address"])
+        self.assertIn(fixed, ipaddress.ip_network(pool["subnet"]))
+        self.assertNotIn(fixed, ipaddress.ip_network(pool["ip_range"]))
 
     def test_stopping_waits_longer_than_draining(self):
         drain = self.balancer.get("timeouts", {}).get("drain", "30s")
