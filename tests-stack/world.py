@@ -111,7 +111,7 @@ class World:
         rig.until(lambda: self.prometheus.value(query, nothing=0) > 0, f"{what}: {query}", WITHIN, EVERY)
 
     def live_through_everything(self):
-        for event in (self.visitors, self.ejection, self.crash, self.refused, self.reload, self.registration):
+        for event in (self.visitors, self.ejection, self.crash, self.refused, self.denied, self.reload, self.registration):
             event()
 
     def visitors(self):
@@ -158,6 +158,12 @@ class World:
         self.configure("fastest")
         self.seen("a refusal", 'lb_config_reloads_total{result="refused"} > 0 and on () lb_config_last_reload_successful == 0 or vector(0)')
 
+    def denied(self):
+        """A change that comes by a proxy, hence from who knows whom."""
+        code, said = self.remove("backend1", {"X-Forwarded-For": "192.0.2.1"})
+        assert code == 403, said
+        self.seen("it counted", 'sum(lb_control_requests_total{code="403"})')
+
     def reload(self):
         """Another algorithm is the pool's."""
         self.configure("adaptive")
@@ -174,6 +180,6 @@ class World:
         assert code == 200, said
         self.seen("it gone", "count(lb_backend_healthy) == 6")
 
-    def remove(self, name):
+    def remove(self, name, headers=()):
         body = json.dumps({"n": 1, "hostnames": [name]}).encode()
-        return rig.fetch(urllib.request.Request(f"{self.balancer.admin}/rm", data=body, method="DELETE"))
+        return rig.fetch(urllib.request.Request(f"{self.balancer.admin}/rm", data=body, headers=dict(headers), method="DELETE"))
