@@ -318,10 +318,13 @@ def histogram(name, meaning, entries):
 
 
 def errors(stats):
-    found = sorted(stats.errors.values(), key=lambda error: error.occurrences, reverse=True)
-    for rank, error in enumerate(found):
+    """Failures by text. The first texts seen stay: were it the most frequent ones, counters would move between texts."""
+    kept = {}
+    for error in list(stats.errors.values()):
         labels = split(error.method, error.name)
-        text = said(error.error) if rank < ERRORS_MAX else "other"
+        text = said(error.error)
+        text = text if text in kept or len(kept) < ERRORS_MAX else "other"
+        kept[text] = True
         yield {"method": labels["method"], "name": labels["name"], "error": text}, error.occurrences
 
 

@@ -1,5 +1,6 @@
 """What docker-compose.yml says, as compose understands it, for all services: also those that cannot be started here."""
 
+import ipaddress
 import re
 import subprocess
 import tomllib
@@ -33,7 +34,8 @@ class Declared(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.root = stack.copy(rig.directory(f"{cls.__module__}.{cls.__qualname__}"))
-        cls.services = stack.declared(cls.root)["services"]
+        declared = stack.declared(cls.root)
+        cls.services, cls.networks = declared["services"], declared["networks"]
         cls.balancer = tomllib.loads((cls.root / "deploy/compose/load-balancer.toml").read_text())
 
     def test_the_services_and_their_images(self):
@@ -58,7 +60,9 @@ class Declared(unittest.TestCase):
             else:
                 self.assertFalse(one.get("privileged", False), name)
                 self.assertEqual((one["cap_drop"], one["security_opt"]), (["ALL"], ["no-new-privileges:true"]), name)
-            self.assertGreater(min(float(one["cpus"]), int(one["mem_limit"]), one["pids_limit"]), 0, name)
+            self.assertGreater(min(int(one["mem_limit"]), one["pids_limit"]), 0, name)
+            # A balancer that is throttled slows every request.
+            self.assertEqual(float(one.get("cpus", 0)) > 0, name != "load-balancer", name)
             self.assertEqual(one["logging"]["options"], {"max-file": "3", "max-size": "10m"}, name)
             self.assertEqual(one["restart"], "unless-stopped", name)
             # The others' is part of their image.
@@ -82,6 +86,18 @@ class Declared(unittest.TestCase):
             self.assertEqual(sizes, sorted(sizes), limit)
             self.assertGreaterEqual(len(set(sizes)), 4, limit)
 
+    def test_prometheus_keeps_what_the_error_budget_looks_back_on(self):
+        flags = dict(flag.split("=", 1) for flag in self.services["prometheus"]["command"])
+        self.assertGreater(flags["--storage.tsdb.retention.time"], "30d")
+        self.assertRegex(flags["--storage.tsdb.retention.time"], r"^\d{2}d$")
+        self.assertRegex(flags["--storage.tsdb.retention.size"], r"^\d+GB$")
+
+    def test_addresses_given_out_leave_locusts_alone(self):
+        [pool] = self.networks["traffic"]["ipam"]["config"]
+        fixed = ipaddress.ip_address(self.services["locust"]["networks"]["traffic"]["ipv4_address"])
+        self.assertIn(fixed, ipaddress.ip_network(pool["subnet"]))
+        self.assertNotIn(fixed, ipaddress.ip_network(pool["ip_range"]))
+
     def test_stopping_waits_longer_than_draining(self):
         drain = self.balancer.get("timeouts", {}).get("drain", "30s")
         self.assertGreater(seconds(self.services["load-balancer"]["stop_grace_period"]), seconds(drain))
@@ -94,7 +110,7 @@ class Declared(unittest.TestCase):
         self.assertEqual(first["prometheus"], {"influxdb": "service_healthy"})
         self.assertEqual(first["grafana"], {"prometheus": "service_healthy"})
         self.assertEqual(first["locust"], {"load-balancer": "service_healthy"})
-        self.assertEqual(first["load-balancer"], dict.fromkeys(BACKENDS, "service_started"))
+        self.assertEqual(first["load-balancer"], dict.fromkeys([*BACKENDS, "redis"], "service_started"))
 
     def test_what_is_mounted_is_there(self):
         for name, one in self.services.items():
@@ -108,11 +124,14 @@ class Declared(unittest.TestCase):
     def test_without_secrets_nothing_is_opened(self):
         self.assertFalse((self.root / ".env").exists())
         self.assertEqual(self.services["load-balancer"]["environment"]["BALLAST_CONTROL__TOKEN"], "")
+        self.assertEqual(self.services["load-balancer"]["environment"]["BALLAST_STORE__URL"], "redis://:@redis:6379")
         self.assertEqual(self.services["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"], "admin")
 
     def test_settings_move_what_they_say(self):
         moved = stack.declared(self.root, BIND="192.0.2.1", SUBNET="10.1.2", PROFILE="dev")["services"]
-        self.assertEqual(moved["prometheus"]["ports"][0]["host_ip"], "192.0.2.1")
+        published = {(name, port.get("host_ip")) for name, one in moved.items() for port in one.get("ports", [])}
+        self.assertEqual({name for name, address in published if address == "192.0.2.1"}, {"grafana"})
+        self.assertEqual({name for name, address in published if address is None}, {"load-balancer"})
         self.assertEqual(moved["locust"]["networks"]["traffic"]["ipv4_address"], "10.1.2.200")
         self.assertEqual(moved["load-balancer"]["environment"]["BALLAST_CLIENT__TRUSTED_PROXIES"], '["10.1.2.200/32"]')
         self.assertEqual(moved["backend3"]["build"]["args"]["PROFILE"], "dev")

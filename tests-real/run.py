@@ -42,6 +42,12 @@ class Result(unittest.TestResult):
 
     addFailure = addError
 
+    def addSubTest(self, test, subtest, error):
+        """Without this a failed `subTest` would be passed over: unittest calls neither of the two above."""
+        if error is not None:
+            self.bad.add(test.id())
+            print(f"\n---- {subtest.id()} ----\n{self._exc_info_to_string(error, test)}{logs(test.id())}", flush=True)
+
     def addSkip(self, test, reason):
         self.bad.add(test.id())
         print(f"\n---- {test.id()} ----\nskipped, which counts as failed: {reason}", flush=True)

@@ -133,8 +133,9 @@ class Headless(Load):
         self.assertEqual([entry for entry in entries.values() if entry["num_failures"]], [])
         sent = self.assert_agreed(entries)
         self.assert_counted(sum(sent.values()))
-        # 50 users, 5 a second each, less than a second of beginning: an open loop keeps its rate.
-        self.assertAlmostEqual(sum(sent.values()), 50 * 5 * 7, delta=0.15 * 50 * 5 * 7)
+        # 50 users, 5 a second each, less than a second of beginning: an open loop keeps its rate. A machine that is busy
+        # with other tests may take some of it; users that waited for each other would not reach half.
+        self.assertAlmostEqual(sum(sent.values()), 50 * 5 * 7, delta=0.3 * 50 * 5 * 7)
 
         self.assertEqual(metrics.by("locust_state", "state"), {"running": 1})
         self.assertEqual(set(metrics.by("locust_users", "user_class").values()), {5})
@@ -380,6 +381,16 @@ class Metrics(Own):
                 self.stats.log_error("GET", "[random] GET /", self.error(f"text {number}"))
         errors = self.samples().by("locust_errors_total", "error")
         self.assertEqual((len(errors), errors["other"], sum(errors.values())), (101, 30, 230))
+
+    def test_an_error_that_overtakes_moves_no_counter(self):
+        """A counter that goes down is taken for a restart: what was counted under `other` stays there."""
+        for number in range(130):
+            self.stats.log_error("GET", "[random] GET /", self.error(f"text {number}"))
+        before = self.samples().by("locust_errors_total", "error")
+        for _ in range(50):
+            self.stats.log_error("GET", "[random] GET /", self.error("text 129"))
+        after = self.samples().by("locust_errors_total", "error")
+        self.assertEqual(after, before | {"other": before["other"] + 50})
 
 
 class Faults(Own):

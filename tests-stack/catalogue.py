@@ -10,6 +10,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROW = re.compile(r"^\| `(\w+)` \| ([\w ]+) \| ([^|]*) \|", re.MULTILINE)
+CADVISOR = Path(__file__).resolve().parent / "cadvisor.txt"
+# What --disable_metrics of cAdvisor 0.5x may name.
+CADVISOR_GROUPS = frozenset(
+    "advtcp cpu cpuLoad cpu_topology cpuset disk diskIO hugetlb memory memory_numa network oom_event percpu perf_event"
+    " pressure process referenced_memory resctrl sched tcp udp".split()
+)
 # Given to every series by the scrape.
 TARGET = frozenset({"job", "instance"})
 COMPOSE = "container_label_com_docker_compose_"
@@ -67,12 +73,17 @@ def balancer():
 def cadvisor():
     """The documented series: name to type and labels; a type is not said, so it follows from the name."""
     families = {}
-    for line in (Path(__file__).parent / "cadvisor.txt").read_text().splitlines():
+    for line in CADVISOR.read_text().splitlines():
         name, *labels = line.split()
-        if name != "#":
+        if name != "#" and not name.startswith("["):
             own = CONTAINER if name.startswith("container_") else frozenset()
             families[name] = ("counter" if name.endswith("_total") else "gauge", (*labels, *own))
     return families
+
+
+def cadvisor_groups():
+    """The groups that those are in, but for what no flag turns off."""
+    return set(re.findall(r"^\[(\w+)\]$", CADVISOR.read_text(), re.MULTILINE)) - {"always"}
 
 
 def series(families):

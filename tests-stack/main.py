@@ -18,6 +18,8 @@ PROGRAMS = {
     "prometheus": "prometheus",
     "prometheus-node-exporter": "prometheus-node-exporter",
     "promtool": "prometheus",
+    "redis-cli": "redis-tools",
+    "redis-server": "redis-server",
     "setpriv": "util-linux",
 }
 MODULES = ("grpc", "locust", "opentelemetry", "promql_parser", "yaml")

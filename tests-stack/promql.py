@@ -4,6 +4,8 @@
 of an operator that can never match. Prometheus itself calls none of these an error; it returns nothing.
 """
 
+import json
+
 import promql_parser as syntax
 
 # By prefix: exporters whose series depend on the machine. Their labels are taken as said.
@@ -52,8 +54,9 @@ class Query:
         return frozenset(labels)
 
     def known(self, wanted, labels, what):
-        missing = sorted(set(wanted) - set(labels or wanted))
-        if missing and labels is not None:
+        """Each of `wanted` is among `labels`, where these are known; without any labels none is."""
+        missing = [] if labels is None else sorted(set(wanted) - set(labels))
+        if missing:
             self.faults.append(f"{what} has no label {', '.join(missing)}")
 
     def aggregateexpr(self, node):
@@ -107,11 +110,28 @@ class Query:
         if operator in SETS:
             return left
         many = how and str(how.card)
-        if many and "ManyToOne" in many:
-            return left | set(how.group_labels or ())
-        if many and "OneToMany" in many:
-            return right | set(how.group_labels or ())
+        for side, one, (node_of_one, of_one) in (("ManyToOne", left, (node.rhs, right)), ("OneToMany", right, (node.lhs, left))):
+            if many and side in many:
+                brought = set(how.group_labels or ())
+                self.known(brought, of_one, f"{node_of_one}")
+                return one | brought
         return left if operator in COMPARISONS else compared
+
+
+def selectors(text):
+    """The vector selectors of an expression, as Prometheus takes them for `match[]`."""
+
+    def of(node):
+        if isinstance(node, syntax.VectorSelector):
+            matchers = ",".join(f"{m.name}{OPERATORS[str(m.op).rpartition('.')[2]]}{json.dumps(m.value)}" for m in node.matchers.matchers)
+            yield f"{node.name or ''}{{{matchers}}}"
+        for child in (getattr(node, name, None) for name in ("lhs", "rhs", "expr", "vector_selector", "param")):
+            if child is not None:
+                yield from of(child)
+        for child in getattr(node, "args", None) or []:
+            yield from of(child)
+
+    return sorted(set(of(syntax.parse(text))))
 
 
 def guarded(text):
@@ -131,4 +151,5 @@ def guarded(text):
     return list(parts(syntax.parse(text)))
 
 
+OPERATORS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")

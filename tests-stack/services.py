@@ -82,9 +82,11 @@ class Prometheus(rig.Process):
         assert answer["status"] == "success" and not answer.get("warnings"), f"{path} {fields}: {answer}"
         return answer["data"]
 
-    def value(self, query):
-        """The sum over what an instant query returns, 0 of nothing."""
-        return sum(float(series["value"][1]) for series in self.api("query", query=query)["result"])
+    def value(self, query, nothing=None):
+        """The sum over what an instant query returns; an empty answer is a failure, or `nothing` where that is given."""
+        result = self.api("query", query=query)["result"]
+        assert result or nothing is not None, f"no series answers {query}"
+        return sum(float(series["value"][1]) for series in result) if result else nothing
 
     def targets(self):
         return self.api("targets", state="active")["activeTargets"]

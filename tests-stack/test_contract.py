@@ -6,6 +6,7 @@ import unittest
 import catalogue
 import promql
 import written
+import yaml
 
 
 class Contract(unittest.TestCase):
@@ -59,6 +60,17 @@ class Contract(unittest.TestCase):
         used = {catalogue.family(name, families) for name in self.check(self.of_rules() + self.of_dashboards())}
         self.assertEqual(sorted(families.keys() - used), [], "neither a panel nor a rule shows these")
 
+    def test_compose_leaves_on_what_cadvisor_is_asked_for(self):
+        flags = yaml.safe_load((written.ROOT / "docker-compose.yml").read_text())["services"]["cadvisor"]["command"]
+        [off] = [flag.partition("=")[2].split(",") for flag in flags if flag.startswith("--disable_metrics=")]
+        self.assertEqual(set(off) - catalogue.CADVISOR_GROUPS, set(), "cAdvisor knows no such groups")
+        self.assertTrue(catalogue.cadvisor_groups())
+        self.assertEqual(catalogue.cadvisor_groups() - catalogue.CADVISOR_GROUPS, set())
+        self.assertEqual(catalogue.cadvisor_groups() & set(off), set(), "these are in cadvisor.txt, and turned off")
+        [kept] = [flag.partition("=")[2].split(",") for flag in flags if flag.startswith("--whitelisted_container_labels=")]
+        labels = {"container_label_" + label.replace(".", "_") for label in kept}
+        self.assertEqual({label for label in catalogue.CONTAINER if label.startswith("container_label_")}, labels)
+
     def test_recorded_series_are_named_by_level_metric_and_operations(self):
         for _, _, rule in written.rules():
             if "record" in rule:
@@ -84,6 +96,10 @@ class Faults(unittest.TestCase):
             ("requests_total / limit", "can never match, one lacks code"),
             ("sum by (pool) (requests_total) / on (backend) limit", "has no label backend"),
             ("histogram_quantile(0.9, sum by (pool) (rate(time_bucket[1m])))", "without le"),
+            ("sum by (pool) (sum(requests_total))", "has no label pool"),
+            ("requests_total / on (pool) group_left (region) sum by (pool) (limit)", "has no label region"),
+            ("sum by (pool) (limit) * on (pool) group_right (region) requests_total", "has no label region"),
+            ('vector(0) / on (pool) limit', "has no label pool"),
         ):
             with self.subTest(text):
                 [found] = promql.Query(text, self.WORLD).faults[:1] or [""]

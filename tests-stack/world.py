@@ -7,6 +7,7 @@ import time
 import urllib.request
 
 import rig
+from redis_server import Redis
 from services import Influx, Prometheus
 from test_locust import Locust
 from test_signals import Exporter
@@ -47,6 +48,8 @@ connections_limit = 100
 [traces]
 endpoint = "{spans}"
 sample = 0.1
+[store]
+url = "redis://127.0.0.1:{store}"
 [access_log]
 format = "json"
 path = "{directory}/access.log"
@@ -70,6 +73,7 @@ class World:
             self.backends[name] = started(rig.Backend(directory, name, 0, *flags))
             self.backends[name].fault(latency_ms=latency)
         self.spans = started(Http())
+        self.redis = started(Redis(directory))
         self.config = directory / "balancer.toml"
         self.configure("round_robin")
         self.balancer = started(rig.Serving(directory, self.config))
@@ -96,7 +100,7 @@ class World:
         }
 
     def configure(self, algorithm):
-        text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, algorithm=algorithm)
+        text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, store=self.redis.port, algorithm=algorithm)
         for name, (region, weight, _) in BACKENDS.items():
             address = self.backends[name].address
             text += f'[[pool.backend]]\nname = "{name}"\naddress = "{address}"\nregion = "{region}"\nweight = {weight}\n'
@@ -104,10 +108,10 @@ class World:
 
     def seen(self, what, query):
         """Waits until Prometheus answers `query` with something other than nothing and 0."""
-        rig.until(lambda: self.prometheus.value(query) > 0, f"{what}: {query}", WITHIN, EVERY)
+        rig.until(lambda: self.prometheus.value(query, nothing=0) > 0, f"{what}: {query}", WITHIN, EVERY)
 
     def live_through_everything(self):
-        for event in (self.visitors, self.ejection, self.crash, self.refused, self.reload, self.registration):
+        for event in (self.visitors, self.ejection, self.crash, self.refused, self.denied, self.reload, self.registration):
             event()
 
     def visitors(self):
@@ -154,6 +158,12 @@ class World:
         self.configure("fastest")
         self.seen("a refusal", 'lb_config_reloads_total{result="refused"} > 0 and on () lb_config_last_reload_successful == 0 or vector(0)')
 
+    def denied(self):
+        """A change that comes by a proxy, hence from who knows whom."""
+        code, said = self.remove("backend1", {"X-Forwarded-For": "192.0.2.1"})
+        assert code == 403, said
+        self.seen("it counted", 'sum(lb_control_requests_total{code="403"})')
+
     def reload(self):
         """Another algorithm is the pool's."""
         self.configure("adaptive")
@@ -170,6 +180,6 @@ class World:
         assert code == 200, said
         self.seen("it gone", "count(lb_backend_healthy) == 6")
 
-    def remove(self, name):
+    def remove(self, name, headers=()):
         body = json.dumps({"n": 1, "hostnames": [name]}).encode()
-        return rig.fetch(urllib.request.Request(f"{self.balancer.admin}/rm", data=body, method="DELETE"))
+        return rig.fetch(urllib.request.Request(f"{self.balancer.admin}/rm", data=body, headers=dict(headers), method="DELETE"))

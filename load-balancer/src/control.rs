@@ -331,12 +331,13 @@ pub fn publish_loads(snapshot: &Snapshot, metrics: &Metrics, clock: &Clock) {
     let weight = |backend: &Backend| f64::from(backend.weight);
     let mean = snapshot.backends.iter().map(|b| weight(b)).sum::<f64>() / snapshot.backends.len() as f64;
     for (at, backend) in snapshot.backends.iter().enumerate() {
-        let series = metrics.series.of(&backend.name);
-        let Some(name) = series.own() else { continue };
         let own = weight(backend);
         let warmth = f64::from(view.given_weight(at)) / own;
         let live = Live { load: &backend.load, pool: view.pool(), weight: own / mean, warmth };
-        live::publish_load(metrics, name, &live, now);
-        live::publish_age(metrics, name, backend.scraped.load(Relaxed), now);
+        // It may leave at this moment, and its gauges with it.
+        metrics.series.of(&backend.name).write(|name| {
+            live::publish_load(metrics, name, &live, now);
+            live::publish_age(metrics, name, backend.scraped.load(Relaxed), now);
+        });
     }
 }

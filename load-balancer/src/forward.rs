@@ -143,7 +143,8 @@ fn picked(
     let mut rng = worker.rng.borrow_mut();
     let tried = retries.tried();
     let mut pick = Pick { client: plan.client_ip, region: plan.region, key: &plan.key, tried, rng: &mut rng };
-    let began = worker.meters.times(plan.algorithm).then(|| worker.now());
+    // Where the pick is recorded, recording would be most of the time.
+    let began = (draft.is_none() && worker.meters.times(plan.algorithm)).then(|| worker.now());
     let decision = match draft {
         None => plan.algorithm.pick(&scene.snapshot.view, &mut pick),
         Some(draft) => draft.pick(&mut pick, &worker.shared.clock),

@@ -218,9 +218,11 @@ impl Worker {
     }
 
     /// Keeps its memory for the next.
-    pub fn keep(&self, trail: Box<Trail>) {
+    pub fn keep(&self, mut trail: Box<Trail>) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE {
+            // The request's own memory is not kept: a head that is long would stay for as long as the worker is idle.
+            trail.blank();
             spare.push(trail);
         }
     }
@@ -300,7 +302,7 @@ impl Lane {
     /// Takes the load report out of a response's headers, where it has one.
     pub fn read_report(&self, now: Tick, headers: &mut HeaderMap) {
         if let Taken::Report(report) = telemetry::take_report(headers) {
-            self.meters.reports.inc();
+            self.meters.reported();
             self.backend.load.heard(now, &report);
         }
     }

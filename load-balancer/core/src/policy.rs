@@ -95,7 +95,12 @@ impl Tried {
     /// Whether `member` was tried.
     #[must_use]
     pub fn contains(&self, member: u32) -> bool {
-        self.at[..usize::from(self.len)].contains(&member)
+        self.members().contains(&member)
+    }
+
+    /// The members that were tried.
+    pub(crate) fn members(&self) -> &[u32] {
+        &self.at[..usize::from(self.len)]
     }
 
     /// How many were tried.

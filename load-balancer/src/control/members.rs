@@ -14,7 +14,7 @@ use super::Control;
 use super::entry::{Entry, Leaving, Origin};
 use crate::config::{self, Address};
 use crate::event::{Answer, Ask, Refused, Waiting};
-use crate::observe::metrics::{forget_counters, forget_gauges, forget_info};
+use crate::observe::metrics::{forget_all, forget_gauges, forget_info};
 use crate::observe::zero;
 use crate::provision::Order;
 use crate::registry::Backend;
@@ -326,11 +326,11 @@ impl Control {
         self.tell(Fact::Left { backend, in_flight: entry.backend.load.in_flight() });
     }
 
-    /// Drops the counters of those that left long enough ago.
+    /// Drops the series of those that left long enough ago.
     pub(super) fn clear_series(&mut self, now: Tick) {
         let names = self.metrics.series.close(now, CLEARED_AT_ONCE);
         if !names.is_empty() {
-            forget_counters(&self.metrics, &names);
+            forget_all(&self.metrics, &names);
         }
     }
 }

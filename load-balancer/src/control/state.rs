@@ -114,7 +114,9 @@ impl Control {
             // The configuration has the last word about its own backends.
             (_, Some(backend), _) => self.join_new(&backend),
             (SavedOrigin::Registered, None, Some(address)) if self.may_register(&address) => {
-                self.join(Origin::Registered, &member.name, address, member.weight, &member.region);
+                let (name, region) = (&member.name, &member.region);
+                let at = self.join(Origin::Registered, name, address, member.weight, region);
+                self.count_joined(at);
             }
             (SavedOrigin::Replica, None, _)
                 if self.config.replicas.provider != crate::config::Provider::Static =>

@@ -122,12 +122,18 @@ impl Control {
     /// Counts what the round has come to.
     fn count_updates(&self, rules: &Rules) {
         let (m, pool) = (&self.metrics, self.metrics.pool.as_str());
-        let updates = self.entries.iter().filter_map(|e| Update::of(&e.weight.standing, rules));
-        for update in updates {
+        let mut youngest: Option<Duration> = None;
+        for standing in self.entries.iter().map(|e| &e.weight.standing) {
+            let Some(update) = Update::of(standing, rules) else { continue };
             m.weight_updates.with_label_values(&[pool, update.name()]).inc();
             if update != Update::Stale {
-                m.weight_updated.with_label_values(&[pool]).set(clock::unix_millis() as f64 / 1e3);
+                youngest = [youngest, standing.age].into_iter().flatten().min();
             }
+        }
+        // When the latest report came that a weight goes by, not when it was last looked at.
+        if let Some(age) = youngest {
+            let at = clock::unix_millis() as f64 / 1e3 - age.as_secs_f64();
+            m.weight_updated.with_label_values(&[pool]).set(at);
         }
     }
 

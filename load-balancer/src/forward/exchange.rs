@@ -101,7 +101,7 @@ impl Flight {
     }
 
     fn measure(&self, now: Tick) {
-        self.lane.meters.duration.observe(now.since(self.started()).as_secs_f64());
+        self.lane.meters.took(now.since(self.started()));
     }
 }
 

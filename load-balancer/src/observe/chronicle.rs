@@ -111,8 +111,9 @@ impl Chronicle {
         };
         match fact {
             Fact::Ejected { backend, reason, .. } => {
-                let series = metrics.series.of(backend);
-                metrics.ejections.with_label_values(&[pool, series.label(), reason.name()]).inc();
+                metrics.series.of(backend).make(|label| {
+                    metrics.ejections.with_label_values(&[pool, label, reason.name()]).inc();
+                });
             }
             Fact::Reloaded { .. } => {
                 reloaded("applied", 1);

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_core::Algorithm;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
@@ -17,13 +18,20 @@ use super::series::Series;
 pub struct LaneMeters {
     shared: Arc<Metrics>,
     series: Arc<Series>,
-    decisions: Vec<LocalIntCounter>,
+    /// None where its series are closed: a worker that is late with a snapshot must not bring them back.
+    counted: Option<Counted>,
     attempts: ByKey<Attempt>,
     connects: ByKey<&'static str>,
-    pub reports: LocalIntCounter,
-    pub duration: LocalHistogram,
     pub active: LocalGauge,
     pub idle: LocalGauge,
+}
+
+/// What is there from the start.
+#[derive(Debug)]
+struct Counted {
+    decisions: Vec<LocalIntCounter>,
+    reports: LocalIntCounter,
+    duration: LocalHistogram,
 }
 
 /// How an attempt ended, as the label `code` tells it.
@@ -42,16 +50,23 @@ impl LaneMeters {
     #[must_use]
     pub fn new(shared: Arc<Metrics>, backend: &str) -> Rc<Self> {
         let (pool, series) = (shared.pool.as_str(), shared.series.of(backend));
-        let backend = series.label();
-        let state = |s| LocalGauge::new(shared.upstream_connections.with_label_values(&[pool, backend, s]));
-        let decisions =
-            Algorithm::ALL.iter().map(|a| shared.decisions.with_label_values(&[pool, a.name(), backend]));
-        Rc::new(LaneMeters {
-            decisions: decisions.map(|c| c.local()).collect(),
-            attempts: ByKey::default(),
-            connects: ByKey::default(),
+        let state = |s| {
+            let gauge = |backend: &str| shared.upstream_connections.with_label_values(&[pool, backend, s]);
+            LocalGauge::new(series.make_gauge(gauge))
+        };
+        let decisions = |backend: &str| {
+            let of = |a: &Algorithm| shared.decisions.with_label_values(&[pool, a.name(), backend]).local();
+            Algorithm::ALL.iter().map(of).collect()
+        };
+        let counted = series.make(|backend| Counted {
+            decisions: decisions(backend),
             reports: shared.load_reports.with_label_values(&[pool, backend, "header"]).local(),
             duration: shared.upstream_duration.with_label_values(&[pool, backend]).local(),
+        });
+        Rc::new(LaneMeters {
+            counted,
+            attempts: ByKey::default(),
+            connects: ByKey::default(),
             active: state("active"),
             idle: state("idle"),
             series,
@@ -61,7 +76,23 @@ impl LaneMeters {
 
     /// The backend was picked.
     pub fn picked(&self, algorithm: Algorithm) {
-        self.decisions[algorithm as usize].inc();
+        if let Some(counted) = &self.counted {
+            counted.decisions[algorithm as usize].inc();
+        }
+    }
+
+    /// An answer brought a load report.
+    pub fn reported(&self) {
+        if let Some(counted) = &self.counted {
+            counted.reports.inc();
+        }
+    }
+
+    /// An attempt took so long.
+    pub fn took(&self, time: Duration) {
+        if let Some(counted) = &self.counted {
+            counted.duration.observe(time.as_secs_f64());
+        }
     }
 
     /// An attempt ended.
@@ -95,11 +126,13 @@ impl LaneMeters {
 
     /// Adds everything buffered to the shared families.
     pub fn flush(&self) {
-        self.decisions.iter().for_each(LocalIntCounter::flush);
+        if let Some(counted) = &self.counted {
+            counted.decisions.iter().for_each(LocalIntCounter::flush);
+            counted.reports.flush();
+            counted.duration.flush();
+        }
         self.attempts.flush();
         self.connects.flush();
-        self.reports.flush();
-        self.duration.flush();
         self.active.flush();
         self.idle.flush();
     }
@@ -117,11 +150,12 @@ mod tests {
     use lb_core::Tick;
 
     use super::*;
-    use crate::observe::metrics::{forget_counters, forget_gauges};
+    use crate::observe::metrics::{forget_all, forget_gauges};
 
     fn series(metrics: &Metrics, backend: &str) -> usize {
         let text = String::from_utf8(metrics.render().unwrap()).unwrap();
-        text.lines().filter(|line| line.contains(&format!("backend=\"{backend}\""))).count()
+        let series = text.lines().filter(|line| !line.starts_with('#'));
+        series.filter(|line| line.contains(&format!("backend=\"{backend}\""))).count()
     }
 
     #[test]
@@ -135,7 +169,7 @@ mod tests {
         metrics.series.leave("b1", Tick::ZERO);
         forget_gauges(&metrics, "b1");
         let gone = metrics.series.close(Tick::ZERO, 1);
-        forget_counters(&metrics, &gone);
+        forget_all(&metrics, &gone);
         assert_eq!(series(&metrics, "b1"), 0);
         // The long one ends: with a status that was there before, with a new one, and with the last of the buffers.
         lane.ended(Attempt::Answered(200));
@@ -143,13 +177,42 @@ mod tests {
         lane.ended(Attempt::Canceled);
         lane.connected("refused");
         lane.picked(Algorithm::Adaptive);
-        lane.duration.observe(60.0);
+        lane.took(Duration::from_secs(60));
         lane.active.add(-1);
         lane.flush();
         drop(lane);
         assert_eq!(series(&metrics, "b1"), 0);
-        drop(LaneMeters::new(Arc::clone(&metrics), "b1"));
+        let late = LaneMeters::new(Arc::clone(&metrics), "b1");
+        late.picked(Algorithm::Adaptive);
+        late.ended(Attempt::Answered(200));
+        late.idle.add(1);
+        drop(late);
         assert_eq!(series(&metrics, "b1"), 0, "nor does a worker that is late");
+        assert_eq!(series(&metrics, "overflow"), 0, "it is not one of the folded");
+    }
+
+    #[test]
+    fn a_worker_that_is_late_brings_no_gauges_back() {
+        let metrics = Arc::new(Metrics::new("p").unwrap());
+        metrics.series.join("b1");
+        metrics.series.leave("b1", Tick::ZERO);
+        forget_gauges(&metrics, "b1");
+        let late = LaneMeters::new(Arc::clone(&metrics), "b1");
+        late.active.add(1);
+        late.ended(Attempt::Answered(200));
+        late.flush();
+        let text = String::from_utf8(metrics.render().unwrap()).unwrap();
+        assert!(!text.contains("lb_upstream_connections{"), "{text}");
+        assert_eq!(metrics.upstream_requests.with_label_values(&["p", "b1", "200"]).get(), 1);
+    }
+
+    #[test]
+    fn closing_takes_gauges_away_too() {
+        let metrics = Metrics::new("p").unwrap();
+        metrics.backend_weight.with_label_values(&["p", "b1"]).set(1.0);
+        metrics.backend_weight.with_label_values(&["p", "b2"]).set(1.0);
+        forget_all(&metrics, &["b1".to_owned()].into());
+        assert_eq!((series(&metrics, "b1"), series(&metrics, "b2")), (0, 1));
     }
 
     #[test]

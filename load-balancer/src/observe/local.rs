@@ -31,14 +31,15 @@ pub fn method_name(index: u8) -> &'static str {
 /// A gauge that several workers add to: each adds only what changed since its last flush.
 #[derive(Debug)]
 pub struct LocalGauge {
-    shared: IntGauge,
+    shared: Option<IntGauge>,
     now: Cell<i64>,
     flushed: Cell<i64>,
 }
 
 impl LocalGauge {
-    pub(super) fn new(shared: IntGauge) -> Self {
-        LocalGauge { shared, now: Cell::new(0), flushed: Cell::new(0) }
+    /// In front of `shared`; without one it goes nowhere.
+    pub(super) fn new(shared: impl Into<Option<IntGauge>>) -> Self {
+        LocalGauge { shared: shared.into(), now: Cell::new(0), flushed: Cell::new(0) }
     }
     /// Adds `n`, which may be negative.
     pub fn add(&self, n: i64) {
@@ -49,7 +50,10 @@ impl LocalGauge {
         self.now.set(n);
     }
     pub(super) fn flush(&self) {
-        self.shared.add(self.now.get() - self.flushed.replace(self.now.get()));
+        let more = self.now.get() - self.flushed.replace(self.now.get());
+        if let Some(shared) = &self.shared {
+            shared.add(more);
+        }
     }
 }
 

@@ -259,7 +259,10 @@ impl Metrics {
 
 /// Takes away what says how a backend is: it is no more.
 pub fn forget_gauges(metrics: &Metrics, backend: &str) {
-    let (m, is) = (metrics, |name: &str| name == backend);
+    gauges(metrics, |name| name == backend);
+}
+
+fn gauges(m: &Metrics, is: impl Fn(&str) -> bool + Copy) {
     for gauges in [&m.upstream_in_flight, &m.upstream_connections, &m.backend_healthy, &m.backend_state] {
         forget(gauges, is);
     }
@@ -274,17 +277,19 @@ pub fn forget_gauges(metrics: &Metrics, backend: &str) {
     }
     forget(&m.signal_mode, is);
     forget(&m.score_component, is);
-    forget_signals(metrics, backend);
-    forget_info(metrics, backend);
+    signals(m, is);
+    forget(&m.backend_info, is);
 }
 
 /// Takes away what a backend said about itself: it says so no more.
 pub fn forget_signals(metrics: &Metrics, backend: &str) {
+    signals(metrics, |name| name == backend);
+}
+
+fn signals(m: &Metrics, is: impl Fn(&str) -> bool + Copy) {
     // The age stays where it is still being asked: it is written anew at each look.
-    for gauges in
-        metrics.reported().into_iter().chain([&metrics.backend_reported_in_flight, &metrics.scrape_age])
-    {
-        forget(gauges, |name| name == backend);
+    for gauges in m.reported().into_iter().chain([&m.backend_reported_in_flight, &m.scrape_age]) {
+        forget(gauges, is);
     }
 }
 
@@ -293,9 +298,10 @@ pub fn forget_info(metrics: &Metrics, backend: &str) {
     forget(&metrics.backend_info, |name| name == backend);
 }
 
-/// Takes away what says how much these backends have done.
-pub fn forget_counters(metrics: &Metrics, backends: &HashSet<String>) {
+/// Takes away what says how much these backends have done, and whatever of their gauges is there again.
+pub fn forget_all(metrics: &Metrics, backends: &HashSet<String>) {
     let (m, is) = (metrics, |name: &str| backends.contains(name));
+    gauges(m, is);
     for counters in [&m.upstream_requests, &m.connects, &m.decisions, &m.ejections, &m.health_checks] {
         forget(counters, is);
     }

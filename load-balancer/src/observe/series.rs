@@ -20,12 +20,32 @@ pub const BUDGET: usize = 200;
 pub struct Series {
     label: String,
     folded: bool,
-    closed: Mutex<bool>,
+    /// Locked by whoever makes a series or writes a gauge, so that who takes them away finds all of them.
+    stands: Mutex<Stands>,
+}
+
+/// What has become of the backends of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    /// One is there, or more.
+    Present,
+    /// The last has left: its gauges are gone, its counters stay a while.
+    Left,
+    /// Its counters are gone, too.
+    Closed,
 }
 
 impl Series {
     fn new(label: &str, folded: bool) -> Arc<Self> {
-        Arc::new(Series { label: label.to_owned(), folded, closed: Mutex::default() })
+        Series::standing(label, folded, Stands::Present)
+    }
+
+    fn standing(label: &str, folded: bool, stands: Stands) -> Arc<Self> {
+        Arc::new(Series { label: label.to_owned(), folded, stands: Mutex::new(stands) })
+    }
+
+    fn stands(&self) -> MutexGuard<'_, Stands> {
+        self.stands.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The label of its counters and histograms, which add up.
@@ -34,21 +54,32 @@ impl Series {
         &self.label
     }
 
-    /// The label of its gauges, which do not add up: none where it is folded.
+    /// The label of its gauges, which do not add up: none where it is folded, or has left. For the control side, which is
+    /// the one that lets backends leave; all others go through [`Series::write`].
     #[must_use]
     pub fn own(&self) -> Option<&str> {
-        (!self.folded).then_some(self.label.as_str())
+        (!self.folded && *self.stands() == Stands::Present).then_some(self.label.as_str())
     }
 
-    /// Makes a series that was not there, unless it is too late for that.
+    /// Writes gauges that do not add up, where [`Series::own`] has a label for them.
+    pub fn write(&self, write: impl FnOnce(&str)) {
+        let stands = self.stands();
+        if !self.folded && *stands == Stands::Present {
+            write(&self.label);
+        }
+    }
+
+    /// Makes a counter or a histogram that was not there, unless it is too late for that.
     pub fn make<T>(&self, make: impl FnOnce(&str) -> T) -> Option<T> {
         // Held while making: whoever closes afterwards finds it and takes it away.
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        (!*closed).then(|| make(&self.label))
+        let stands = self.stands();
+        (*stands != Stands::Closed).then(|| make(&self.label))
     }
 
-    fn close(&self) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    /// The same of a gauge that adds up: it goes when its backend leaves.
+    pub fn make_gauge<T>(&self, make: impl FnOnce(&str) -> T) -> Option<T> {
+        let stands = self.stands();
+        (*stands == Stands::Present).then(|| make(&self.label))
     }
 }
 
@@ -102,6 +133,7 @@ impl Ledger {
             Known { series, present: 0 }
         });
         known.present += 1;
+        *known.series.stands() = Stands::Present;
         Arc::clone(&known.series)
     }
 
@@ -117,6 +149,7 @@ impl Ledger {
             inner.known.remove(name);
             return false;
         }
+        *known.series.stands() = Stands::Left;
         inner.gone.push_back((until, name.to_owned()));
         true
     }
@@ -131,17 +164,17 @@ impl Ledger {
         let names: HashSet<String> = inner.gone.drain(..due).map(|(_, name)| name).collect();
         for name in &names {
             if let Some(known) = inner.known.remove(name) {
-                known.series.close();
+                *known.series.stands() = Stands::Closed;
             }
         }
         names
     }
 
-    /// The series of a backend by name. Of one that has none any more: those of the rest.
+    /// The series of a backend by name. Of one that is not known any more: closed ones.
     #[must_use]
     pub fn of(&self, name: &str) -> Arc<Series> {
-        let inner = self.lock();
-        Arc::clone(inner.known.get(name).map_or(&inner.overflow, |known| &known.series))
+        let known = self.lock().known.get(name).map(|known| Arc::clone(&known.series));
+        known.unwrap_or_else(|| Series::standing(name, false, Stands::Closed))
     }
 
     /// Members without series of their own.
@@ -175,11 +208,24 @@ mod tests {
     fn what_is_closed_does_not_grow_again() {
         let ledger = Ledger::default();
         let series = ledger.join("a");
+        assert_eq!((series.own(), series.make_gauge(str::len)), (Some("a"), Some(1)));
         assert!(ledger.leave("a", LATER));
         assert_eq!(series.make(str::to_owned), Some("a".to_owned()), "it may still end what it began");
+        assert_eq!(
+            (series.own(), series.make_gauge(str::len)),
+            (None, None),
+            "how it is, nobody can say any more"
+        );
+        series.write(|_| panic!("nor write"));
         assert!(ledger.close(Tick::from_millis(59_999), 9).is_empty());
         assert_eq!(ledger.close(LATER, 9), HashSet::from(["a".to_owned()]));
         assert_eq!(series.make(str::to_owned), None);
+        let late = ledger.of("a");
+        assert_eq!(
+            (late.label(), late.own(), late.make(str::len)),
+            ("a", None, None),
+            "it is not of the rest"
+        );
         assert!(ledger.join("a").make(str::to_owned).is_some(), "a new one of that name begins anew");
     }
 
@@ -191,6 +237,7 @@ mod tests {
         assert!(Arc::ptr_eq(&old, &new) && !ledger.leave("a", LATER), "its successor is there");
         assert!(ledger.leave("a", LATER));
         assert!(Arc::ptr_eq(&ledger.join("a"), &old), "back in time");
+        assert_eq!(old.own(), Some("a"));
         assert!(ledger.close(LATER, 9).is_empty());
     }
 

@@ -3,7 +3,7 @@
 //! The balancer decides *before* it makes a span: a request that is not traced costs a look at its headers or one random
 //! draw. Spans are `tracing` spans under a dispatcher of their own, so that the log's level does not turn them off, the
 //! exporter's own words never become spans, and two balancers in one process do not mix. They end in a bounded queue that
-//! a thread of its own empties ([`export`]); whatever happens there, a request only ever meets a full queue.
+//! a thread of its own empties (`export`); whatever happens there, a request only ever meets a full queue.
 
 use std::fmt;
 use std::sync::Arc;

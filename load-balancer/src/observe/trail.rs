@@ -13,6 +13,32 @@ use lb_core::Tick;
 
 use super::trace::Spans;
 
+/// Bytes of a host, a path or a query that lines and spans tell: more than any honest one has, and few enough that what
+/// waits to be written does not grow with what clients send.
+const TOLD: usize = 2 << 10;
+
+/// As much of what a client sent as is told, and whether that is not all of it.
+#[must_use]
+pub(super) fn told(bytes: &[u8]) -> (&[u8], bool) {
+    if bytes.len() <= TOLD {
+        return (bytes, false);
+    }
+    // Not within a character.
+    let end = (TOLD - 3..=TOLD).rev().find(|&at| bytes[at] & 0xc0 != 0x80);
+    (&bytes[..end.unwrap_or(TOLD)], true)
+}
+
+/// The same as text, with `…` where something is missing.
+#[must_use]
+pub(super) fn told_text(bytes: &[u8]) -> String {
+    let (kept, cut) = told(bytes);
+    let mut text = String::from_utf8_lossy(kept).into_owned();
+    if cut {
+        text.push('…');
+    }
+    text
+}
+
 /// A request on its way.
 #[derive(Debug)]
 pub struct Trail {
@@ -120,7 +146,7 @@ impl Passing {
     /// The host and port that the client asked for.
     #[must_use]
     pub fn host(&self) -> Option<(String, Option<u16>)> {
-        let text = String::from_utf8_lossy(self.host.as_ref()?.as_bytes()).into_owned();
+        let text = told_text(self.host.as_ref()?.as_bytes());
         match text.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => Some((host.to_owned(), port.parse().ok())),
             _ => Some((text, None)),
@@ -129,6 +155,14 @@ impl Passing {
 }
 
 impl Trail {
+    /// Lets go of all that was a request's.
+    pub fn blank(&mut self) {
+        let nobody = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let (method, uri, headers) = (Method::GET, Uri::default(), HeaderMap::new());
+        self.passing = Passing::new(&method, &uri, Version::HTTP_11, &headers, nobody);
+        self.spans = None;
+    }
+
     /// The trace's id, where it is traced.
     #[must_use]
     pub fn trace(&self) -> Option<[u8; 16]> {
@@ -155,6 +189,27 @@ mod tests {
         phases.end(Some(at(20)), Some(at(50)));
         assert_eq!(phases.connect(), Some(Duration::ZERO));
         assert_eq!(phases.first_byte(), Some(Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        assert_eq!(told_text(&[b'a'; TOLD]), "a".repeat(TOLD));
+        assert_eq!(told_text(&[b'a'; TOLD + 1]), format!("{}…", "a".repeat(TOLD)));
+        let euros = format!("a{}", "€".repeat(TOLD));
+        assert_eq!(told_text(euros.as_bytes()), format!("a{}…", "€".repeat((TOLD - 1) / 3)));
+        assert_eq!(told(&[0x80; TOLD + 9]).0.len(), TOLD, "no character at all");
+    }
+
+    #[test]
+    fn a_blank_one_holds_nothing_of_its_request() {
+        let headers: HeaderMap = [(HOST, HeaderValue::from_static("lab"))].into_iter().collect();
+        let (uri, client) = (Uri::from_static("/secret?token"), IpAddr::from([203, 0, 113, 7]));
+        let mut passing = Passing::new(&Method::PUT, &uri, Version::HTTP_11, &headers, client);
+        passing.id = Some(HeaderValue::from_static("id-1"));
+        let mut trail = Trail { passing, spans: None, logged: true };
+        trail.blank();
+        let text = format!("{trail:?}");
+        assert!(["secret", "lab", "id-1", "203"].iter().all(|part| !text.contains(part)), "{text}");
     }
 
     #[test]

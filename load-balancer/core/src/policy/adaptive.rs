@@ -8,13 +8,15 @@
 use super::Pick;
 use super::scan;
 use super::sight::{Reading, Sight};
+use crate::load::Load;
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
     let row = pick.region.and_then(|region| view.locality()?.row(region));
-    scan::cheapest(view, pick, sight, row, |l| Reading {
-        count: l.in_flight(),
-        extra: l.others(),
-        quality: l.price(),
-    })
+    let alone = |l: &Load| Reading { count: l.in_flight(), extra: 0.0, quality: l.price() };
+    if view.pool().others() {
+        scan::cheapest(view, pick, sight, row, |l| Reading { extra: l.others(), ..alone(l) })
+    } else {
+        scan::cheapest(view, pick, sight, row, alone)
+    }
 }

@@ -98,15 +98,19 @@ fn everyone<const SHARE: bool, const CHUNKS: usize, const FACTORS: usize>(
     let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
     for (chunk, loads) in whole.iter().enumerate().take(CHUNKS) {
         let loads = loads.iter().enumerate();
-        table.gather(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
+        table.gather::<SHARE>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
     }
     if whole.len() < CHUNKS {
         let (chunk, loads) = (whole.len(), rest.iter().enumerate());
-        table.gather(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
+        table.gather::<SHARE>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
     }
-    if !pick.tried.is_empty() {
-        let cells = table.held.as_flattened_mut().iter_mut().zip(view.eligible());
-        cells.filter(|&(_, &i)| pick.tried.contains(i)).for_each(|(cell, _)| *cell = f32::INFINITY);
+    for member in pick.tried.members() {
+        // The eligible are in ascending order.
+        if let Ok(at) = view.eligible().binary_search(member)
+            && let Some(cell) = table.held.as_flattened_mut().get_mut(at)
+        {
+            *cell = f32::INFINITY;
+        }
     }
     let any = |rng: &mut Rng| view.draw_at(pick.tried, rng).map(|at| at as usize);
     let at = table.winner::<SHARE>(view.scan_weights(), any, pick.rng)?;
@@ -125,7 +129,7 @@ fn sample<const SHARE: bool, const FACTORS: usize>(
         *slot = view.draw_at(pick.tried, pick.rng)? as usize;
     }
     let mut table = Table::<1, FACTORS>::EMPTY;
-    table.gather(
+    table.gather::<SHARE>(
         0,
         drawn.iter().map(|&at| look(view, sight, row.as_ref(), at, &view.eligible_loads()[at], &read)),
     );
@@ -152,9 +156,13 @@ impl<const CHUNKS: usize, const FACTORS: usize> Table<CHUNKS, FACTORS> {
         factor: [EVEN; FACTORS],
     };
 
-    fn gather(&mut self, chunk: usize, found: impl Iterator<Item = (Reading, f32)>) {
+    /// `PRICED` is whether qualities differ from 1.
+    fn gather<const PRICED: bool>(&mut self, chunk: usize, found: impl Iterator<Item = (Reading, f32)>) {
         for (at, (reading, factor)) in found.enumerate().take(SCAN_CHUNK) {
-            (self.held[chunk][at], self.quality[chunk][at]) = (reading.held(), reading.quality);
+            self.held[chunk][at] = reading.held();
+            if PRICED {
+                self.quality[chunk][at] = reading.quality;
+            }
             if let Some(row) = self.factor.get_mut(chunk) {
                 row[at] = factor;
             }
@@ -319,7 +327,7 @@ mod tests {
         let mut tally = |candidates: [(f32, f32); 4]| {
             let mut table = Table::<1, 0>::EMPTY;
             let found = |(extra, quality)| (Reading { count: 0, extra, quality }, 1.0);
-            table.gather(0, candidates.into_iter().map(found));
+            table.gather::<true>(0, candidates.into_iter().map(found));
             let mut seen = [0; SCAN_CHUNK];
             let any = |rng: &mut Rng| Some(rng.below(4) as usize);
             (0..3_000).for_each(|_| seen[table.winner::<true>(&weights, any, &mut rng).unwrap()] += 1);

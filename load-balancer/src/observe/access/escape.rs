@@ -1,5 +1,16 @@
 //! What clients send, made harmless: nothing in it can end a line, a string or a field, or command a terminal.
 
+use super::super::trail::told;
+
+/// Appends as much of what a client sent as is told, escaped, with `…` where something is missing.
+pub(super) fn cut(out: &mut Vec<u8>, bytes: &[u8]) {
+    let (kept, cut) = told(bytes);
+    escaped(out, kept);
+    if cut {
+        out.extend_from_slice("…".as_bytes());
+    }
+}
+
 /// Appends `bytes` as the inside of a JSON string, which also suits the quoted strings of the text format.
 pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.iter().all(|&b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
@@ -12,9 +23,7 @@ pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
                 '"' | '\\' => out.extend_from_slice(&[b'\\', c as u8]),
                 // Line separators end lines for some readers, controls of both kinds mean things to terminals, and
                 // what turns the direction of writing lets a line look like another.
-                c if c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
-                    unicode(out, c as u32);
-                }
+                c if c.is_control() || turns(c) => unicode(out, c as u32),
                 c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
@@ -22,6 +31,11 @@ pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
             unicode(out, 0xfffd);
         }
     }
+}
+
+/// Whether a character turns the direction of writing, or ends a line.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// `\u` and four digits: everything that is escaped lies below 2¹⁶.
@@ -48,6 +62,7 @@ mod tests {
         assert_eq!(of(b"a\"b\\c"), "a\\\"b\\\\c");
         assert_eq!(of(b"a\r\nb\x00\x1b[31m\x7f"), "a\\u000d\\u000ab\\u0000\\u001b[31m\\u007f");
         assert_eq!(of("é\u{85}\u{2028}\u{202e}".as_bytes()), "é\\u0085\\u2028\\u202e");
+        assert_eq!(of("\u{61c}\u{200e}\u{200f}\u{2069}".as_bytes()), "\\u061c\\u200e\\u200f\\u2069");
         assert_eq!(of(b"a\xff\xc3b"), "a\\ufffd\\ufffdb");
     }
 

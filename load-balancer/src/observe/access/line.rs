@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hyper::Version;
 
-use super::super::trail::{Ending, Trail};
-use super::escape::escaped;
+use super::super::trail::{Ending, Trail, told};
+use super::escape::{cut, escaped};
 use super::{Format, Style};
 
 /// Appends the line of a request that ended `at` milliseconds after the beginning of 1970.
@@ -25,15 +25,15 @@ fn json(out: &mut Vec<u8>, trail: &Trail, ending: &Ending<'_>, query: bool, at: 
     out.push(b'"');
     let mut fields = Json(out);
     fields.id("trace_id", trail.trace());
-    fields.text("request_id", passing.id.as_ref().map(|id| id.as_bytes()));
+    fields.cut("request_id", passing.id.as_ref().map(|id| id.as_bytes()));
     fields.name("client");
     client(fields.0, trail);
     fields.0.push(b'"');
     fields.text("region", ending.region.map(str::as_bytes));
-    fields.text("method", Some(passing.method.as_str().as_bytes()));
-    fields.text("host", passing.host.as_ref().map(|host| host.as_bytes()));
-    fields.text("path", Some(passing.uri.path().as_bytes()));
-    fields.text("query", passing.uri.query().filter(|_| query).map(str::as_bytes));
+    fields.cut("method", Some(passing.method.as_str().as_bytes()));
+    fields.cut("host", passing.host.as_ref().map(|host| host.as_bytes()));
+    fields.cut("path", Some(passing.uri.path().as_bytes()));
+    fields.cut("query", passing.uri.query().filter(|_| query).map(str::as_bytes));
     fields.text("protocol", Some(protocol(passing.version).as_bytes()));
     fields.number("status", u64::from(ending.code));
     fields.text("algorithm", ending.algorithm.map(str::as_bytes));
@@ -57,12 +57,12 @@ fn text(out: &mut Vec<u8>, trail: &Trail, ending: &Ending<'_>, query: bool, at: 
     out.extend_from_slice(b" - - [");
     time(out, at);
     out.extend_from_slice(b"] \"");
-    escaped(out, passing.method.as_str().as_bytes());
+    cut(out, passing.method.as_str().as_bytes());
     out.push(b' ');
-    escaped(out, passing.uri.path().as_bytes());
+    cut(out, passing.uri.path().as_bytes());
     if let Some(text) = passing.uri.query().filter(|_| query) {
         out.push(b'?');
-        escaped(out, text.as_bytes());
+        cut(out, text.as_bytes());
     }
     out.push(b' ');
     out.extend_from_slice(protocol(passing.version).as_bytes());
@@ -71,12 +71,12 @@ fn text(out: &mut Vec<u8>, trail: &Trail, ending: &Ending<'_>, query: bool, at: 
     out.push(b' ');
     number(out, ending.bytes_out);
     let mut fields = Text(out);
-    fields.text("request_id", passing.id.as_ref().map(|id| id.as_bytes()));
+    fields.cut("request_id", passing.id.as_ref().map(|id| id.as_bytes()));
     if let Some(id) = trail.trace() {
         fields.key("trace_id");
         hex(fields.0, &id);
     }
-    fields.text("host", passing.host.as_ref().map(|host| host.as_bytes()));
+    fields.cut("host", passing.host.as_ref().map(|host| host.as_bytes()));
     fields.text("region", ending.region.map(str::as_bytes));
     fields.text("algorithm", ending.algorithm.map(str::as_bytes));
     fields.text("backend", ending.backend.map(str::as_bytes));
@@ -125,6 +125,14 @@ impl Json<'_> {
             self.0.push(b'"');
         }
     }
+    /// The same of what may be long.
+    fn cut(&mut self, key: &str, value: Option<&[u8]>) {
+        if let Some(value) = value {
+            self.name(key);
+            cut(self.0, value);
+            self.0.push(b'"');
+        }
+    }
     fn id(&mut self, key: &str, value: Option<[u8; 16]>) {
         if let Some(value) = value {
             self.name(key);
@@ -158,6 +166,14 @@ impl Text<'_> {
             escaped(self.0, value);
             self.0.push(b'"');
         }
+    }
+    /// The same of what may be long: where it is cut, it is quoted.
+    fn cut(&mut self, key: &str, value: Option<&[u8]>) {
+        let Some(long) = value.filter(|value| told(value).1) else { return self.text(key, value) };
+        self.key(key);
+        self.0.push(b'"');
+        cut(self.0, long);
+        self.0.push(b'"');
     }
 }
 

@@ -8,7 +8,8 @@ pub const DRAINING: Family = gauge("lb_draining", &[], "1 after the order to sto
 pub const TRACE_SPANS: Family = counter(
     "lb_trace_spans_total",
     &["result"],
-    "Spans of traces by result: exported, dropped (the queue was full), failed (the collector did not take them).",
+    "Spans of traces by result: exported (the collector took the batch; should it have refused some of it, they count, too), \
+     dropped (the queue was full), failed (the collector did not take them).",
 );
 /// Lines of the access log.
 pub const ACCESS_LOG_LINES: Family = counter(

@@ -47,5 +47,6 @@ pub const RETRIES_SAME_BACKEND: Family = counter(
 pub const RETRY_BUDGET: Family = gauge(
     "lb_retry_budget_remaining_ratio",
     POOL,
-    "Share of the retry budget that is left, over all workers: 0 where retries are refused, 1 where none was made lately.",
+    "Share of the retry budget that is left, all workers' parts together: each refuses retries once its own part is used \
+     up; 1 where none was made lately.",
 );

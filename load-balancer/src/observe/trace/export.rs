@@ -119,7 +119,8 @@ impl Export {
                     }
                     None
                 }
-                order = orders.recv() => order,
+                // Where nobody is left to order anything, spans still come.
+                Some(order) = orders.recv() => Some(order),
             };
             self.send(batch).await;
             let Some(flush) = flush else { continue };

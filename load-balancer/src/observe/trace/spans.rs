@@ -11,7 +11,7 @@ use opentelemetry::{Context, KeyValue};
 use tracing::{Dispatch, Span, dispatcher};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::super::trail::{Ending, Passing};
+use super::super::trail::{Ending, Passing, told_text};
 use super::{Parent, TARGET, context};
 
 /// What the conventions call a method that they do not know.
@@ -128,7 +128,7 @@ impl Spans {
         let (host, port) = (attempt.host, attempt.port);
         let known = [
             KeyValue::new("http.request.method", self.method),
-            KeyValue::new("url.full", format!("http://{host}:{port}{}", passing.uri.path())),
+            KeyValue::new("url.full", url(host, port, passing.uri.path())),
             KeyValue::new("server.address", host.to_owned()),
             KeyValue::new("server.port", i64::from(port)),
             KeyValue::new("lb.pool", attempt.pool.to_owned()),
@@ -180,7 +180,7 @@ impl Spans {
         server.set([
             KeyValue::new("http.request.method", self.method),
             KeyValue::new("url.scheme", "http"),
-            KeyValue::new("url.path", passing.uri.path().to_owned()),
+            KeyValue::new("url.path", told_text(passing.uri.path().as_bytes())),
             KeyValue::new("http.response.status_code", i64::from(ending.code)),
             KeyValue::new("client.address", passing.client.to_string()),
             KeyValue::new("lb.pool", ending.pool.to_owned()),
@@ -188,15 +188,17 @@ impl Spans {
             KeyValue::new("lb.total", ending.total.as_secs_f64()),
         ]);
         if self.method == OTHER {
-            server.set([KeyValue::new("http.request.method_original", passing.method.to_string())]);
+            server.set([KeyValue::new(
+                "http.request.method_original",
+                told_text(passing.method.as_str().as_bytes()),
+            )]);
         }
         if let Some((host, port)) = passing.host() {
             server.set([KeyValue::new("server.address", host)]);
             server.set(port.map(|port| KeyValue::new("server.port", i64::from(port))));
         }
         if let Some(id) = &passing.id {
-            let id = String::from_utf8_lossy(id.as_bytes()).into_owned();
-            server.set([KeyValue::new("lb.request_id", id)]);
+            server.set([KeyValue::new("lb.request_id", told_text(id.as_bytes()))]);
         }
         server.set(ending.algorithm.map(|name| KeyValue::new("lb.algorithm", name)));
         server.set(ending.backend.map(|name| KeyValue::new("lb.backend", name.to_owned())));
@@ -214,5 +216,27 @@ impl Spans {
             None if ending.code >= 500 => server.failed(ending.code.to_string()),
             None => {}
         }
+    }
+}
+
+/// Where an attempt goes to, without the query. An IPv6 address is bracketed, as it must be in front of a port.
+fn url(host: &str, port: u16, path: &str) -> String {
+    let path = told_text(path.as_bytes());
+    if host.contains(':') && !host.starts_with('[') {
+        format!("http://[{host}]:{port}{path}")
+    } else {
+        format!("http://{host}:{port}{path}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_urls() {
+        assert_eq!(url("b1.lab", 80, "/a"), "http://b1.lab:80/a");
+        assert_eq!(url("::1", 80, "/"), "http://[::1]:80/");
+        assert_eq!(url("[::1]", 80, "/"), "http://[::1]:80/");
     }
 }

@@ -69,6 +69,19 @@ fn a_text_line_is_as_web_servers_write_it() {
 }
 
 #[test]
+fn what_clients_send_is_cut_to_a_length() {
+    let long = "x".repeat(20_000);
+    let trail = trail(&format!("/{long}?{long}"), long.as_bytes());
+    for format in [Format::Json, Format::Text] {
+        let text = line(&trail, format, true);
+        assert!(text.len() < 7_000, "{}", text.len());
+        assert_eq!(text.matches("xx…").count(), 3, "{text}");
+    }
+    let told: serde_json::Value = serde_json::from_str(&line(&trail, Format::Json, true)).unwrap();
+    assert_eq!(told["path"], format!("/{}…", "x".repeat(2_047)));
+}
+
+#[test]
 fn dates_are_right_across_leap_years() {
     let of = |at| {
         let mut out = Vec::new();
