@@ -18,7 +18,6 @@ mod geo_fuzz;
 mod hashing;
 mod health;
 mod hop;
-mod joining;
 mod kill;
 mod limits;
 mod maintain;
