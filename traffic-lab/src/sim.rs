@@ -20,6 +20,7 @@ mod results;
 mod runs;
 mod scenario;
 mod server;
+mod sharing;
 mod slab;
 mod tally;
 mod world;
@@ -103,7 +104,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         }
         ran_any = true;
         let ran = runs::all(&cells, &policies, &seeds)?;
-        let judged: Vec<_> = ran.into_iter().map(|r| (bars::judge(&scenario.bars, &r), r)).collect();
+        let judged: Vec<_> = ran.iter().map(|r| bars::judge(&scenario.bars, r, &ran)).collect();
+        let judged: Vec<_> = judged.into_iter().zip(ran).collect();
         print!("{}", report::text(&scenario, &judged));
         results::write(&arguments.out, &scenario, &judged)?;
         let verdicts = || judged.iter().flat_map(|(judged, _)| &judged.verdicts);

@@ -185,6 +185,12 @@ impl Load {
         self.others.set(self.reported.others(now.millis_u32()));
     }
 
+    /// Takes what it said in a scrape by another balancer, which told it on.
+    pub fn relayed(&self, now: Tick, report: &Report) {
+        self.reported.relay(now.millis_u32(), report, self.in_flight());
+        self.others.set(self.reported.others(now.millis_u32()));
+    }
+
     /// Takes what it says in the head of a response.
     pub fn heard(&self, now: Tick, report: &Report) {
         self.reported.head(now.millis_u32(), report);

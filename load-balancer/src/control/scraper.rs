@@ -180,15 +180,15 @@ impl Control {
                 let told = &mut self.entries[at].told;
                 told.brought += 1;
                 told.own = Some((told.brought, report));
-                self.reported(at, scraped.at, report);
+                self.reported(at, scraped.at, report, false);
             }
             Err(miss) => self.missed(at, &miss),
         }
         false
     }
 
-    /// A backend has told how it is.
-    pub(super) fn reported(&mut self, at: usize, now: Tick, report: Report) {
+    /// A backend has told how it is, to us or, `relayed`, to another balancer.
+    pub(super) fn reported(&mut self, at: usize, now: Tick, report: Report, relayed: bool) {
         let entry = &mut self.entries[at];
         let back = entry.told.lost();
         (entry.told.misses, entry.told.error) = (0, String::new());
@@ -197,7 +197,12 @@ impl Control {
         let own = self.config.signals.scrape.as_ref().is_some_and(|scrape| scrape.port.is_none());
         let others = report.in_flight.map(|all| if own { (all - 1.0).max(0.0) } else { all });
         if entry.weight.meter.scraped(now, &report, entry.backend.load.tallies().good) {
-            entry.backend.load.scraped(now, &Report { in_flight: others, ..report });
+            let (load, report) = (&entry.backend.load, Report { in_flight: others, ..report });
+            if relayed {
+                load.relayed(now, &report);
+            } else {
+                load.scraped(now, &report);
+            }
         }
         if let Some(name) = entry.series.own() {
             publish_report(&self.metrics, name, &report);

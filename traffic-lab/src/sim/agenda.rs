@@ -23,6 +23,8 @@ pub(crate) enum Event {
     Change { at: u32 },
     /// Balancers do what they do every few milliseconds.
     Tick,
+    /// A balancer tells the others what it knows, and hears what they do.
+    Round { balancer: u32 },
     /// A balancer scrapes all servers.
     Scrape { balancer: u32 },
     /// A probe reaches a server.
@@ -49,6 +51,7 @@ impl Event {
             Event::Probed { balancer, server, .. } => (10, balancer, server),
             Event::Token { balancer, server } => (11, balancer, server),
             Event::Again { request, .. } => (12, request, 0),
+            Event::Round { balancer } => (13, balancer, 0),
         };
         (kind << 56) ^ (u64::from(a) << 28) ^ u64::from(b)
     }

@@ -5,6 +5,7 @@ use lb_core::policy::Tried;
 use lb_core::{Cause, Outcome, Rng, Tick};
 
 use super::server::Server;
+use super::sharing::{About, Said};
 
 /// What a pick may use.
 pub(crate) struct Ask<'a> {
@@ -151,6 +152,19 @@ pub(crate) trait Balancer {
 
     /// A server leaves or joins; one that joins is a new one.
     fn on_member(&mut self, _server: u32, _up: bool, _now: Tick) {}
+
+    /// What the others are told of each server; `None` where nothing is shared.
+    fn tell(&self, _now: Tick) -> Option<Vec<About>> {
+        None
+    }
+
+    /// What all, this balancer `own` included, have said last.
+    fn hear(&mut self, _own: u32, _said: &[Said], _now: Tick) {}
+
+    /// Whether it asks this server for a report itself.
+    fn scrapes(&self, _server: u32, _now: Tick) -> bool {
+        true
+    }
 
     /// Every [`TICK_MS`].
     fn tick(&mut self, _now: Tick) {}

@@ -48,20 +48,23 @@ pub(crate) struct Judged {
     pub(crate) left_out: Vec<(Bar, String)>,
 }
 
-/// Judges a cell.
-pub(crate) fn judge(bars: &[Bar], ran: &Ran) -> Judged {
+/// Judges a cell, which is among `all` that were run.
+pub(crate) fn judge(bars: &[Bar], ran: &Ran, all: &[Ran]) -> Judged {
     let here = |bar: &&Bar| {
         bar.cells.as_ref().is_none_or(|cells| cells.contains(&ran.cell.block))
             && bar.balancers.as_ref().is_none_or(|counts| counts.contains(&ran.cell.balancers))
     };
     let mut judged = Judged::default();
     for bar in bars.iter().filter(here) {
-        match verdict(bar, ran) {
+        match verdict(bar, ran, all) {
             Some(verdict) => judged.verdicts.push(verdict),
             None => {
                 let missing = [Some(&bar.policy), bar.times.as_ref()].into_iter().flatten();
                 let missing = missing.filter(|name| ran.row(name).is_none());
-                let names: Vec<&str> = missing.map(String::as_str).collect();
+                let mut names: Vec<&str> = missing.map(String::as_str).collect();
+                if names.is_empty() {
+                    names.push("the cell it is held against");
+                }
                 judged.left_out.push((bar.clone(), names.join(" or ")));
             }
         }
@@ -69,16 +72,20 @@ pub(crate) fn judge(bars: &[Bar], ran: &Ran) -> Judged {
     judged
 }
 
-fn verdict(bar: &Bar, ran: &Ran) -> Option<Verdict> {
+fn verdict(bar: &Bar, ran: &Ran, all: &[Ran]) -> Option<Verdict> {
     let row = ran.row(&bar.policy)?;
     let factor = bar.at_most.or(bar.at_least)?;
     let upper = bar.at_most.is_some();
     let (limit, against) = match &bar.times {
         None => (factor, "absolute".to_owned()),
         Some(name) => {
-            let other = reference(ran, name, bar.metric, upper)?;
+            let count = bar.times_balancers.unwrap_or(ran.cell.balancers);
+            let alike = |other: &&Ran| other.cell.block == ran.cell.block && other.cell.rho == ran.cell.rho;
+            let there = all.iter().filter(alike).find(|other| other.cell.balancers == count)?;
+            let other = reference(there, name, bar.metric, upper)?;
             let shown = if other.policy.name == name { String::new() } else { format!("{name} = ") };
-            (factor * other.median(bar.metric), format!("{factor} × {shown}{}", other.policy.name))
+            let with = bar.times_balancers.map_or_else(String::new, |count| format!(" with M={count}"));
+            (factor * other.median(bar.metric), format!("{factor} × {shown}{}{with}", other.policy.name))
         }
     };
     let value = row.median(bar.metric);

@@ -2,7 +2,7 @@
 
 use super::draw::Law;
 use super::faults::Fault;
-use super::scenario::{Block, Group, Scenario, Span, Telemetry, Zones};
+use super::scenario::{Block, Group, Newcomers, Scenario, Span, Store, Telemetry, Zones};
 use super::tally::Periods;
 
 /// Nanoseconds in a second.
@@ -35,6 +35,10 @@ pub(crate) struct Cell {
     pub(crate) faulty: Span,
     /// What balancers learn.
     pub(crate) telemetry: Telemetry,
+    /// The store that balancers share.
+    pub(crate) store: Option<Store>,
+    /// Balancers that come later.
+    pub(crate) newcomers: Option<Newcomers>,
     /// Further attempts of failed requests.
     pub(crate) retries: u32,
 }
@@ -49,6 +53,21 @@ impl Cell {
     pub(crate) fn rate(&self) -> f64 {
         let allotted = |g: &Group| f64::from(g.count * g.cores) * g.allotted.unwrap_or(g.speed);
         self.rho * self.servers.iter().map(allotted).sum::<f64>() / self.service.mean_ms() * 1_000.0
+    }
+
+    /// When balancers come that come later, and the first of them.
+    pub(crate) fn late(&self) -> Option<(u64, u32)> {
+        self.newcomers.map(|n| (u64::from(n.at_s) * SECOND as u64, self.balancers - n.count))
+    }
+
+    /// How many balancers are there at `nanos`.
+    pub(crate) fn present(&self, nanos: u64) -> u32 {
+        self.late().filter(|(at, _)| nanos < *at).map_or(self.balancers, |(_, first)| first)
+    }
+
+    /// Whether a balancer is one that came later.
+    pub(crate) fn newcomer(&self, balancer: u32) -> bool {
+        self.late().is_some_and(|(_, first)| balancer >= first)
     }
 
     /// Capacity in core-ns of work per ns.
@@ -86,6 +105,8 @@ fn cell(scenario: &Scenario, block: &Block, rho: f64, balancers: u32) -> Cell {
         faults: block.faults.clone().unwrap_or_else(|| scenario.faults.clone()),
         faulty: block.faulty.unwrap_or(scenario.faulty),
         telemetry: block.telemetry.clone().unwrap_or_else(|| scenario.telemetry.clone()),
+        store: scenario.store,
+        newcomers: scenario.newcomers,
         retries: scenario.retries,
     }
 }

@@ -50,6 +50,12 @@ pub(crate) enum Metric {
     FocusRise,
     /// Share of requests failed or late in the focus period.
     FocusBad,
+    /// Requests at the fullest server over the mean, by core: the mean of all ticks.
+    HeldMaxOverMean,
+    /// Share of the newcomers' attempts sent to the faulty servers in the focus period, over their fair share.
+    NewcomerFocus,
+    /// p99 in the focus period of requests that came to newcomers, over that of all.
+    NewcomerRise,
 }
 
 impl Metric {
@@ -79,6 +85,9 @@ impl Metric {
         (Metric::FocusP99, "focus_p99"),
         (Metric::FocusRise, "focus_rise"),
         (Metric::FocusBad, "focus_bad"),
+        (Metric::HeldMaxOverMean, "held_max_over_mean"),
+        (Metric::NewcomerFocus, "newcomer_focus"),
+        (Metric::NewcomerRise, "newcomer_rise"),
     ];
 
     /// Its name in files.
@@ -88,7 +97,7 @@ impl Metric {
 }
 
 /// How many there are.
-const COUNT: usize = 24;
+const COUNT: usize = 27;
 
 /// The measurements of one run; those that mean nothing in it are not numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -3,6 +3,7 @@
 //! Nothing is decided here: views, loads, ejection and slow start are the product's types, called at the product's
 //! intervals. What differs is that one balancer is one worker, and that membership is announced.
 
+mod shared;
 mod standing;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,6 +16,8 @@ use lb_core::{Algorithm, Load, Outcome, Pick, Policy as _, PoolLoad, Tick, Ticke
 
 use super::balancer::{Ask, Balancer, Flight, Report, Source};
 use super::policies::Known;
+use super::sharing::{About, Said};
+use shared::Sharing;
 use standing::Standing;
 
 /// Which reports are used.
@@ -39,6 +42,8 @@ pub(crate) struct Ours {
     /// The zones of the servers, and how dear they are, where there are several.
     zones: Vec<u8>,
     locality: Option<Arc<Locality>>,
+    /// What is known of the other balancers, where they share a store.
+    sharing: Option<Sharing>,
     weighed: Tick,
     tickets: Vec<Option<Ticket>>,
     scratch: Vec<f32>,
@@ -74,6 +79,7 @@ impl Ours {
             rules: Rules { interval: known.scrape_every, expiry: EXPIRY, most: MOST },
             zones,
             locality,
+            sharing: known.store.then(|| Sharing::new(known.servers)),
             weighed: Tick::ZERO,
             tickets: Vec::new(),
             scratch: Vec::new(),
@@ -82,6 +88,32 @@ impl Ours {
 
     fn look_again(&mut self) {
         self.view = self.standing.view(&self.loads, &self.pool, &self.zones, &self.locality);
+    }
+
+    /// A report has come, from the server or from another balancer that asked it.
+    fn take(&mut self, server: u32, source: Source, report: &Report, relayed: bool, now: Tick) {
+        let (at, load) = (server as usize, &self.loads[server as usize]);
+        let mut told = signal::Report {
+            utilization: Some(report.util),
+            memory: Some(report.memory),
+            in_flight: Some(f64::from(report.in_flight)),
+            ..signal::Report::default()
+        };
+        match source {
+            Source::Scrape if self.inputs.scrape => {
+                told.good = Some(report.good as f64);
+                let told = told.credible();
+                if self.meters[at].scraped(now, &told, load.tallies().good) {
+                    if relayed {
+                        load.relayed(now, &told);
+                    } else {
+                        load.scraped(now, &told);
+                    }
+                }
+            }
+            Source::Header if self.inputs.header => load.heard(now, &told.credible()),
+            Source::Scrape | Source::Header => {}
+        }
     }
 
     /// What the proxy's control side does once a second (`load-balancer/src/control/weights.rs`).
@@ -146,33 +178,39 @@ impl Balancer for Ours {
         if self.inputs.scrape {
             self.meters[server as usize].missed();
         }
+        if let Some(sharing) = &mut self.sharing {
+            sharing.missed(server);
+        }
     }
 
     fn on_report(&mut self, server: u32, source: Source, report: &Report, now: Tick) {
-        let (at, load) = (server as usize, &self.loads[server as usize]);
-        let mut told = signal::Report {
-            utilization: Some(report.util),
-            memory: Some(report.memory),
-            in_flight: Some(f64::from(report.in_flight)),
-            ..signal::Report::default()
-        };
-        match source {
-            Source::Scrape if self.inputs.scrape => {
-                told.good = Some(report.good as f64);
-                let told = told.credible();
-                if self.meters[at].scraped(now, &told, load.tallies().good) {
-                    load.scraped(now, &told);
-                }
-            }
-            Source::Header if self.inputs.header => load.heard(now, &told.credible()),
-            Source::Scrape | Source::Header => {}
+        if let Some(sharing) =
+            self.sharing.as_mut().filter(|_| source == Source::Scrape && self.inputs.scrape)
+        {
+            sharing.brought(server, report);
         }
+        self.take(server, source, report, false, now);
+    }
+
+    fn tell(&self, now: Tick) -> Option<Vec<About>> {
+        self.told(now)
+    }
+
+    fn hear(&mut self, own: u32, said: &[Said], now: Tick) {
+        self.heard(own, said, now);
+    }
+
+    fn scrapes(&self, server: u32, now: Tick) -> bool {
+        self.sharing.as_ref().is_none_or(|sharing| sharing.scrapes(server, self.rules.interval, now))
     }
 
     fn on_member(&mut self, server: u32, up: bool, now: Tick) {
         if up {
             self.loads[server as usize].forget(now, &self.pool);
             self.meters[server as usize].forget();
+            if let Some(sharing) = &mut self.sharing {
+                sharing.born(server, now);
+            }
         }
         self.standing.member(server, up, now);
         self.look_again();

@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) balancers: u32,
     /// Time between two scrapes.
     pub(crate) scrape_every: Duration,
+    /// Whether balancers share a store.
+    pub(crate) store: bool,
     /// Where the servers are.
     pub(crate) zones: Vec<u8>,
     /// True weights (cores × speed): for those that are told.
@@ -56,7 +58,8 @@ impl Known {
             .collect();
         let zones = cell.servers.iter().flat_map(|g| (0..g.count).map(move |_| g.zone as u8)).collect();
         let scrape_every = Duration::from_secs_f64(cell.telemetry.every_ms / 1_000.0);
-        Known { servers: weights.len(), balancers: cell.balancers, scrape_every, zones, weights }
+        let store = cell.store.is_some();
+        Known { servers: weights.len(), balancers: cell.balancers, scrape_every, store, zones, weights }
     }
 
     /// The share of all capacity that some servers have.
@@ -107,6 +110,9 @@ const HEADER: Inputs = Inputs { scrape: true, header: true };
 /// All of them, in the order of tables.
 pub(crate) const POLICIES: &[Policy] = &[
     policy("adaptive", Class::Ours, |k, _| Box::new(Ours::new(Algorithm::Adaptive, SCRAPE, k))),
+    policy("adaptive-alone", Class::Ours, |k, _| {
+        Box::new(Ours::new(Algorithm::Adaptive, SCRAPE, &Known { store: false, ..k.clone() }))
+    }),
     policy("adaptive-noscrape", Class::Ours, |k, _| Box::new(Ours::new(Algorithm::Adaptive, NOTHING, k))),
     policy("adaptive-header", Class::Ours, |k, _| Box::new(Ours::new(Algorithm::Adaptive, HEADER, k)))
         .header(),

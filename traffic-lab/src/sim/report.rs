@@ -18,7 +18,7 @@ const COLUMNS: [(Metric, &str, f64); 7] = [
     (Metric::WastedShare, "wasted %", 100.0),
 ];
 /// Columns shown where they mean something.
-const SOMETIMES: [(Metric, &str, f64); 8] = [
+const SOMETIMES: [(Metric, &str, f64); 11] = [
     (Metric::MessagesPerRequest, "msgs/req", 1.0),
     (Metric::CrossShare, "cross %", 100.0),
     (Metric::FaultyShare, "faulty %", 100.0),
@@ -27,6 +27,9 @@ const SOMETIMES: [(Metric, &str, f64); 8] = [
     (Metric::RecoverS, "recover s", 1.0),
     (Metric::FocusRise, "rise", 1.0),
     (Metric::Goodput, "goodput", 1.0),
+    (Metric::HeldMaxOverMean, "held", 1.0),
+    (Metric::NewcomerFocus, "newcomer", 1.0),
+    (Metric::NewcomerRise, "its rise", 1.0),
 ];
 
 /// The text of a scenario's results.

@@ -59,6 +59,10 @@ pub(crate) struct Scenario {
     /// What balancers learn of servers, and how badly.
     #[serde(default)]
     pub(crate) telemetry: Telemetry,
+    /// The store that balancers share, where they share one.
+    pub(crate) store: Option<Store>,
+    /// Balancers that come later.
+    pub(crate) newcomers: Option<Newcomers>,
     /// What is run.
     pub(crate) cells: Vec<Block>,
     /// What is expected.
@@ -199,6 +203,24 @@ impl Default for Telemetry {
     }
 }
 
+/// A store that balancers share.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Store {
+    /// Between two rounds of one balancer (ms).
+    pub(crate) interval_ms: f64,
+}
+
+/// Balancers that come later than the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Newcomers {
+    /// How many.
+    pub(crate) count: u32,
+    /// When.
+    pub(crate) at_s: u32,
+}
+
 /// Cells that differ in load and number of balancers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -240,6 +262,8 @@ pub(crate) struct Bar {
     pub(crate) at_least: Option<f64>,
     /// Whose measurement is multiplied: `oracle`, `best_peer`, `best_probing` or a policy.
     pub(crate) times: Option<String>,
+    /// The measurement that is multiplied is of so many balancers, all else being equal; of as many where this is not given.
+    pub(crate) times_balancers: Option<u32>,
     /// Of whom it is expected.
     #[serde(default = "ours")]
     pub(crate) policy: String,
@@ -314,6 +338,16 @@ mod tests {
             ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', policy = 'best' }]", "`best`"),
             ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', times = 'oracel' }]", "`oracel`"),
             ("bars = [{ metric = 'p99', at_most = 1, reason = 'r', balancers = [3] }]", "has 3"),
+            (
+                "bars = [{ metric = 'p99', at_most = 1, reason = 'r', times_balancers = 5 }]",
+                "times_balancers",
+            ),
+            (
+                "bars = [{ metric = 'p99', at_most = 1, reason = 'r', times = 'oracle', times_balancers = 3 }]",
+                "has 3",
+            ),
+            ("store = { interval_ms = 0 }", "store.interval_ms"),
+            ("newcomers = { count = 1, at_s = 3 }", "newcomers.count"),
         ] {
             let error = format!("{:#}", Scenario::parse("s", &format!("{extra}\n{SMALL}")).unwrap_err());
             assert!(error.contains(named), "{error}");

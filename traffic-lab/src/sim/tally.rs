@@ -74,6 +74,11 @@ pub(crate) struct Tally {
     /// Attempts in the focus period by server.
     focus_attempts: Vec<u64>,
     messages: u64,
+    /// The same for those that came later: to the faulty, and all; and their requests.
+    newcomers: [u64; 2],
+    newcomer: Histogram<u32>,
+    /// Looks at how much servers hold, and the sum of what was seen.
+    held: (u64, f64),
     done_work: f64,
     wasted_work: f64,
 }
@@ -99,13 +104,16 @@ impl Tally {
             faulty_focus: [0; 2],
             focus_attempts: Vec::new(),
             messages: 0,
+            newcomers: [0; 2],
+            newcomer: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+            held: (0, 0.0),
             done_work: 0.0,
             wasted_work: 0.0,
         })
     }
 
-    /// A request that arrived at `arrived` and brought `work` (core-ns) is over.
-    pub(crate) fn request(&mut self, arrived: u64, end: End, work: f64) {
+    /// A request that arrived at `arrived` and brought `work` (core-ns) is over; it came to a `newcomer` or not.
+    pub(crate) fn request(&mut self, arrived: u64, end: End, work: f64, newcomer: bool) {
         let micros = match end {
             End::Good(micros) => Some(micros.max(1)),
             End::Missed => Some(DEADLINE_US),
@@ -119,6 +127,10 @@ impl Tally {
                 _ => self.focus_bad += 1,
             }
             micros.into_iter().for_each(|micros| self.focus.saturating_record(micros));
+            micros
+                .into_iter()
+                .filter(|_| newcomer)
+                .for_each(|micros| self.newcomer.saturating_record(micros));
         }
         if !within(arrived, self.periods.all) {
             return;
@@ -144,11 +156,13 @@ impl Tally {
         self.seconds[second].saturating_record(micros.unwrap_or(DEADLINE_US));
     }
 
-    /// An attempt is sent to `server` at `now`.
-    pub(crate) fn attempt(&mut self, now: u64, server: u32, faulty: bool, cross: bool) {
+    /// An attempt is sent to `server` at `now`, maybe by a `newcomer`.
+    pub(crate) fn attempt(&mut self, now: u64, server: u32, (faulty, cross): (bool, bool), newcomer: bool) {
         if self.periods.focus.is_some_and(|focus| within(now, focus)) {
             self.faulty_focus[0] += u64::from(faulty);
             self.faulty_focus[1] += 1;
+            self.newcomers[0] += u64::from(faulty && newcomer);
+            self.newcomers[1] += u64::from(newcomer);
             let at = server as usize;
             self.focus_attempts.resize(self.focus_attempts.len().max(at + 1), 0);
             self.focus_attempts[at] += 1;
@@ -159,6 +173,15 @@ impl Tally {
         self.attempts += 1;
         self.cross += u64::from(cross);
         self.faulty += u64::from(faulty);
+    }
+
+    /// What each server holds at `now`, by core.
+    pub(crate) fn held(&mut self, now: u64, by_core: impl Iterator<Item = f64>) {
+        let (n, sum, most) =
+            by_core.fold((0.0, 0.0, 0.0), |(n, sum, most), x| (n + 1.0, sum + x, x.max(most)));
+        if within(now, self.periods.all) && sum > 0.0 {
+            self.held = (self.held.0 + 1, self.held.1 + most * n / sum);
+        }
     }
 
     /// A probe or a token is sent at `now`.
@@ -214,6 +237,7 @@ impl Tally {
         set(Metric::UtilMaxOverMean, highest / sum * utils.len() as f64);
         set(Metric::UtilJain, sum * sum / squares / utils.len() as f64);
         set(Metric::ZoneUtilMax, zone_util(servers, busy, period));
+        set(Metric::HeldMaxOverMean, self.held.1 / self.held.0 as f64);
         if let Some([from, to]) = self.periods.focus {
             let fair = |from, to| known.share(Span { from, to });
             let all = self.faulty_focus[1];
@@ -224,6 +248,11 @@ impl Tally {
             let several = faulty.to > faulty.from + 1;
             set(Metric::FaultyFocusMax, if several { each.fold(f64::NAN, f64::max) } else { f64::NAN });
             set(Metric::FocusP99, ms(&self.focus, 99.0));
+            let newcomers = share(self.newcomers[0], self.newcomers[1]);
+            set(Metric::NewcomerFocus, newcomers / fair(faulty.from, faulty.to));
+            if !self.newcomer.is_empty() {
+                set(Metric::NewcomerRise, ms(&self.newcomer, 99.0) / ms(&self.focus, 99.0));
+            }
             set(Metric::FocusBad, share(self.focus_bad, self.focus_requests));
             set(Metric::Goodput, self.focus_work / (capacity * (to - from) as f64));
         }

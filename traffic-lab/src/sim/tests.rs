@@ -63,8 +63,8 @@ fn runs_repeat_and_all_meet_the_same_traffic() {
 fn bars_say_what_missed_and_by_how_much() {
     let (scenario, cell) = small();
     let chosen = ["peer-random", "haproxy-leastconn"].map(|name| policies::find(name).unwrap());
-    let ran = runs::all(&[cell], &chosen, &[1, 2, 3]).unwrap().remove(0);
-    let judged = judge(&scenario.bars, &ran);
+    let ran = runs::all(&[cell], &chosen, &[1, 2, 3]).unwrap();
+    let judged = judge(&scenario.bars, &ran[0], &ran);
     let found = judged.verdicts;
     assert_eq!(judged.left_out.len(), 1);
     assert_eq!(judged.left_out[0].1, "jiq-slots");

@@ -2,6 +2,7 @@
 //! randomness comes from the seed, so that the same run gives the same log to the last bit.
 
 mod attempts;
+mod rounds;
 mod telemetry;
 
 use anyhow::Result;
@@ -17,6 +18,7 @@ use super::faults::{Change, What, timeline};
 use super::metric::Numbers;
 use super::policies::{Known, Policy};
 use super::server::Server;
+use super::sharing::Said;
 use super::slab::Slab;
 use super::tally::{DEADLINE_US, Periods, Tally};
 
@@ -91,6 +93,8 @@ struct Seat {
     rng: Rng,
     network: Rng,
     budget: RetryBudget,
+    /// For the pauses between rounds with the others.
+    rounds: Rng,
     zone: u32,
     seen: Vec<telemetry::Seen>,
 }
@@ -111,6 +115,8 @@ struct World<'a> {
     telemetry: Rng,
     tokens: Vec<u32>,
     gauges: Vec<telemetry::Gauge>,
+    /// What each balancer has told the others last.
+    said: Vec<Said>,
     number: u64,
     load: f64,
     mean_gap: f64,
@@ -172,6 +178,7 @@ impl<'a> World<'a> {
             rng: streams.of(Concern::Policy, u64::from(at)),
             network: streams.of(Concern::Network, u64::MAX - u64::from(at)),
             budget: RetryBudget::new(RETRY_RATIO, RETRY_PER_SECOND),
+            rounds: streams.of(Concern::Telemetry, u64::from(at) + 1),
             zone: at % zones,
             seen: vec![telemetry::Seen::default(); servers.len()],
         };
@@ -180,6 +187,7 @@ impl<'a> World<'a> {
             up: (0..servers.len() as u32).collect(),
             tokens: vec![0; servers.len()],
             gauges: vec![telemetry::Gauge::default(); servers.len()],
+            said: Vec::new(),
             busy_before: vec![0.0; servers.len()],
             busy_after: vec![0.0; servers.len()],
             changes: timeline(&cell.faults, cell.seconds, streams),
@@ -215,7 +223,9 @@ impl<'a> World<'a> {
             // Balancers start at different moments, so they do not scrape together.
             let phase = f64::from(balancer + 1) / f64::from(self.cell.balancers);
             let first = (phase * self.cell.telemetry.every_ms * MILLI as f64) as u64;
-            self.agenda.at(first, Event::Scrape { balancer });
+            let begin = self.cell.late().filter(|_| self.cell.newcomer(balancer)).map_or(0, |(at, _)| at);
+            self.agenda.at(begin + first, Event::Scrape { balancer });
+            self.plan_rounds(balancer, begin, phase);
         }
         if self.policy.tokens {
             (0..self.servers.len() as u32).for_each(|server| self.offer_tokens(server));
@@ -241,6 +251,7 @@ impl<'a> World<'a> {
             Event::Again { request, number } => self.again(request, number),
             Event::Change { at } => self.change(self.changes[at as usize]),
             Event::Tick => self.tick(),
+            Event::Round { balancer } => self.round(balancer),
             Event::Scrape { balancer } => self.scrape(balancer),
             Event::Probe { balancer, server } => self.probe(balancer, server),
             Event::Probed { balancer, server, in_flight, latency_us } => {
@@ -283,7 +294,7 @@ impl<'a> World<'a> {
 
     /// The balancer that an arriving request comes to: one in its client's zone where there is one.
     fn entrance(&mut self) -> u32 {
-        let balancers = self.cell.balancers;
+        let balancers = self.cell.present(self.now);
         let zones = self.cell.zones.demand.len() as u32;
         let mut left = self.arrivals.unit() * self.cell.zones.demand.iter().sum::<f64>();
         let zone = self.cell.zones.demand.iter().position(|demand| {
@@ -310,7 +321,10 @@ impl<'a> World<'a> {
             self.gauge();
         }
         let now = self.tick_now();
-        self.seats.iter_mut().for_each(|seat| seat.policy.tick(now));
+        let present = self.cell.present(self.now) as usize;
+        self.seats[..present].iter_mut().for_each(|seat| seat.policy.tick(now));
+        let held = |&at: &u32| f64::from(self.servers[at as usize].held()) / self.servers[at as usize].cores;
+        self.tally.held(self.now, self.up.iter().map(held));
         self.agenda.at(self.now + TICK_MS * MILLI, Event::Tick);
     }
 

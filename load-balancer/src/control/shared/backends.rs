@@ -131,7 +131,7 @@ impl Control {
         let told = &mut self.entries[at].told;
         (told.relayed, told.relayed_at) = (next, Some(now));
         if !scraped && self.config.signals.scrape.is_some() {
-            self.reported(at, now, report.report());
+            self.reported(at, now, report.report(), true);
         }
     }
 

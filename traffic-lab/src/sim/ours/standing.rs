@@ -34,7 +34,13 @@ struct Entry {
     window: Window,
     counted: Tallies,
     ejected_at: Tick,
+    /// The ejection is by this balancer's own traffic.
+    concluded: bool,
+    /// Until when one was followed.
+    followed: Option<Tick>,
     warming: Option<Tick>,
+    /// How much longer others have seen it warm up.
+    ahead: Duration,
     warmth: f64,
 }
 
@@ -167,15 +173,70 @@ impl Standing {
         found.into_iter().fold(false, |changed, (at, _)| changed | self.eject(at, now))
     }
 
-    /// Ejects a server that is in, as far as the cap allows.
-    fn eject(&mut self, at: usize, now: Tick) -> bool {
-        let members = self.entries.iter().filter(|e| e.up).count();
-        let out = self.entries.iter().filter(|e| e.up && !e.closed()).count();
+    /// For how much longer the server is out by this balancer's own traffic.
+    pub(super) fn ejected(&self, at: usize, now: Tick) -> Option<Duration> {
+        match self.entries[at].breaker.state() {
+            State::Ejected { until } if self.entries[at].concluded => Some(until.since(now)),
+            _ => None,
+        }
+    }
+
+    /// How long it has been warming up.
+    pub(super) fn warming(&self, at: usize, now: Tick) -> Option<Duration> {
+        let entry = &self.entries[at];
+        entry.warming.filter(|_| entry.up).map(|since| now.since(since) + entry.ahead)
+    }
+
+    /// Others have seen it warm up for `oldest`, as of `rounds` at most ago.
+    pub(super) fn follow_warmth(
+        &mut self,
+        at: usize,
+        oldest: Duration,
+        rounds: Duration,
+        born: Tick,
+        now: Tick,
+    ) {
         let entry = &mut self.entries[at];
-        if !entry.closed() || out >= allowance(members, MAX_SHARE) {
+        let fresh = now.since(born) < oldest;
+        match entry.warming {
+            Some(since) => entry.ahead = entry.ahead.max(oldest.saturating_sub(now.since(since))),
+            None if fresh && oldest + rounds < SLOW_START => {
+                (entry.warming, entry.ahead) = (Some(now), oldest);
+            }
+            None => {}
+        }
+    }
+
+    /// Two others have ejected it, for so much longer; true where the view must change.
+    pub(super) fn follow_ejection(&mut self, at: usize, out: Duration, now: Tick) -> bool {
+        let entry = &self.entries[at];
+        if !entry.up || entry.followed.is_some_and(|until| now < until) {
             return false;
         }
-        entry.breaker.eject(now, &self.rules);
+        self.eject_for(at, Some(out.min(self.rules.longest)), now)
+    }
+
+    /// Ejects a server by this balancer's own traffic.
+    fn eject(&mut self, at: usize, now: Tick) -> bool {
+        self.eject_for(at, None, now)
+    }
+
+    /// Ejects a server that is in, as far as the cap allows.
+    fn eject_for(&mut self, at: usize, out: Option<Duration>, now: Tick) -> bool {
+        let members = self.entries.iter().filter(|e| e.up).count();
+        let away = self.entries.iter().filter(|e| e.up && !e.closed()).count();
+        let entry = &mut self.entries[at];
+        if !entry.closed() || away >= allowance(members, MAX_SHARE) {
+            return false;
+        }
+        match out {
+            None => drop(entry.breaker.eject(now, &self.rules)),
+            Some(out) => {
+                entry.breaker.follow(now, out);
+                entry.followed = Some(now.after(out));
+            }
+        }
+        entry.concluded = out.is_none();
         entry.ejected_at = now;
         true
     }
@@ -203,6 +264,7 @@ impl Standing {
                 entry.breaker.close(now);
             } else {
                 entry.breaker.eject(now, &self.rules);
+                entry.concluded = true;
             }
             changed = true;
         }
@@ -215,6 +277,7 @@ impl Standing {
         let beside = self.entries.iter().enumerate().any(|(other, e)| other != at && carries(e));
         let entry = &mut self.entries[at];
         entry.warming = beside.then_some(now);
+        entry.ahead = Duration::ZERO;
         entry.warmth = if beside { WARMTH_LEAST } else { 1.0 };
     }
 
@@ -222,11 +285,11 @@ impl Standing {
         let mut changed = false;
         for entry in &mut self.entries {
             let Some(since) = entry.warming else { continue };
-            let due = warmth(since, now, SLOW_START, WARMTH_LEAST);
+            let due = warmth(since, now.after(entry.ahead), SLOW_START, WARMTH_LEAST);
             changed |= (due - entry.warmth).abs() > f64::EPSILON;
             entry.warmth = due;
             if due >= 1.0 {
-                entry.warming = None;
+                (entry.warming, entry.ahead) = (None, Duration::ZERO);
             }
         }
         changed

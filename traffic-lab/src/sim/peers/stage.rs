@@ -60,5 +60,12 @@ impl Stage {
 pub(super) fn known(weights: &[f64]) -> Known {
     let zones = vec![0; weights.len()];
     let scrape_every = Duration::from_secs(1);
-    Known { servers: weights.len(), balancers: 1, scrape_every, zones, weights: weights.to_vec() }
+    Known {
+        servers: weights.len(),
+        balancers: 1,
+        scrape_every,
+        store: false,
+        zones,
+        weights: weights.to_vec(),
+    }
 }

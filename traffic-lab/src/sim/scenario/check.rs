@@ -18,6 +18,10 @@ pub(super) fn check(scenario: &Scenario) -> Result<()> {
     ensure!(scenario.zones.demand.len() <= MOST_ZONES, "zones.demand: at most {MOST_ZONES}");
     ensure!(scenario.focus_s.is_none_or(|[from, to]| from < to), "focus_s: must end after it begins");
     ensure!(on_tick(scenario.warm_up_s), "warm_up_s: must be a multiple of {TICK_MS} ms");
+    ensure!(scenario.store.is_none_or(|store| store.interval_ms > 0.0), "store.interval_ms: must be above 0");
+    let least = scenario.cells.iter().flat_map(|block| &block.balancers).copied().min().unwrap_or(0);
+    let early = scenario.newcomers.is_none_or(|newcomers| newcomers.count < least);
+    ensure!(early, "newcomers.count: of {least} balancers one must be there before");
     ensure!(!scenario.cells.is_empty(), "cells: at least one block");
     scenario.cells.iter().try_for_each(|of| block(scenario, of))?;
     scenario.bars.iter().enumerate().try_for_each(|(at, _)| bar(scenario, at))
@@ -90,7 +94,8 @@ fn bar(scenario: &Scenario, at: usize) -> Result<()> {
         ensure!(known, "bars[{at}].cells: no block is called `{name}`");
     }
     let named = |block: &&Block| bar.cells.as_ref().is_none_or(|cells| cells.contains(&block.name));
-    for count in bar.balancers.iter().flatten() {
+    ensure!(bar.times.is_some() || bar.times_balancers.is_none(), "bars[{at}].times_balancers: needs times");
+    for count in bar.balancers.iter().flatten().chain(&bar.times_balancers) {
         let run = scenario.cells.iter().filter(named).any(|block| block.balancers.contains(count));
         ensure!(run, "bars[{at}].balancers: no cell has {count} of them");
     }

@@ -68,7 +68,8 @@ impl World<'_> {
         let to = &mut self.servers[server as usize];
         to.transit.0 += 1;
         to.transit.1 += work;
-        self.tally.attempt(self.now, server, self.cell.faulty.contains(server), cross);
+        let faulty = self.cell.faulty.contains(server);
+        self.tally.attempt(self.now, server, (faulty, cross), self.cell.newcomer(balancer));
         self.agenda.at(self.now + out, Event::Reach { attempt });
         self.send_probes(balancer);
     }
@@ -214,7 +215,8 @@ impl World<'_> {
 
     fn finish(&mut self, at: u32, end: End) {
         if let Some(request) = self.requests.remove(at) {
-            self.tally.request(request.arrived, end, request.work);
+            let newcomer = self.cell.newcomer(request.balancer);
+            self.tally.request(request.arrived, end, request.work, newcomer);
         }
     }
 }

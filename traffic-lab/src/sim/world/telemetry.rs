@@ -36,6 +36,9 @@ impl World<'_> {
         let now = self.tick_now();
         for at in 0..self.up.len() {
             let server = self.up[at];
+            if !self.seats[balancer as usize].policy.scrapes(server, now) {
+                continue;
+            }
             // A paused server would answer too late: a scrape's timeout is about the length of a pause.
             let to = &self.servers[server as usize];
             if off || to.down || to.pauses > 0 {
