@@ -26,7 +26,6 @@ KEPT = rig.TARGET / "tests-compose"
 DOCKER_CONFIG = KEPT / "docker"
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
     "binutils", "gcc", "influxdb", "influxdb-client", "libc6-dev", "prometheus", "prometheus-node-exporter", "python3",
     "redis-server", "wget",
@@ -64,8 +63,8 @@ def load(daemon):
     names = tags()
     with ThreadPoolExecutor() as pool:
         locust = pool.submit(kept, "locust", locust_of(names["locust"]), fetch_locust)
-        base = kept("base", MIRROR + SUITE, bootstrap)
-        tools = kept("tools", MIRROR + SUITE + str(PACKAGES), lambda tree, _: install(base, tree))
+        base = kept("base", SUITE, bootstrap)
+        tools = kept("tools", SUITE + str(PACKAGES), lambda tree, _: install(base, tree))
         import_tree(daemon, base, names["debian"])
         import_tree(daemon, tools, "ballast-standins:tools")
         import_tree(daemon, locust.result(), "ballast-standins:locust")
@@ -116,7 +115,7 @@ def apt_settings():
     """This machine's mirror of Debian, and the environment with its proxy for packages."""
     lines = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Created-By: Packages").splitlines()
     mirrors = [uri.rstrip("/") for uri, _, part in (line.partition(" ") for line in lines) if part == "main"]
-    mirror = next((uri for uri in mirrors if uri.startswith("http") and uri.endswith("/debian")), MIRROR)
+    mirror = next((uri for uri in mirrors if uri.startswith("http") and uri.endswith("/debian")), None)
     proxy = re.search(r"='(.*)'", run("apt-config", "shell", "proxy", "Acquire::http::Proxy"))
     return mirror, {**os.environ, "DEBIAN_FRONTEND": "noninteractive", **({"http_proxy": proxy[1]} if proxy else {})}
 
@@ -124,7 +123,7 @@ def apt_settings():
 def bootstrap(tree, _):
     """Debian, as small as it comes: debian:bookworm-slim."""
     mirror, env = apt_settings()
-    run("debootstrap", "--variant=minbase", SUITE, tree, mirror, env=env)
+    run("debootstrap", "--variant=minbase", SUITE, tree, *filter(None, [mirror]), env=env)
     run("chroot", tree, "apt-get", "clean")
 
 
