@@ -4,7 +4,6 @@ The runner is that of tests-real, as is the Docker daemon; only what must be the
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +29,7 @@ PROGRAMS = {
 
 
 def missing():
-    for program, package in PROGRAMS.items():
-        if not shutil.which(program, path=docker.PATH):
-            yield f"{program} is missing: apt-get install {package}, or `make tools`"
+    yield from run.lacking(PROGRAMS, docker.PATH)
     os.environ["DOCKER_CONFIG"] = str(standins.DOCKER_CONFIG)
     known = subprocess.run(["docker", "compose", "version"], capture_output=True, check=False)
     if known.returncode != 0:

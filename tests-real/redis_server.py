@@ -10,16 +10,11 @@ import rig
 HOST = "127.0.0.1"
 
 
-def free_port():
-    with socket.create_server((HOST, 0)) as taken:
-        return taken.getsockname()[1]
-
-
 class Redis(rig.Process):
     """Debian's redis-server without persistence; after `kill` and `restart` it is there again, empty, at its port."""
 
     def __init__(self, directory, port=None, *flags):
-        self.directory, self.port, self.flags = directory, port or free_port(), flags
+        self.directory, self.port, self.flags = directory, port or rig.free_port(), flags
         fixed = ["--bind", HOST, "--port", self.port, "--save", "", "--appendonly", "no", "--dir", directory]
         super().__init__(directory / "redis", "redis-server", *fixed, *flags)
         rig.until(lambda: self.say("PING") == "PONG", "Redis answers")

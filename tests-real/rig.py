@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import urllib.error
@@ -64,6 +65,12 @@ def listening(ports):
     states = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     open_ports = {int(local.rpartition(":")[2], 16) for local, state in states if state == "0A"}
     return sorted(open_ports.intersection(ports))
+
+
+def free_port():
+    """A port that nobody had a moment ago, for programs that cannot say which one the kernel gave them."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
 
 
 def children(pid):
@@ -206,9 +213,14 @@ class Balancer(Serving):
         until(lambda: self.eligible() == len(backends), "every backend eligible")
 
 
+def members_text(backends):
+    """Backends as the configuration has them."""
+    return "".join(f'[[pool.backend]]\nname = "{b.name}"\naddress = "{b.address}"\n' for b in backends)
+
+
 def config_text(backends, settings, algorithm):
     """Short intervals, so that a test need not wait long for a health check; bodies of any length."""
-    pool = "".join(f'[[pool.backend]]\nname = "{b.name}"\naddress = "{b.address}"\n' for b in backends)
+    pool = members_text(backends)
     return f"""\
 [listen]
 traffic = "127.0.0.1:0"

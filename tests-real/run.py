@@ -60,11 +60,16 @@ def logs(name):
     return "".join(f"-- {file.name}\n{file.read_text(errors='replace')[-TAIL:]}" for file in files)
 
 
+def lacking(programs, path=None):
+    """Those of `programs` that are not there, each with its package."""
+    for program, package in programs.items():
+        if not shutil.which(program, path=path):
+            yield f"{program} is missing: apt-get install {package}, or `make tools`"
+
+
 def missing():
     """What the tests need and this machine lacks, each with the remedy."""
-    for program, package in clients.PACKAGES.items():
-        if not shutil.which(program):
-            yield f"{program} is missing: apt-get install {package}, or `make tools`"
+    yield from lacking(clients.PACKAGES)
     for module in ("grafana_foundation_sdk", "grpc", "locust", "opentelemetry", "websockets"):
         if not importlib.util.find_spec(module):
             yield f"the Python module {module} is missing: use `make test-real`, which runs this in a venv that has it"

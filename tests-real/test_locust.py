@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import socket
 import sys
 import types
 import unittest
@@ -33,17 +32,11 @@ def checked(text):
     return exposition.parse(text)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Locust(rig.Process):
     """`locust` with our file; `settings` are LOCUST_… by their name's rest."""
 
     def __init__(self, directory, host, *arguments, log="locust", **settings):
-        self.port = free_port()
+        self.port = rig.free_port()
         arguments = ("-f", FILE, "--host", host, "--web-host", "127.0.0.1", "--web-port", self.port, *arguments)
         env = {f"LOCUST_{name}": str(value) for name, value in settings.items()}
         super().__init__(directory / log, sys.executable, "-m", "locust", *arguments, **env)
@@ -254,7 +247,7 @@ class Ui(Load):
 
 class Distributed(Load):
     def test_a_master_has_what_its_workers_sent(self):
-        port = free_port()
+        port = rig.free_port()
         master = self.locust("--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "-s", 5)
         workers = [
             self.locust("--worker", "--master-host", "127.0.0.1", "--master-port", port, "-s", 5, log=f"worker{n}", METRICS_PORT=0)

@@ -11,7 +11,7 @@ import unittest
 
 import clients
 import rig
-from redis_server import Babbler, Proxy, Redis, free_port
+from redis_server import Babbler, Proxy, Redis
 
 BALANCERS = 3
 BACKENDS = 6
@@ -26,7 +26,7 @@ P99_MOST, P99_SLACK = 1.10, 10.0
 
 
 def config(store, backends, more="", checks=True):
-    pool = "".join(f'[[pool.backend]]\nname = "{b.name}"\naddress = "{b.address}"\n' for b in backends)
+    pool = rig.members_text(backends)
     return f"""\
 [listen]
 traffic = "127.0.0.1:0"
@@ -238,7 +238,7 @@ class Trouble(Fleet):
             rig.until(lambda: self.up(balancer) == 1, "the return is seen", 15)
 
     def test_absent_at_the_start(self):
-        port = free_port()
+        port = rig.free_port()
         balancer = self.balancer("balancer", port)
         self.assertEqual(self.up(balancer), 0)
         self.measured(balancer, 5)
@@ -384,7 +384,7 @@ class Encrypted(Fleet):
         self.made("req", *key, "/CN=redis", "-keyout", "leaf.key", "-out", "leaf.csr")
         signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "leaf.ext")
         self.made("x509", "-req", "-in", "leaf.csr", *signed, "-out", "leaf.pem")
-        port, at = free_port(), self.directory
+        port, at = rig.free_port(), self.directory
         own = ("--tls-port", port, "--tls-cert-file", at / "leaf.pem", "--tls-key-file", at / "leaf.key")
         own += ("--tls-ca-cert-file", at / "ca.pem", "--tls-auth-clients", "no")
         directory = self.directory / "tls"

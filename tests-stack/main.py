@@ -4,7 +4,6 @@ The runner is that of tests-real, as are processes and waiting; only what must b
 """
 
 import importlib.util
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,9 +25,7 @@ MODULES = ("grpc", "locust", "opentelemetry", "promql_parser", "yaml")
 
 
 def missing():
-    for program, package in PROGRAMS.items():
-        if not shutil.which(program):
-            yield f"{program} is missing: apt-get install {package}, or `make tools`"
+    yield from run.lacking(PROGRAMS)
     for module in MODULES:
         if not importlib.util.find_spec(module):
             yield f"the Python module {module} is missing: use `make test-stack`, which runs this in a venv that has it"

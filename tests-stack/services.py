@@ -6,7 +6,6 @@ import urllib.parse
 import rig
 import written
 import yaml
-from test_locust import free_port
 
 # Every rate needs two scrapes: with one a second, a query over seconds sees what took minutes to see at 15 s.
 INTERVAL = "1s"
@@ -66,7 +65,7 @@ class Prometheus(rig.Process):
     """Debian's Prometheus with our configuration: only addresses and intervals are others, and every rule is in force."""
 
     def __init__(self, directory, addresses, influx):
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = f"127.0.0.1:{rig.free_port()}"
         self.url = f"http://{self.address}"
         config = directory / "prometheus.yml"
         config.write_text(yaml.safe_dump(rewritten(addresses | {"localhost:9090": self.address}, influx)))

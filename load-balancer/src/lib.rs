@@ -185,6 +185,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         admin: admin.clone(),
         source: source.map(|source| (source, orders)),
         room,
+        meets,
         ended,
     };
     let control_thread = side.spawn(admin_sockets.pop())?;
@@ -297,6 +298,8 @@ struct ControlSide {
     admin: axum::Router,
     source: Option<(Source, mpsc::UnboundedReceiver<()>)>,
     room: Option<Arc<Room>>,
+    /// Whether other balancers are met, in the room or at a store.
+    meets: bool,
     ended: oneshot::Receiver<()>,
 }
 
@@ -308,9 +311,8 @@ impl ControlSide {
     async fn run(self, socket: Option<std::net::TcpListener>) {
         let (dying, deaths) = mpsc::unbounded_channel();
         let provider = provision::configured(&self.config, dying);
-        let shares = self.room.is_some() || self.config.store.place.is_some();
         let (config, clock) = (&self.config, self.clock);
-        let control = Control::new(config, clock, &self.metrics, &self.chronicle, &self.registry, shares);
+        let control = Control::new(config, clock, &self.metrics, &self.chronicle, &self.registry, self.meets);
         let store = self.store(control.instance());
         // Whoever starts us waits for this.
         let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
