@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
 mod clock;
+mod results;
 mod sim;
 mod sockets;
 
