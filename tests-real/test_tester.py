@@ -209,8 +209,11 @@ class Precision(unittest.TestCase):
         """The same."""
         name = f"round-{number}"
         run(url, "--duration", f"{self.SECONDS}s", "--concurrency", self.CONNECTIONS, "--out", self.directory, "--id", name)
-        summary = json.loads((self.directory / f"{name}.json").read_text())["summary"]
-        return summary["latency_ms"]["p99"], summary["throughput"]
+        kept = json.loads((self.directory / f"{name}.json").read_text())
+        # wrk's clock starts when a connection is there, ours before: the first request of each is left out.
+        later = kept["records"][self.CONNECTIONS :]
+        times = sorted(record["resp_rcv_time"] - record["req_snd_time"] for record in later)
+        return times[int(0.99 * len(times))] * 1000, kept["summary"]["throughput"]
 
 
 if __name__ == "__main__":
