@@ -42,7 +42,7 @@ fn the_pool_knows_at_once_whether_failures_weigh() {
     assert!(pool.indebted());
     for (ms, left) in [(1_001, true), (4_000, false)] {
         both().for_each(|load| load.refresh(at(ms), &pool));
-        pool.settle_debts(both());
+        pool.settle_debts(&both());
         assert_eq!(pool.indebted(), left, "after {ms} ms");
     }
 }

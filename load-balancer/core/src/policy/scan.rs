@@ -207,12 +207,12 @@ impl Table {
     ) -> Option<usize> {
         let chunks = weights.len().min(MOST_CHUNKS);
         let [mut least, mut fewest] = [[f32::INFINITY; SCAN_CHUNK]; 2];
-        for chunk in 0..chunks {
+        for (chunk, weights) in weights.iter().enumerate().take(chunks) {
             let (held, quality) = (&self.held[chunk], &mut self.quality[chunk]);
             for at in 0..SCAN_CHUNK {
                 let more = if SHARE { 1.0 } else { 0.0 };
                 let price = if SHARE { quality[at] } else { 1.0 };
-                let mut cost = (held[at] + more) * price * weights[chunk].inverse[at];
+                let mut cost = (held[at] + more) * price * weights.inverse[at];
                 if LOCAL {
                     let factor = self.factor[chunk][at];
                     cost *= factor;
