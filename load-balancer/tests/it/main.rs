@@ -4,6 +4,7 @@
 
 mod access;
 mod access_log;
+mod agreeing;
 mod algo;
 mod control_fuzz;
 mod decisions;
