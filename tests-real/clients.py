@@ -11,6 +11,7 @@ import time
 PACKAGES = {
     "ab": "apache2-utils",
     "curl": "curl",
+    "faketime": "faketime",
     "hey": "hey",
     "openssl": "openssl",
     "promtool": "prometheus",

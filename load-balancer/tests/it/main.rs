@@ -24,6 +24,7 @@ mod limits;
 mod maintain;
 mod members;
 mod metrics;
+mod newcomer;
 mod pacing;
 mod paths;
 mod process;
