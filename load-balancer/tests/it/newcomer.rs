@@ -87,7 +87,7 @@ async fn it_has_the_capacities_that_others_have_measured() {
 async fn a_backend_is_as_warm_for_it_as_for_the_others() {
     let (backends, room) = (replicas(3).await, Arc::new(Room::default()));
     let addresses = addresses(&backends);
-    let slow = [("pool.slow_start", "12s"), ("health.enabled", "true"), ("health.interval", "200ms")];
+    let slow = [("pool.slow_start", "15s"), ("health.enabled", "true"), ("health.interval", "200ms")];
     let veteran = one(&room, &addresses, &slow).await;
     let warmth = |s: &Scrape| of(s, "lb_backend_warmth_ratio", "b3");
     // Out for longer than a drain takes, and in again: it is a new one, beside two that are not.
@@ -95,12 +95,17 @@ async fn a_backend_is_as_warm_for_it_as_for_the_others() {
     veteran.until("b3 is gone", |s| s.facts("left") == 1.0).await;
     veteran.add(1, &["b3"]).await.members();
     veteran.until("b3 half warm", |s| (0.4..0.9).contains(&warmth(s))).await;
-    let late = one(&room, &addresses, &slow).await;
-    let met = |s: &Scrape| s.sum("lb_balancers_live", &[]) == 2.0;
-    late.until("they have met", met).await;
-    let (theirs, ours) = (warmth(&veteran.scrape().await), late.scrape().await);
+    // Long enough that all this is seen after its first round and before its second.
+    let seldom = [&slow[..], &[("store.interval", "8s"), ("store.timeout", "8s")]].concat();
+    let late = one(&room, &addresses, &seldom).await;
+    let ours = late.until("b3 is warming up here, too", |s| warmth(s) < 1.0).await;
+    let theirs = warmth(&veteran.scrape().await);
     assert!(theirs < 1.0, "the machine was too slow for this test to say anything");
-    let apart = (warmth(&ours) - theirs).abs();
-    assert!(apart <= 0.21, "b3 is {} warm here and {theirs} there", warmth(&ours));
+    assert!((warmth(&ours) - theirs).abs() <= 0.21, "b3 is {} warm here and {theirs} there", warmth(&ours));
+    assert_eq!(
+        ours.sum("lb_state_store_operations_total", &[("result", "ok")]),
+        1.0,
+        "it took its first round"
+    );
     assert_eq!((of(&ours, "lb_backend_warmth_ratio", "b1"), ours.facts("warm")), (1.0, 0.0));
 }
