@@ -1,18 +1,20 @@
 """A Redis that fails in every way while requests go on: none fails, and none takes longer.
 
-Each failure is held against a balancer without a store, under the same load in the same seconds before the same backends:
-what is slow at both is the machine.
+Each failure is held against a balancer without a store, under the same load in the same moments before the same backends.
 """
 
 import signal
+import time
 
-import clients
 import rig
 from redis_server import Babbler, Proxy, Redis
+from side_by_side import SideBySide
 from store_fleet import BALANCERS, FORGOTTEN_WITHIN, SEEN_WITHIN, Fleet, config, facts
 
-# Backends that take 50 ms, so that a tenth of it is far above what a busy machine adds to one balancer and not to the other.
-PATH = "/bench50"
+# Backends that take half a second. A request that waited for Redis would wait for store.timeout, half a second, or more; a
+# tenth of what it takes anyway is below that, and above what a busy machine does to one process and not to its neighbour.
+PATH = "/bench500"
+CONNECTIONS = 80
 P99_MOST = 1.10
 
 
@@ -27,23 +29,14 @@ class Trouble(Fleet):
 
     def measured(self, balancer, seconds, during=lambda: None):
         """p99 in milliseconds under a load during which something happens, there and beside; no request may fail."""
-        flags = ("-z", f"{seconds}s", "-c", "20", "-t", "5")
-        before = self.answered(balancer)
-        loads = [clients.start(clients.hey_line(f"{b.traffic}{PATH}", *flags)) for b in (balancer, self.beside)]
-        rig.until(lambda: self.answered(balancer) > before + 100, "the load is under way")
-        during()
-        p99 = []
-        for load in loads:
-            text = clients.report(load)
-            tally = clients.hey(text)
-            self.assertEqual(tally.bad, 0, text)
-            self.assertGreater(tally.good, 100 * seconds, text)
-            p99.append(float(clients.re.search(r"99% in ([\d.]+) secs", text)[1]) * 1000)
-        return p99
-
-    @staticmethod
-    def answered(balancer):
-        return sum(balancer.metrics().by("lb_requests_total", "code").values())
+        with SideBySide([balancer.traffic, self.beside.traffic], PATH, CONNECTIONS) as load:
+            rig.until(lambda: len(load.took[0]) > 100, "the load is under way")
+            until = time.monotonic() + seconds
+            during()
+            time.sleep(max(0, until - time.monotonic()))
+        self.assertEqual(load.failed, [])
+        self.assertGreater(min(map(len, load.took)), 40 * seconds, "enough of them that the slowest hundredth says something")
+        return load.p99
 
     @staticmethod
     def up(balancer):
