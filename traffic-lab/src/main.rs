@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
 mod clock;
+mod replay;
 mod results;
 mod sim;
 mod sockets;
@@ -23,6 +24,8 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Plays a run's requests again in the simulator, under other algorithms.
+    Replay(replay::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments),
         Command::Scenario(arguments) => sockets::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments),
     }
 }
