@@ -1,11 +1,12 @@
 //! `traffic-lab replay RUN --algo X`: a run's requests, made again in the simulator under another algorithm, and what is
 //! predicted beside what was measured. Given decision records, it makes every pick again.
 //!
-//! Reading order: [`pool`] (who the backends were) with [`slots`] → [`traffic`] (what came) → the simulator → [`table`].
+//! For decision records see [`picks`]. For runs, reading order: [`pool`] (who the backends were) with [`slots`] → [`traffic`] (what came) → the simulator → [`table`].
 //! Nothing is drawn but by the policies, from `--seed`: the same command writes the same files, byte for byte.
 //! How it fails: a file that is no run, one without records or good answers, and an unknown algorithm are refused with what
 //! would do.
 
+mod picks;
 mod pool;
 mod slots;
 mod table;
@@ -26,10 +27,10 @@ const SEED: u64 = 1;
 /// What to play again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// A run, as `traffic-lab tester` writes it.
+    /// A run, as `traffic-lab tester` writes it, or the answer of `/decisions?what=requests&format=json&exact=true`.
     run: PathBuf,
-    /// Algorithms, by the names of `?algo=` or the simulator's; separated by commas.
-    #[arg(long, value_delimiter = ',', required = true)]
+    /// Algorithms for a run's requests, by the names of `?algo=` or the simulator's; separated by commas.
+    #[arg(long, value_delimiter = ',')]
     algo: Vec<String>,
     /// Slots of every backend, instead of what the run shows.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -51,11 +52,25 @@ pub(crate) struct Arguments {
 /// Replays a run, prints the table and writes the files.
 ///
 /// # Errors
-/// If the run, the pool or an algorithm is not what it should be, or nothing can be written.
+/// If the run, the pool or an algorithm is not what it should be, nothing can be written, or a recorded pick comes out
+/// differently.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let policies =
         arguments.algo.iter().map(|name| policy(name, arguments.signals)).collect::<Result<Vec<_>>>()?;
-    let run = results::read(&arguments.run)?;
+    let path = &arguments.run;
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    if picks::are_these(&text) {
+        ensure!(
+            arguments.algo.is_empty(),
+            "decision records are made again by the algorithm that made them: no --algo"
+        );
+        let again = picks::again(&text).with_context(|| path.display().to_string())?;
+        print!("{}", again.text());
+        ensure!(again.wrong.is_empty(), "{} picks came out differently", again.wrong.len());
+        return Ok(());
+    }
+    ensure!(!policies.is_empty(), "say under which algorithm: --algo, one of {}", play::names().join(", "));
+    let run = results::read(path)?;
     let backends = arguments.pool.as_deref().map(pool::read).transpose()?.unwrap_or_default();
     let (pool, predicted) =
         predict(&run, &Said { backends, slots: arguments.slots }, &policies, arguments.seed)?;
