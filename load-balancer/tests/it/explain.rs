@@ -203,7 +203,10 @@ async fn exact_records_are_for_those_who_may_change_things() {
     let told = lb.admin(EXACT).await.json();
     let record = &told["requests"][0]["attempts"][0]["record"];
     assert!(record["generator"].as_str().unwrap().parse::<u64>().is_ok(), "{told:#}");
-    assert_eq!((&record["algorithm"], &record["key"]), (&"consistent_hash".into(), &serde_json::json!([107])));
+    assert_eq!(
+        (&record["algorithm"], &record["key"]),
+        (&"consistent_hash".into(), &serde_json::json!([107]))
+    );
     let [view] = &told["views"].as_array().unwrap()[..] else { panic!("{told:#}") };
     assert_eq!((&view["epoch"], &view["members"][1]["name"]), (&told["requests"][0]["epoch"], &"b2".into()));
     let plain = lb.admin("/decisions?what=requests&format=json").await.json();

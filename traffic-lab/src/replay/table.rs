@@ -94,13 +94,13 @@ fn backends(text: &mut String, run: &Run, pool: &Pool, predicted: &[Run]) {
 
 fn notes(run: &Run, pool: &Pool, predicted: &[Run], signals: bool) -> Vec<String> {
     let mut notes = Vec::new();
-    let clock = if pool.told {
-        "by the backends' own clocks; what is left of each answer's time is its way, half there and half back"
+    let way = if pool.way > 0.0 {
+        format!("less {:.3} ms of way, the shortest tenth of what backends' own times leave", 1e3 * pool.way)
     } else {
-        "by the client's clock; the way to the backend and the balancer's time are part of it"
+        "way and balancer included, since backends tell no times".to_owned()
     };
     notes.push(format!(
-        "A request's work is what it took at its backend without its wait for a slot, {clock}."
+        "A request's work is what it took from sending to its end, {way}, without its wait for a slot."
     ));
     if pool.found.contains(&Found::Queue) {
         notes.push("Slots follow from requests that waited for one another.".to_owned());

@@ -43,7 +43,7 @@ impl Traffic {
             Arrival {
                 at: ((record.req_snd_time - first) * SECOND).round() as u64,
                 work: work * SECOND,
-                way: way(record, pool.told),
+                way: (pool.way / 2.0 * SECOND).round() as u64,
                 // The balancer takes the client's address where a request has no key.
                 key: key.map_or_else(|| address.to_string(), str::to_owned).into_bytes().into(),
                 address,
@@ -85,13 +85,6 @@ impl Traffic {
             ..run.clone()
         }
     }
-}
-
-/// One way between client and backend (ns): half of what is not the backend's own time, where that is told. Where it is
-/// not, the way is part of the work.
-fn way(record: &Record, told: bool) -> u64 {
-    let all = record.service() - record.processing().unwrap_or(f64::INFINITY);
-    if told && all.is_finite() { (all.max(0.0) / 2.0 * SECOND).round() as u64 } else { 0 }
 }
 
 /// Work (s) of a request before the first good one.
