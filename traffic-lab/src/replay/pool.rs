@@ -91,6 +91,13 @@ impl Pool {
             "no record of run {} says who answered: name the backends in a file and give it by --pool",
             run.id
         );
+        let placed = |name: &String| said.backends.iter().any(|b| b.name == *name && b.region.is_some());
+        let homeless = names.iter().find(|name| !placed(name));
+        ensure!(
+            homeless.is_none() || said.backends.iter().all(|given| given.region.is_none()),
+            "the pool gives some backends a region and `{}` none: give one to all or to none",
+            homeless.map_or("", String::as_str)
+        );
         let way = way(run);
         let visits = visits(run, &names, way);
         let (mut servers, mut found, mut regions) = (Vec::new(), Vec::new(), regions(run));

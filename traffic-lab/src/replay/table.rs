@@ -124,6 +124,12 @@ fn notes(run: &Run, pool: &Pool, predicted: &[Run], signals: bool) -> Vec<String
                 .to_owned(),
         );
     }
+    let unnamed = run.records.iter().filter(|record| record.good() && record.instance.is_none()).count();
+    if unnamed > 0 {
+        notes.push(format!(
+            "{unnamed} good answers do not say whose they are: their wait for a slot is part of their work."
+        ));
+    }
     let failed = run.summary.failed;
     if failed > 0 {
         notes.push(format!(
@@ -131,7 +137,7 @@ fn notes(run: &Run, pool: &Pool, predicted: &[Run], signals: bool) -> Vec<String
              not fail here."
         ));
     }
-    if pool.regions.is_empty() {
+    if pool.servers.iter().all(|server| server.region == pool.servers[0].region) {
         notes.push("No regions: all backends are as far for all clients.".to_owned());
     } else {
         notes.push(format!("Regions {}; the way to each costs alike.", pool.regions.join(", ")));

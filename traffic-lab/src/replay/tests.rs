@@ -136,6 +136,33 @@ fn keys_choose() {
     assert!((0..50).map(|user| home(user).0).collect::<std::collections::BTreeSet<_>>().len() == 3);
 }
 
+/// What a file says is taken: who there was, and what each can do; regions for all or for none.
+#[test]
+fn the_pool_can_be_given() {
+    let mut run = made(1_000, 0.5, false);
+    run.records.iter_mut().for_each(|record| record.instance = None);
+    run.summary = Summary::of(&run.records);
+    let path = std::env::temp_dir().join(format!("traffic-lab-pool-{}.toml", std::process::id()));
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        pool::read(&path)
+    };
+    let policies = [policy("weighted_round_robin", false).unwrap()];
+    let text = "[[backend]]\nname = 'x'\nslots = 3\nweight = 3\n[[backend]]\nname = 'y'\nspeed = 0.5\n";
+    let said = Said { backends: read(text).unwrap(), slots: Some(2) };
+    let (pool, predicted) = predict(&run, &said, &policies, 1).unwrap();
+    assert_eq!((pool.servers[0].slots, pool.servers[1].slots, pool.servers[1].speed), (3, 2, 0.5));
+    let counts = &predicted[0].summary.instances;
+    assert_eq!((counts["x"], counts["y"]), (750, 250));
+    assert!(predicted[0].summary.service_ms.p50 > 1.0, "unnamed answers bring their own work");
+    assert!(table::text(&run, &pool, &predicted, false).contains("1000 good answers do not say"));
+    let half = Said { backends: read(&text.replace("slots = 3", "region = 'EU'")).unwrap(), slots: None };
+    assert!(format!("{:#}", predict(&run, &half, &policies, 1).unwrap_err()).contains("`y`"));
+    assert!(format!("{:#}", read(&text.replace('3', "0")).unwrap_err()).contains("`x`"));
+    assert!(format!("{:#}", read("[[backend]]\nname = 'x'\nslot = 3\n").unwrap_err()).contains("slot"));
+    std::fs::remove_file(&path).unwrap();
+}
+
 #[test]
 fn what_cannot_be_replayed_says_why() {
     let says = |run: &Run, said: &Said| {

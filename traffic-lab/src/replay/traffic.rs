@@ -36,6 +36,9 @@ impl Traffic {
             let record = &run.records[at];
             if let Some((who, took)) = pool.own[at] {
                 work = took * pool.servers[who].speed;
+            } else if record.good() {
+                // Nobody says where it was: its wait there cannot be left out.
+                work = (record.service() - pool.way).max(0.0);
             }
             let key = record.key.as_deref();
             let address = key.and_then(|key| key.parse().ok()).unwrap_or(CLIENT);
