@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
 mod clock;
+mod replay;
 mod results;
 mod sim;
 mod sockets;
@@ -26,6 +27,8 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Plays a run's requests again in the simulator, under other algorithms.
+    Replay(replay::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
     Tester(tester::Arguments),
     /// The backends of `scenario`, as their own process.
@@ -37,6 +40,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments)?,
         Command::Scenario(arguments) => sockets::run(&arguments)?,
+        Command::Replay(arguments) => replay::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
