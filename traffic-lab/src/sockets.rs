@@ -15,7 +15,7 @@ mod generator;
 mod http;
 mod policy;
 mod ports;
-mod process;
+pub(crate) mod process;
 mod record;
 mod report;
 mod run;
