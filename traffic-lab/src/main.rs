@@ -7,6 +7,9 @@ mod clock;
 mod results;
 mod sim;
 mod sockets;
+mod tester;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -23,15 +26,19 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Sends requests to a URL, and keeps what became of each.
+    Tester(tester::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Simulate(arguments) => sim::run(&arguments),
-        Command::Scenario(arguments) => sockets::run(&arguments),
-        Command::LabBackends(arguments) => sockets::backends::run(&arguments),
+        Command::Simulate(arguments) => sim::run(&arguments)?,
+        Command::Scenario(arguments) => sockets::run(&arguments)?,
+        Command::Tester(arguments) => return Ok(tester::run(&arguments)),
+        Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
