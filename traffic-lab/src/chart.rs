@@ -41,18 +41,18 @@ pub(crate) fn dash(index: usize) -> &'static str {
     DASHES[index / COLOURS.len() % DASHES.len()]
 }
 
-/// A frame with a title, a legend, and an axis upwards that begins at 0.
+/// A frame with a title, a legend, and an axis upwards that begins at 0, or is logarithmic.
 struct Frame {
     out: String,
     top: f64,
-    high: f64,
+    /// Least and most; the least is 0 on an axis that is not logarithmic.
+    scale: (f64, f64),
 }
 
 impl Frame {
-    /// A frame for values up to `high`.
-    fn new(title: &str, y_label: &str, legend: &[&str], high: f64) -> Self {
-        let step = step(high);
-        let high = (high / step).ceil().max(1.0) * step;
+    /// A frame for values up to `high`; from `low` on a logarithmic axis, if that is given.
+    fn new(title: &str, y_label: &str, legend: &[&str], low: Option<f64>, high: f64) -> Self {
+        let (scale, lines) = axis(low, high);
         let rows = place(legend);
         let top = TOP + LEGEND_ROW * rows.last().map_or(0.0, |(row, _)| *row as f64);
         let mut out = format!(
@@ -72,13 +72,11 @@ impl Frame {
             );
             label(&mut out, LEFT + x + 17.0, y + 10.0, "start", name);
         }
-        let mut frame = Self { out, top, high };
-        let mut tick = 0.0;
-        while tick <= high + step / 2.0 {
+        let mut frame = Self { out, top, scale };
+        for tick in lines {
             let y = frame.y(tick);
             line(&mut frame.out, [LEFT, y, WIDTH - RIGHT, y]);
             label(&mut frame.out, LEFT - 8.0, y + 4.0, "end", &number(tick));
-            tick += step;
         }
         let middle = (top + HEIGHT - BOTTOM) / 2.0;
         let _ = writeln!(
@@ -91,7 +89,9 @@ impl Frame {
 
     /// Where a value is.
     fn y(&self, value: f64) -> f64 {
-        HEIGHT - BOTTOM - value / self.high * (HEIGHT - BOTTOM - self.top)
+        let (low, high) = self.scale;
+        let share = if low > 0.0 { (value.max(low) / low).ln() / (high / low).ln() } else { value / high };
+        HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - self.top)
     }
 
     /// A text below the axis.
@@ -123,6 +123,24 @@ fn place(legend: &[&str]) -> Vec<(usize, f64)> {
         x += width;
     }
     places
+}
+
+/// The ends of an axis, and where it has lines.
+fn axis(low: Option<f64>, high: f64) -> ((f64, f64), Vec<f64>) {
+    if let Some(low) = low.filter(|low| low.is_finite() && *low > 0.0 && high > *low) {
+        let low = 10f64.powf(low.log10().floor());
+        return ((low, high), ticks(low, high));
+    }
+    let step = step(high);
+    let steps = (high / step).ceil().max(1.0);
+    ((0.0, steps * step), (0..=steps as u32).map(|at| f64::from(at) * step).collect())
+}
+
+/// 1, 2 and 5 of each decade between two values.
+pub(crate) fn ticks(low: f64, high: f64) -> Vec<f64> {
+    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
+    let all = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(decade)));
+    all.filter(|tick| (low..=high).contains(tick)).collect()
 }
 
 /// 1, 2 or 5 times a power of ten: the distance of lines for values up to `high`.
@@ -175,8 +193,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn axes_are_round() {
+        assert_eq!(ticks(15.0, 600.0), [20.0, 50.0, 100.0, 200.0, 500.0]);
+        assert_eq!(axis(None, 3.4), ((0.0, 4.0), vec![0.0, 1.0, 2.0, 3.0, 4.0]));
+        assert_eq!(axis(Some(3.0), 30.0), ((1.0, 30.0), vec![1.0, 2.0, 5.0, 10.0, 20.0]));
+        assert_eq!(axis(Some(0.0), 2.0).0, (0.0, 2.0));
+    }
+
+    #[test]
     fn steps_and_numbers_are_round() {
-        for (high, expected) in [(10_000.0, 2_000.0), (3_650.0, 1_000.0), (0.07, 0.02), (32.4, 10.0), (0.0, 1.0)] {
+        for (high, expected) in
+            [(10_000.0, 2_000.0), (3_650.0, 1_000.0), (0.07, 0.02), (32.4, 10.0), (0.0, 1.0)]
+        {
             assert!((step(high) - expected).abs() < 1e-9, "{high}: {}", step(high));
         }
         let told = [0.0, 3_650.0, 1_234_567.0, 0.02, 2.73, 32.4, 250.0].map(number);

@@ -3,7 +3,9 @@
 
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
+mod chart;
 mod clock;
+mod experiments;
 mod results;
 mod sim;
 mod sockets;
@@ -28,6 +30,8 @@ enum Command {
     Scenario(sockets::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
     Tester(tester::Arguments),
+    /// Runs the experiments of the original systems.
+    Run(experiments::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
@@ -38,6 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Simulate(arguments) => sim::run(&arguments)?,
         Command::Scenario(arguments) => sockets::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
+        Command::Run(arguments) => return experiments::run(&arguments),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

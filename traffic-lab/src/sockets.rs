@@ -14,7 +14,7 @@ mod environment;
 mod generator;
 mod http;
 mod policy;
-mod ports;
+pub(crate) mod ports;
 pub(crate) mod process;
 mod record;
 mod report;

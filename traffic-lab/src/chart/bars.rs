@@ -24,19 +24,25 @@ pub(crate) struct Bars {
     pub(crate) series: Vec<(String, Vec<Option<f64>>)>,
     /// A line across, with its name: a mean, or a bound.
     pub(crate) reference: Option<(String, f64)>,
+    /// Heights are logarithms, where values differ by orders of magnitude.
+    pub(crate) log: bool,
 }
 
 impl Bars {
     /// The chart.
     pub(crate) fn svg(&self) -> String {
         let values = self.series.iter().flat_map(|(_, values)| values.iter().flatten().copied());
-        let high = values.chain(self.reference.iter().map(|(_, at)| *at)).filter(|v| v.is_finite());
+        let all: Vec<f64> =
+            values.chain(self.reference.iter().map(|(_, at)| *at)).filter(|v| v.is_finite()).collect();
+        let high = all.iter().copied().fold(0.0, f64::max);
+        let low = all.iter().copied().filter(|v| *v > 0.0).reduce(f64::min).filter(|_| self.log);
         let names: Vec<&str> = match &self.series[..] {
             [_] => Vec::new(),
             many => many.iter().map(|(name, _)| name.as_str()).collect(),
         };
         // Room for the values above the bars.
-        let mut frame = Frame::new(&self.title, &self.y_label, &names, high.fold(0.0, f64::max) * 1.06);
+        let room = if self.log { 1.5 } else { 1.06 };
+        let mut frame = Frame::new(&self.title, &self.y_label, &names, low, high * room);
         let room = (WIDTH - LEFT - RIGHT) / self.groups.len().max(1) as f64;
         let bar = (room * FILLED / self.series.len().max(1) as f64).min(WIDEST);
         for (at, group) in self.groups.iter().enumerate() {
@@ -44,7 +50,9 @@ impl Bars {
             let left = middle - bar * self.series.len() as f64 / 2.0;
             frame.below(middle, group);
             for (index, (name, values)) in self.series.iter().enumerate() {
-                let Some(value) = values.get(at).copied().flatten().filter(|v| v.is_finite()) else { continue };
+                let Some(value) = values.get(at).copied().flatten().filter(|v| v.is_finite()) else {
+                    continue;
+                };
                 let told = format!("{group}, {name}: {}", number(value));
                 rectangle(&mut frame, left + bar * index as f64, bar, value, (colour(index), &told));
             }
@@ -67,7 +75,7 @@ impl Bars {
 }
 
 fn rectangle(frame: &mut Frame, x: f64, width: f64, value: f64, (fill, told): (&str, &str)) {
-    let (top, bottom) = (frame.y(value), frame.y(0.0));
+    let (top, bottom) = (frame.y(value), frame.y(frame.scale.0));
     let _ = writeln!(
         frame.out,
         "<rect class=\"bar\" x=\"{:.1}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{fill}\"><title>{}</title></rect>",
@@ -103,6 +111,7 @@ mod tests {
                 ("published".to_owned(), vec![None, Some(100.0)]),
             ],
             reference: Some(("mean".to_owned(), 75.0)),
+            log: false,
         };
         let svg = chart.svg();
         assert_eq!(svg.matches("class=\"bar\"").count(), 3, "{svg}");
@@ -112,7 +121,10 @@ mod tests {
             .skip(1)
             .filter_map(|bar| bar.split("height=\"").nth(1)?.split('"').next()?.parse().ok())
             .collect();
-        assert!((heights[1] / heights[0] - 2.0).abs() < 0.01 && (heights[1] - heights[2]).abs() < 0.01, "{svg}");
+        assert!(
+            (heights[1] / heights[0] - 2.0).abs() < 0.01 && (heights[1] - heights[2]).abs() < 0.01,
+            "{svg}"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Frame, HEIGHT, BOTTOM, LEFT, RIGHT, WIDTH, colour, dash, escaped, number, step};
+use super::{BOTTOM, Frame, HEIGHT, LEFT, RIGHT, WIDTH, colour, dash, escaped, number, step};
 
 /// Points of a line are marked up to so many.
 const MARKED: usize = 24;
@@ -40,7 +40,7 @@ impl Lines {
             [_] => Vec::new(),
             many => many.iter().map(|line| line.name.as_str()).collect(),
         };
-        let mut frame = Frame::new(&self.title, &self.y_label, &names, high * 1.04);
+        let mut frame = Frame::new(&self.title, &self.y_label, &names, None, high * 1.04);
         let xs = || points().map(|(x, _)| x).chain(self.marks.iter().map(|(x, _)| *x));
         let (first, last) = (xs().fold(f64::INFINITY, f64::min), xs().fold(f64::NEG_INFINITY, f64::max));
         let (first, last) = if first <= last { (first, last) } else { (0.0, 1.0) };
@@ -140,7 +140,8 @@ mod tests {
             ..Lines::default()
         };
         let svg = chart.svg();
-        for (what, count) in [("class=\"line\"", 2), ("class=\"band\"", 2), ("<circle", 10), (">killed<", 1)] {
+        for (what, count) in [("class=\"line\"", 2), ("class=\"band\"", 2), ("<circle", 10), (">killed<", 1)]
+        {
             assert_eq!(svg.matches(what).count(), count, "{what}: {svg}");
         }
         assert!(!svg.contains("NaN"), "{svg}");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::metric::Metric;
 use super::runs::{Ran, Row};
 use super::tally::CURVE;
-use crate::chart::{colour, dash, escaped, label, line};
+use crate::chart::{colour, dash, escaped, label, line, ticks};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 460.0;
@@ -74,21 +74,4 @@ fn median_curve(row: &Row) -> Vec<f64> {
             values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
         })
         .collect()
-}
-
-/// 1, 2 and 5 of each decade between two values.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
-    let all = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(decade)));
-    all.filter(|tick| (low..=high).contains(tick)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(ticks(15.0, 600.0), [20.0, 50.0, 100.0, 200.0, 500.0]);
-    }
 }

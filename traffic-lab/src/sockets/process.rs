@@ -219,7 +219,8 @@ mod tests {
         let pid = echo.pid();
         drop(echo);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        let mut polite = start("polite", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done").unwrap();
+        let mut polite =
+            start("polite", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done").unwrap();
         assert!(polite.says("read").await.unwrap() == "ready");
         let pid = polite.pid();
         polite.stop().await.unwrap();
