@@ -3,7 +3,7 @@
 //! Each starts what it needs (our balancer, which starts its replicas itself), sends, prints tables, draws charts, and says
 //! which of its expectations held. [`published`] has the originals' figures, which stand beside ours.
 //! How it fails: an experiment that cannot be carried out is an error; one whose expectations do not hold is told like any
-//! other, and the exit code is 1. Whatever was started ends with it, also by Ctrl-C.
+//! other, and the exit code is 1; of one that could not be carried out it is 2. Whatever was started ends with it, also by Ctrl-C.
 
 mod algorithms;
 mod control;
@@ -84,6 +84,9 @@ enum Name {
 const EVERY: [Name; 8] =
     [Name::A1, Name::A2, Name::A3, Name::A4, Name::Phases, Name::Failure, Name::Flow, Name::Algorithms];
 
+/// The exit code of an experiment that could not be carried out: clap's for bad arguments.
+const NOT_CARRIED_OUT: u8 = 2;
+
 /// What experiments share.
 #[derive(Debug)]
 pub(crate) struct Lab {
@@ -100,7 +103,18 @@ pub(crate) struct Lab {
 }
 
 /// Runs the experiments; the exit code tells whether all expectations held.
-pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    match in_scratch(arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(NOT_CARRIED_OUT)
+        }
+    }
+}
+
+fn in_scratch(arguments: &Arguments) -> Result<bool> {
     let scratch = std::env::temp_dir().join(format!("traffic-lab-run-{}", std::process::id()));
     let lab = Lab {
         ours: program(arguments.ours.as_ref(), "load-balancer", "--ours")?,
@@ -117,7 +131,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     std::fs::create_dir_all(&lab.scratch).context("making a directory for configurations")?;
     let result = one_by_one(&lab, &names, arguments);
     std::fs::remove_dir_all(&lab.scratch).context("removing the directory of configurations")?;
-    Ok(if result? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    result
 }
 
 fn one_by_one(lab: &Lab, names: &[Name], arguments: &Arguments) -> Result<bool> {

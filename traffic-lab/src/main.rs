@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Simulate(arguments) => sim::run(&arguments)?,
         Command::Scenario(arguments) => sockets::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
-        Command::Run(arguments) => return experiments::run(&arguments),
+        Command::Run(arguments) => return Ok(experiments::run(&arguments)),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -88,7 +88,8 @@ fn rectangle(frame: &mut Frame, x: f64, width: f64, value: f64, (fill, told): (&
         let size = if width < LEAST_FOR_LARGE { 10 } else { 12 };
         let _ = writeln!(
             frame.out,
-            "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"{size}\" text-anchor=\"middle\" fill=\"#333\">{}</text>",
+            "<text x=\"{:.1}\" y=\"{:.1}\" font-size=\"{size}\" text-anchor=\"middle\" fill=\"#333\" stroke=\"#fff\" \
+             stroke-width=\"3\" paint-order=\"stroke\">{}</text>",
             x + width / 2.0,
             top - 4.0,
             number(value)

@@ -107,8 +107,9 @@ fn draw(frame: &mut Frame, line: &Line, index: usize, x: &impl Fn(f64) -> f64) {
 /// Names stand in rows, since moments may be close to each other.
 fn mark(frame: &mut Frame, x: f64, row: usize, name: &str) {
     let top = frame.top;
-    // Towards the middle, so that none leaves the chart.
-    let (anchor, shift) = if x > WIDTH * 0.6 { ("end", -5.0) } else { ("start", 5.0) };
+    // The first to its left and the others to their right, if that does not leave the chart.
+    let left = x > WIDTH * 0.65 || (row == 0 && x > WIDTH * 0.3);
+    let (anchor, shift) = if left { ("end", -5.0) } else { ("start", 5.0) };
     let _ = writeln!(
         frame.out,
         "<path d=\"M{x:.1},{top:.1} V{:.1}\" stroke=\"#111\" stroke-dasharray=\"4 3\"/>\n\

@@ -10,9 +10,6 @@ use tokio::task::JoinHandle;
 use crate::results::Run;
 use crate::tester::{Plan, Watch, send_watched};
 
-/// Requests at once in experiments of many short requests: what keeps two cores busy, no more.
-const CONCURRENCY: usize = 64;
-
 /// A run under way.
 #[derive(Debug)]
 pub(crate) struct Load {
@@ -55,11 +52,6 @@ impl Drop for Load {
 /// Sends a plan.
 pub(crate) async fn send(plan: Plan) -> Result<Run> {
     Load::start(plan).finish().await
-}
-
-/// `requests` in a closed loop.
-pub(crate) fn many(url: &str, requests: u64) -> Plan {
-    Plan { concurrency: Some(CONCURRENCY), ..Plan::new(url, requests) }
 }
 
 /// How many of a run's requests each of `names` answered well.

@@ -175,9 +175,9 @@ fn tell(report: &mut Report, phases: &[Phase]) -> Result<()> {
         by_work[0], by_work[1]
     ));
     report.remark(
-        "Row P's second phase has 62 % and 64 % of the first's rate where half of the servers are gone: its two servers shared cores, \
-         so their rates tell how many cores there were, too. Here each server has one core of its own, which it shares with clients \
-         and balancer. Its third phase for 6700417 is 10 % above the first with the same servers: so much a single run is worth.",
+        "Half of the servers should make half of the rate. Row P's second phase has 62 % and 64 % of its first, so its two servers shared \
+         something, cores most likely; here each has a core of its own, which it shares with clients and balancer. Its third phase for \
+         6700417 is 10 % above the first with the same servers: so much a single run is worth.",
     );
     report.figure("phases", phases)
 }
