@@ -72,9 +72,10 @@ class Experiments(unittest.TestCase):
         return (self.directory / name / chart).read_text().count(f'class="{what}"')
 
     def test_a_1_in_full(self):
-        default, md5, without = self.run_it("a-1")["figures"]["spreads"]
+        default, md5, without, crowd = self.run_it("a-1")["figures"]["spreads"]
         self.assertEqual((sum(default["counts"]), default["lost"]), (10_000, 0))
         self.assertLessEqual(max(default["counts"]) / (10_000 / 3), 1.05)
+        self.assertEqual((sum(crowd["counts"]), crowd["lost"]), (10_000, 0))
         self.assertEqual((md5["counts"], md5["lost"]), (FIXTURES[3], 0))
         self.assertEqual(without["counts"], [333, 306, 361])
         self.assertEqual(self.drawn("a-1", "a-1-servers.svg", "bar"), 9)
