@@ -38,7 +38,8 @@ const QUICK: [&str; 3] = ["round_robin", "least_connections", "adaptive"];
 const SLOTS: [u32; 4] = [1, 2, 2, 3];
 
 /// A setting: its name, what it is, and what `/fault` is told each of four backends.
-const SETTINGS_OF: [(&str, &str, fn(usize) -> Value); 4] = [
+type Setting = (&'static str, &'static str, fn(usize) -> Value);
+const SETTINGS_OF: [Setting; 4] = [
     ("equal", "four backends that serve two requests at once", |_| json!({"capacity": 2})),
     (
         "unequal",

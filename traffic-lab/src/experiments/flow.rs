@@ -69,10 +69,14 @@ pub(crate) async fn run(lab: &Lab) -> Result<Report> {
     report.chart("rate", rates(&runs));
     report.chart("active", active(&runs));
     let failed: u64 = runs.iter().map(|run| run.summary.failed).sum();
-    report.check(failed == 0, "no request fails", failed);
+    report.check(failed == 0, "no request fails", failed.to_string());
     let timed =
         runs.iter().flat_map(|run| &run.records).filter(|record| record.processing().is_some()).count();
-    report.check(timed as u64 == requests * 2, "every record has all four times and its instance", timed);
+    report.check(
+        timed as u64 == requests * 2,
+        "every record has all four times and its instance",
+        timed.to_string(),
+    );
     report.remark(
         "`traffic-lab dashboard` shows both runs, side by side if wanted. A rate over all the time so far, as the cumulative curve \
          has it, hides what happens now: the windowed one beside it is what moves.",
