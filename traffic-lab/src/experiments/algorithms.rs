@@ -159,13 +159,16 @@ fn tell(report: &mut Report, cells: &[Cell]) -> Result<()> {
     let find = |setting: &str, algorithm: &str| {
         cells.iter().find(|cell| (cell.setting, cell.algorithm) == (setting, algorithm))
     };
-    for (setting, figure) in [("slow", "p99"), ("failing", "errors")] {
-        let value = |cell: &Cell| if figure == "p99" { cell.p99_ms } else { cell.error_percent };
+    for setting in ["slow", "failing"] {
+        // Percentiles are of good answers: who lets the late ones fail has a low one.
+        let value = |cell: &Cell| (cell.error_percent, cell.p99_ms);
         let pair = find(setting, "adaptive").zip(find(setting, "round_robin"));
-        let (ours, theirs) = pair.map_or((f64::NAN, f64::NAN), |(a, b)| (value(a), value(b)));
-        let expected = format!("{setting}: adaptive has fewer {figure} than round_robin")
-            .replace("fewer p99", "a lower p99");
-        report.check(ours < theirs, &expected, format!("{ours:.2} against {theirs:.2}"));
+        let better = pair.is_some_and(|(ours, theirs)| value(ours) < value(theirs));
+        let expected =
+            format!("{setting}: adaptive has fewer errors than round_robin, or as few and a lower p99");
+        let told = |cell: &Cell| format!("{:.2} % and {:.1} ms", cell.error_percent, cell.p99_ms);
+        let seen = pair.map(|(ours, theirs)| format!("{}, against {}", told(ours), told(theirs)));
+        report.check(better, &expected, seen.unwrap_or_else(|| "not measured".to_owned()));
     }
     report.remark(
         "Row G published no measurements of its algorithms. They are compared in an open loop: in a closed one a slow answer delays the \
@@ -235,7 +238,7 @@ mod tests {
         };
         let good = [
             cell("slow", "round_robin", 900.0, 1.0),
-            cell("slow", "adaptive", 40.0, 0.0),
+            cell("slow", "adaptive", 40.0, 1.0),
             cell("failing", "round_robin", 40.0, 12.5),
             cell("failing", "adaptive", 40.0, 1.0),
         ];
