@@ -197,6 +197,7 @@ impl Sender {
             req_due_time: Some(self.origin.unix(due)),
             req_snd_time: ended,
             resp_rcv_time: ended,
+            key: self.message.head.fill(self.plan.seed, number).1,
             error: Some("no_connection".to_owned()),
             ..Record::default()
         };
