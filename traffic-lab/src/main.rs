@@ -6,6 +6,7 @@
 mod chart;
 mod clock;
 mod experiments;
+mod replay;
 mod results;
 mod sim;
 mod sockets;
@@ -28,6 +29,8 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Plays a run's requests again in the simulator, under other algorithms.
+    Replay(replay::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
     Tester(tester::Arguments),
     /// Runs the experiments of the original systems.
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments)?,
         Command::Scenario(arguments) => sockets::run(&arguments)?,
+        Command::Replay(arguments) => replay::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
         Command::Run(arguments) => return Ok(experiments::run(&arguments)),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
