@@ -12,7 +12,7 @@ ONLY ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench dashboards tools venv start stop logs status
+.PHONY: help demo build experiments check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench dashboards tools venv start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -38,6 +38,7 @@ help:
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description'
+	@echo '  make experiments   the experiments of the original systems, short forms; ONLY=a-1 one of them, whole'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
 
 # The dev profile is optimized enough for a demo, and links in seconds.
@@ -46,6 +47,11 @@ demo: build
 
 build:
 	@cargo build --package load-balancer --package backend
+
+# Without ONLY all of them, short; with it the ones named, whole. Results go to results/experiments.
+experiments: build
+	@cargo build --package traffic-lab
+	@$(TARGET)/debug/traffic-lab run $(or $(ONLY),all --quick)
 
 check:
 	@.ci/test check

@@ -3,7 +3,9 @@
 
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
+mod chart;
 mod clock;
+mod experiments;
 mod replay;
 mod results;
 mod sim;
@@ -31,6 +33,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
     Tester(tester::Arguments),
+    /// Runs the experiments of the original systems.
+    Run(experiments::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
@@ -42,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Scenario(arguments) => sockets::run(&arguments)?,
         Command::Replay(arguments) => replay::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
+        Command::Run(arguments) => return Ok(experiments::run(&arguments)),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

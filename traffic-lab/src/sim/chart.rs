@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::runs::{Ran, Row};
 use super::tally::CURVE;
+use crate::chart::{colour, dash, escaped, label, line, ticks};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 460.0;
@@ -11,10 +12,6 @@ const HEIGHT: f64 = 460.0;
 const MARGIN: [f64; 4] = [64.0, 236.0, 40.0, 44.0];
 /// Percentiles with a line and a label.
 const MARKS: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.95];
-/// Told apart by the colour-blind (Okabe and Ito), and repeated with dashes.
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000"];
-const DASHES: [&str; 4] = ["", "6 3", "2 2", "8 3 2 3"];
 
 /// One of the curves.
 pub(crate) struct Curve {
@@ -66,7 +63,7 @@ pub(crate) fn curves(title: &str, curves: &[Curve]) -> String {
         |at: usize| CURVE.iter().zip(&curves[at].ms).find(|(p, _)| **p >= 99.0).map_or(0.0, |(_, ms)| *ms);
     order.sort_by(|&a, &b| p99(b).total_cmp(&p99(a)));
     for (place, at) in order.into_iter().enumerate() {
-        let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
+        let (colour, dash) = (colour(at), dash(at));
         let points: Vec<String> =
             CURVE.iter().zip(&curves[at].ms).map(|(&p, &ms)| format!("{:.1},{:.1}", x(p), y(ms))).collect();
         let style =
@@ -89,36 +86,4 @@ fn median_curve(row: &Row) -> Vec<f64> {
             values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
         })
         .collect()
-}
-
-/// 1, 2 and 5 of each decade between two values.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
-    let all = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(decade)));
-    all.filter(|tick| (low..=high).contains(tick)).collect()
-}
-
-fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4]) {
-    let _ = writeln!(out, "<path d=\"M{x1:.1},{y1:.1} L{x2:.1},{y2:.1}\" stroke=\"#ddd\"/>");
-}
-
-fn label(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let text = escaped(text);
-    let _ =
-        writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"#333\">{text}</text>");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(ticks(15.0, 600.0), [20.0, 50.0, 100.0, 200.0, 500.0]);
-        assert_eq!(escaped("a<b & c"), "a&lt;b &amp; c");
-    }
 }
