@@ -12,7 +12,7 @@ ONLY ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build experiments check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench dashboards tools venv start stop logs status
+.PHONY: help demo build experiments check test test-core test-workspace simulate test-real test-stack test-compose test-deploy doc deny bench dashboards tools venv start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -35,6 +35,7 @@ help:
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
+	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description'
@@ -76,6 +77,9 @@ test-stack:
 
 test-compose:
 	@ONLY='$(ONLY)' .ci/test compose
+
+test-deploy:
+	@ONLY='$(ONLY)' .ci/test deploy
 
 start stop logs status:
 	@deploy/compose/stack $@ $(SERVICES)
