@@ -26,7 +26,7 @@ SECRETS = {"the_token": "token-of-the-secret-manager", "the_password": "password
 # On the first boot nothing listens there: the balancer runs, and has nobody.
 GOOD = {
     "lb_image": BALANCER,
-    "lb_backends": "one=127.0.0.1:5001, two=127.0.0.1:5002",
+    "lb_backends": "one=127.0.0.1:7001, two=127.0.0.1:7002",
     "lb_token_secret": "the-token",
     "redis_password_secret": "the-password/versions/7",
 }
@@ -45,7 +45,8 @@ class Case(unittest.TestCase):
         cls.cloud.secrets(**SECRETS)
 
     def attributes(self, **attributes):
-        self.cloud.attributes(startup_script=SCRIPT.read_text(), **attributes)
+        """These, and the script; only what it waits for apt is shorter."""
+        self.cloud.attributes(startup_script=SCRIPT.read_text().replace("APT_PAUSE_SECONDS=15", "APT_PAUSE_SECONDS=0"), **attributes)
 
     def refused(self, code, pattern, **attributes):
         """One run with these attributes ends with `code`, and its last line has the reason."""
@@ -116,7 +117,7 @@ class Core(Case):
         # Now there are backends.
         shutil.copy(rig.PROGRAMS / "backend", self.machine.path("/usr/local/bin"))
         shutil.copy(rig.ROOT / "deploy/systemd/backend@.service", self.machine.path("/etc/systemd/system"))
-        self.machine.say("systemctl", "enable", "backend@5001", "backend@5002")
+        self.machine.say("systemctl", "enable", "backend@7001", "backend@7002")
         before = self.files()
         fetched = len([line for line in self.cloud.asked() if "/blobs/" in line])
         self.machine.reboot()
@@ -133,7 +134,7 @@ class Core(Case):
 
     def test_5_a_changed_attribute_restarts_what_it_concerns(self):
         before = self.processes()
-        self.attributes(**GOOD | {"lb_backends": "three=127.0.0.1:5001"})
+        self.attributes(**GOOD | {"lb_backends": "three=127.0.0.1:7001"})
         status, said = self.machine.run()
         self.assertEqual(status, 0, said)
         after = self.processes()

@@ -34,7 +34,9 @@ HEALTHY_SECONDS=90
 # For a backend to be eligible, about which there is only a warning: backends may well come later.
 READY_SECONDS=5
 # Of a unit, while it is waited for; there are two seconds between two.
-RESTARTS=4
+RESTARTS=3
+# Between two attempts of apt.
+APT_PAUSE_SECONDS=15
 # The user of the balancer's image; Redis runs as it, too.
 USER_ID=65532
 # Of Prometheus' image: nobody.
@@ -189,7 +191,7 @@ install_docker() {
                 break
             fi
             [ "$attempt" -lt 3 ] || fail 3 "apt-get cannot install ${packages[*]}: are Debian's servers reached (Cloud NAT), and is this Debian 13?"
-            sleep 5
+            sleep "$APT_PAUSE_SECONDS"
         done
         changed+=(docker)
     fi
