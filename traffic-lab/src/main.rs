@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
 mod clock;
+mod dashboard;
 mod results;
 mod sim;
 mod sockets;
@@ -23,6 +24,8 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Serves a page that draws runs, and shows a balancer at work.
+    Dashboard(dashboard::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
@@ -32,6 +35,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments),
         Command::Scenario(arguments) => sockets::run(&arguments),
+        Command::Dashboard(arguments) => dashboard::run(arguments),
         Command::LabBackends(arguments) => sockets::backends::run(&arguments),
     }
 }
