@@ -52,9 +52,10 @@ function entry(run, chosen) {
   return item;
 }
 
-async function showRuns(mine, ids) {
-  const runs = await Promise.all(ids.map((id) => fetched(`api/runs/${encodeURIComponent(id)}?from=0&to=0`).then(({ run }) => run)));
-  if (mine !== turn) return;
+async function showRuns(ids) {
+  const runs = ids.map((id) => listed.runs.find((run) => run.id === id));
+  const wrong = ids.find((id, at) => !runs[at] || runs[at].fault);
+  if (wrong !== undefined) throw new Error(`there is no run ${JSON.stringify(wrong)} in ${listed.directory} that can be read`);
   const colour = colourOf(sorted(runs.flatMap((run) => Object.keys(run.summary.instances))));
   view = new Board(runs, colour);
   const board = view;
@@ -85,7 +86,7 @@ async function show() {
     if (kind === "live") {
       view = new Live(main);
     } else if (kind === "run" || kind === "compare") {
-      await showRuns(mine, ids);
+      await showRuns(ids);
     } else if (newest) {
       location.replace(link("run", newest.id));
     } else if (kind === "runs" || listed.runs.length) {
