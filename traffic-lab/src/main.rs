@@ -8,6 +8,9 @@ mod dashboard;
 mod results;
 mod sim;
 mod sockets;
+mod tester;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -26,16 +29,20 @@ enum Command {
     Scenario(sockets::Arguments),
     /// Serves a page that draws runs, and shows a balancer at work.
     Dashboard(dashboard::Arguments),
+    /// Sends requests to a URL, and keeps what became of each.
+    Tester(tester::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
-        Command::Simulate(arguments) => sim::run(&arguments),
-        Command::Scenario(arguments) => sockets::run(&arguments),
-        Command::Dashboard(arguments) => dashboard::run(arguments),
-        Command::LabBackends(arguments) => sockets::backends::run(&arguments),
+        Command::Simulate(arguments) => sim::run(&arguments)?,
+        Command::Scenario(arguments) => sockets::run(&arguments)?,
+        Command::Tester(arguments) => return Ok(tester::run(&arguments)),
+        Command::Dashboard(arguments) => dashboard::run(arguments)?,
+        Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ mod balancer;
 mod bars;
 mod cell;
 mod chart;
-mod draw;
+pub(crate) mod draw;
 mod faults;
 mod metric;
 mod oracle;
