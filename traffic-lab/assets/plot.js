@@ -3,7 +3,11 @@
 const config = {
   responsive: true,
   displaylogo: false,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  // Plotly 4 has a button that uploads a chart to its makers; what is drawn here stays here.
+  plotlyServerURL: "",
+  modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "autoScale2d", "resetScale2d"],
+  // Going back to the whole is the page's own: Plotly would go back to the part that was drawn last.
+  doubleClick: false,
 };
 
 const variable = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -98,10 +98,10 @@ export class Charts {
     if (place.dataset.wired) return;
     place.dataset.wired = "yes";
     place.on("plotly_relayout", (change) => this.relayout(change));
+    place.on("plotly_doubleclick", () => this.zoomed(null));
   }
 
   relayout(change) {
-    if (change["xaxis.autorange"]) return this.zoomed(null);
     const [from, to] = [change["xaxis.range[0]"] ?? change["xaxis.range"]?.[0], change["xaxis.range[1]"] ?? change["xaxis.range"]?.[1]];
     if (Number.isFinite(from) && Number.isFinite(to)) this.zoomed({ from, to });
   }

@@ -16,7 +16,7 @@ const COLUMNS: f64 = 600.0;
 /// By what share values differ that are told apart.
 const SHARE: f64 = 0.01;
 /// Most dots of a chart: measured, what a browser without a graphics card redraws in a blink.
-const MOST: usize = 3_000;
+const MOST: usize = 2_000;
 /// Shorter delays are told apart from each other no more, in milliseconds.
 const SHORTEST_MS: f64 = 0.001;
 

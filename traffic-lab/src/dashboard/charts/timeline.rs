@@ -1,7 +1,7 @@
 //! Chart 1: each request as a bar from sending to its end, in its instance's band.
 //!
 //! Requests at once lie in lanes above one another, so the height of a band is how much an instance had at once. Neighbours
-//! that together are thinner than a pixel are one bar.
+//! that together are thinner than a column are one bar.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use super::{Seen, Window, micros};
 
-/// Columns of a wide screen: what is thinner need not be told apart.
-const COLUMNS: f64 = 1_500.0;
+/// Columns that bars are told apart in: two pixels each, since a bar and a gap need one.
+const COLUMNS: f64 = 600.0;
 
 /// All bars, with the bands that they lie in.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -80,7 +80,7 @@ impl Timeline {
             timeline.bands.push((first, lanes.count));
             first += lanes.count;
         }
-        let pixel = window.length() / COLUMNS;
+        let column = window.length() / COLUMNS;
         let mut last: HashMap<usize, usize> = HashMap::new();
         for (one, lane) in seen.iter().zip(taken) {
             if one.end < window.from || one.sent > window.to {
@@ -95,7 +95,7 @@ impl Timeline {
             }
             let bars = &mut timeline.good[one.instance];
             if let Some(&at) = last.get(&lane)
-                && one.end - bars.start[at] <= pixel
+                && one.end - bars.start[at] <= column
             {
                 bars.end[at] = micros(one.end);
                 bars.count[at] += 1;
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_thinner_than_a_pixel_is_one_bar_and_zooming_takes_it_apart() {
+    fn what_is_thinner_than_a_column_is_one_bar_and_zooming_takes_it_apart() {
         let mut records: Vec<_> =
             (0..100).map(|n| record("A", f64::from(n) * 1e-5, f64::from(n + 1) * 1e-5, 200)).collect();
         records.push(record("A", 0.0, 10.0, 200));
