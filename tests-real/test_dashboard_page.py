@@ -18,7 +18,7 @@ from case import BACKENDS
 CHARTS = ("timeline", "active", "rps", "service", "processing")
 HEADING = "Request Flow for multiple instances of service"
 MANY = 10_000
-# On two busy cores without a graphics card; alone it takes a fraction of that.
+# Processor time of the page's own thread, without a graphics card, in seconds: other work on this machine is not in it.
 DRAWN_WITHIN = 3.0
 ZOOMED_WITHIN = 0.5
 LIVE_WITHIN = 15.0
@@ -28,7 +28,7 @@ class Dashboard(rig.Process):
     """`traffic-lab dashboard` on a port of its own."""
 
     def __init__(self, directory, results, admin, port=0):
-        super().__init__(directory / "dashboard", rig.PROGRAMS / "traffic-lab", "dashboard", "--results", results,
+        super().__init__(directory / "dashboard", rig.PROGRAMS / "traffic-lab", "dashboard", "--results", os.path.relpath(results),
                          "--listen", f"127.0.0.1:{port}", "--admin", admin)
         self.url = self.said(r"dashboard listening on (http://\S+)\n", self.out)[1]
 
@@ -129,22 +129,27 @@ class DashboardPage(unittest.TestCase):
 
     def test_ten_thousand_records_stay_fluid(self):
         page = self.page("#/runs")
-        begin = time.monotonic()
-        page.open(f"{self.dashboard.url}/?again#/run/adaptive")
+        page.open("about:blank")
+        begin, busy = time.monotonic(), page.busy()
+        page.open(f"{self.dashboard.url}/#/run/adaptive")
         self.assertEqual(self.drawn(page, "adaptive"), traces(self.runs["adaptive"]))
-        first = time.monotonic() - begin
-        # The best of three: other work on this machine only adds.
-        zoom = min(page.js("""(async () => {
-            const charts = [...document.querySelectorAll('.chart')];
-            const end = charts[0].layout.xaxis.range[1];
-            const begin = performance.now();
-            const done = Promise.all(charts.map(chart => new Promise(resume => chart.once('plotly_afterplot', resume))));
-            [...document.querySelectorAll('.toolbar button')].find(b => b.textContent === 'Zoom in').click();
-            await done;
-            await new Promise(resume => requestAnimationFrame(resume));
-            return (performance.now() - begin) / 1000;
-        })()""") for _ in range(3))
-        print(f"{MANY} records: all five charts {first:.2f} s after opening the page, all five zoomed after {zoom:.2f} s")
+        waited, first = time.monotonic() - begin, page.busy() - busy
+        zooms = []
+        for _ in range(3):
+            busy = page.busy()
+            took = page.js("""(async () => {
+                const charts = [...document.querySelectorAll('.chart')];
+                const begin = performance.now();
+                const done = Promise.all(charts.map(chart => new Promise(resume => chart.once('plotly_afterplot', resume))));
+                [...document.querySelectorAll('.toolbar button')].find(b => b.textContent === 'Zoom in').click();
+                await done;
+                await new Promise(resume => requestAnimationFrame(resume));
+                return (performance.now() - begin) / 1000;
+            })()""")
+            zooms.append((page.busy() - busy, took))
+        zoom, took = min(zooms)
+        print(f"{MANY} records: all five charts {first:.2f} s of work, {waited:.2f} s after opening the page; "
+              f"all five zoomed {zoom:.2f} s, {took:.2f} s")
         self.assertLess(first, DRAWN_WITHIN)
         self.assertLess(zoom, ZOOMED_WITHIN)
         self.assertEqual(page.errors, [])
@@ -204,7 +209,7 @@ class DashboardPage(unittest.TestCase):
         self.assertEqual(page.errors, [])
 
     def test_live_shows_requests_states_weights_and_why(self):
-        page = self.page("#/live", height=1000)
+        page = self.page("#/live", height=1780)
         page.until("document.getElementById('live-state').textContent.startsWith('watching')", LIVE_WITHIN)
         with subprocess.Popen([rig.PROGRAMS / "traffic-lab", "tester", f"{self.balancer.traffic}/bench?slow=1", "--rate", "120", "--duration", "12s",
                                "--out", self.directory / "live"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -219,7 +224,7 @@ class DashboardPage(unittest.TestCase):
             page.until("document.querySelectorAll('#live-why tbody tr').length === 3", LIVE_WITHIN)
             self.assertRegex(page.js("document.getElementById('live-why').innerText"), r"cost|drawn")
             page.until("document.getElementById('chart-live-rates').data[0].x.length >= 10", LIVE_WITHIN)
-            self.shot(page, "dashboard-live", full=True)
+            self.shot(page, "dashboard-live")
             load.terminate()
         self.assertEqual(page.errors, [])
 

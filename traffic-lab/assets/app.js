@@ -43,7 +43,7 @@ function entry(run, chosen) {
   const item = el("li", { className: here ? "chosen" : "", "data-run": run.id },
     el("a", { className: "run", href: link("run", run.id), ...(here && { "aria-current": "true" }) },
       el("div", { className: "name" }, run.title ?? run.id),
-      el("div", { className: "quiet" }, `${count(summary.requests)} requests · p99 ${digits(summary.latency_ms.p99)} ms`,
+      el("div", { className: "quiet" }, `${count(summary.requests)} requests${summary.failed < summary.requests ? ` · p99 ${digits(summary.latency_ms.p99)} ms` : ""}`,
         summary.failed ? el("span", { className: "bad" }, ` · ${count(summary.failed)} failed`) : null),
       el("div", { className: "quiet" }, date(run.started))));
   if (chosen.length && !here) {

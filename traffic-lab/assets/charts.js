@@ -46,7 +46,7 @@ function timeline(charts, colour) {
     layout: layout(TIME, "", {
       xaxis: range(charts), showlegend: failed.start.length > 0, shapes: edges,
       yaxis: { range: [lanes, 0], fixedrange: true, showgrid: false, zeroline: false,
-        tickvals: bands.map(([first, lanes]) => first + lanes / 2), ticktext: charts.instances.map(plain) },
+        tickvals: bands.map(([first, lanes]) => first + lanes / 2), ticktext: charts.instances.map((name) => plain(name.length > 11 ? `…${name.slice(-10)}` : name)) },
     }),
   };
 }

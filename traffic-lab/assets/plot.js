@@ -21,14 +21,15 @@ export function layout(x, y, more = {}) {
   const axis = (title) => ({
     title: { text: title, font: { size: 12 }, standoff: 6 },
     gridcolor: variable("--grid"), linecolor: variable("--line"), zerolinecolor: variable("--line"),
-    tickfont: { size: 11 }, automargin: true,
+    tickfont: { size: 11 },
   });
   return {
-    margin: { l: narrow ? 44 : 58, r: 14, t: 6, b: 40 },
+    // The same for all, so that the same moment is at the same place in each.
+    margin: { l: narrow ? 62 : 84, r: 16, t: 6, b: 74 },
     paper_bgcolor: "transparent", plot_bgcolor: "transparent",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: variable("--text") },
     hoverlabel: { bgcolor: variable("--card"), bordercolor: variable("--line"), font: { color: variable("--text"), size: 12 } },
-    legend: { orientation: "h", x: 0, y: -0.2, yanchor: "top", font: { size: 11.5 }, itemsizing: "constant" },
+    legend: { orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom", font: { size: 11.5 }, itemsizing: "constant" },
     modebar: { bgcolor: "transparent", color: variable("--quiet"), activecolor: variable("--accent") },
     hovermode: "closest", dragmode: "zoom", showlegend: true,
     ...more,
