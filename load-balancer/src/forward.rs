@@ -113,7 +113,7 @@ pub async fn forward(
             draft.ended(outcome(&ended), began, worker.now());
         }
         let again = spare.and_then(|spare| {
-            let body = retries.repeatable(worker, plan, &mut ended, spare)?;
+            let body = retries.repeatable(worker, plan, tries, &mut ended, spare)?;
             retries.pass_over_the_gone(scene, &worker.scene(), most + 1 - exchange.attempts as usize + 1);
             retries.allowed(worker, client, scene, (member, &lane), body)
         });
@@ -166,8 +166,8 @@ fn outcome(ended: &Result<attempt::Answer, attempt::Failed>) -> String {
 }
 
 /// The backend that waits for its trial, where this request is the one to make it: its first attempt, and one that could be
-/// made again elsewhere (`repeatable` but for its method) if it is refused or breaks off; after a while any will do, or a
-/// pool that only takes orders would never heal. A trial that times out is its client's to bear.
+/// made again elsewhere (`repeatable` but for its method) if it is refused, breaks off or is answered by an error; after a
+/// while any will do, or a pool that only takes orders would never heal. A trial that times out is its client's to bear.
 fn trial(scene: &Scene, plan: &Plan, exchange: &Exchange, repeatable: bool) -> Option<(u32, Rc<Lane>)> {
     if exchange.attempts > 0 {
         return None;

@@ -1,6 +1,6 @@
 //! `traffic-lab tester URL N`: sends requests, and keeps what became of each.
 //!
-//! Reading order: [`plan`] (what is to be sent) → [`send`] (the engine, for experiments as well) → [`connection`] and
+//! Reading order: [`plan`] (what is to be sent) → [`send()`] (the engine, for experiments as well) → [`connection`] and
 //! [`answer`] (one exchange) → [`teller`] and [`offset`] (what answers say of who sent them).
 //! How it fails: exit code 0 if every request was answered well, 1 if any was not (they are records of the run, which is
 //! kept all the same), 2 for a plan that cannot be sent.

@@ -76,11 +76,12 @@ impl Retries {
     }
 
     /// The body to send again, where an attempt failed in a way that lets it be made again without a backend's doing
-    /// twice what it must not.
+    /// twice what it must not. After a trial, which was our wish and not the client's, any failure is made up for.
     pub(super) fn repeatable(
         &mut self,
         worker: &Worker,
         plan: &Plan,
+        trial: bool,
         ended: &mut Result<Answer, Failed>,
         spare: Spare,
     ) -> Option<RequestBody> {
@@ -91,7 +92,7 @@ impl Retries {
                 let better = status.is_server_error()
                     && idempotent
                     && !plan.seen.upgrade
-                    && worker.config().retry.statuses.contains(&status.as_u16());
+                    && (trial || worker.config().retry.statuses.contains(&status.as_u16()));
                 (better.then_some(Kind::STATUS)?, None)
             }
             Err(failed) => {

@@ -130,6 +130,11 @@ pub(crate) trait Balancer {
     /// A request goes out.
     fn on_start(&mut self, _flight: &Flight) {}
 
+    /// Whether this attempt is a trial: the balancer's own wish, whose failure it makes up for.
+    fn trying(&self, _flight: &Flight) -> bool {
+        false
+    }
+
     /// It came back.
     fn on_end(&mut self, _flight: &Flight, _outcome: Outcome, _now: Tick) {}
 

@@ -156,6 +156,10 @@ impl Balancer for Ours {
         self.tickets[at] = Some(self.loads[flight.server as usize].begin(flight.sent, &self.pool));
     }
 
+    fn trying(&self, flight: &Flight) -> bool {
+        self.standing.trying(flight)
+    }
+
     fn on_end(&mut self, flight: &Flight, outcome: Outcome, now: Tick) {
         let Some(ticket) = self.tickets[flight.attempt as usize].take() else { return };
         let load = &self.loads[flight.server as usize];

