@@ -5,6 +5,7 @@
 
 mod clock;
 mod dashboard;
+mod replay;
 mod results;
 mod sim;
 mod sockets;
@@ -29,6 +30,8 @@ enum Command {
     Scenario(sockets::Arguments),
     /// Serves a page that draws runs, and shows a balancer at work.
     Dashboard(dashboard::Arguments),
+    /// Plays a run's requests again in the simulator, under other algorithms.
+    Replay(replay::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
     Tester(tester::Arguments),
     /// The backends of `scenario`, as their own process.
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments)?,
         Command::Scenario(arguments) => sockets::run(&arguments)?,
+        Command::Replay(arguments) => replay::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
         Command::Dashboard(arguments) => dashboard::run(arguments)?,
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,

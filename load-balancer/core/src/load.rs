@@ -77,7 +77,7 @@ pub struct Load {
 }
 
 /// The factors of a price, for those who want to see why.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Terms {
     /// Requests of this balancer in flight.
     pub in_flight: u32,
@@ -206,8 +206,13 @@ impl Load {
     /// Σ of expected durations in flight plus the price of recent failures (µs).
     #[must_use]
     pub fn eta(&self) -> f32 {
+        self.expected_in_flight() + self.owed.get()
+    }
+
+    /// Σ of expected durations in flight (µs).
+    pub(crate) fn expected_in_flight(&self) -> f32 {
         // Signed, because that conversion is one instruction; the sum is far below 2⁶³.
-        self.eta.load(Relaxed) as i64 as f32 + self.owed.get()
+        self.eta.load(Relaxed) as i64 as f32
     }
 
     /// Success share in 0.02..=1 at `now`.
@@ -319,6 +324,9 @@ impl Load {
         let debt = if debt < DEBT_FLOOR { 0.0 } else { debt };
         self.debt_now.set(debt);
         self.owed.set(debt * self.expected(pool));
+        if debt > 0.0 && !pool.indebted() {
+            pool.indebt();
+        }
     }
 
     /// Recomputes what is published from the estimate.

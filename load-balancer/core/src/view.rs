@@ -271,6 +271,7 @@ impl View {
         }
         let known = self.eligible_loads.iter().map(|load| load.latency()).filter(|&latency| latency > 0.0);
         self.pool.set_best(known.reduce(f32::min).unwrap_or(0.0));
+        self.pool.settle_debts(&self.members.iter().map(|m| &*m.load));
         self.pool.set_others(self.eligible_loads.iter().any(|load| load.others() > 0.0));
     }
 }

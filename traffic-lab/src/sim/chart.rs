@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::metric::Metric;
 use super::runs::{Ran, Row};
 use super::tally::CURVE;
 
@@ -17,10 +16,24 @@ const COLOURS: [&str; 8] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000"];
 const DASHES: [&str; 4] = ["", "6 3", "2 2", "8 3 2 3"];
 
+/// One of the curves.
+pub(crate) struct Curve {
+    /// What the legend calls it.
+    pub(crate) name: String,
+    /// Latencies (ms) at [`CURVE`].
+    pub(crate) ms: Vec<f64>,
+}
+
 /// The chart of a cell.
 pub(crate) fn svg(ran: &Ran) -> String {
-    let curves: Vec<(&Row, Vec<f64>)> = ran.rows.iter().map(|row| (row, median_curve(row))).collect();
-    let values = || curves.iter().flat_map(|(_, curve)| curve.iter().copied()).filter(|&v| v > 0.0);
+    let curve = |row: &Row| Curve { name: row.policy.name.to_owned(), ms: median_curve(row) };
+    let curves: Vec<Curve> = ran.rows.iter().map(curve).collect();
+    self::curves(&format!("{}: {}", ran.cell.scenario, ran.cell.label()), &curves)
+}
+
+/// A chart of some curves.
+pub(crate) fn curves(title: &str, curves: &[Curve]) -> String {
+    let values = || curves.iter().flat_map(|curve| curve.ms.iter().copied()).filter(|&v| v > 0.0);
     let low = values().fold(f64::INFINITY, f64::min).clamp(0.01, 1e6);
     let high = values().fold(0.0, f64::max).max(low * 2.0);
     let x = |percentile: f64| {
@@ -35,10 +48,9 @@ pub(crate) fn svg(ran: &Ran) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{}\" y=\"22\" font-size=\"14\">{}: {}, latency by percentile</text>\n",
+         <text x=\"{}\" y=\"22\" font-size=\"14\">{}, latency by percentile</text>\n",
         MARGIN[0],
-        escaped(&ran.cell.scenario),
-        escaped(&ran.cell.label())
+        escaped(title)
     );
     for mark in MARKS {
         line(&mut out, [x(mark), MARGIN[2], x(mark), HEIGHT - MARGIN[3]]);
@@ -50,19 +62,19 @@ pub(crate) fn svg(ran: &Ran) -> String {
     }
     // The legend is in the order of the tails, as the curves end.
     let mut order: Vec<usize> = (0..curves.len()).collect();
-    let p99 = |at: &usize| curves[*at].0.median(Metric::P99);
-    order.sort_by(|a, b| p99(b).total_cmp(&p99(a)));
+    let p99 =
+        |at: usize| CURVE.iter().zip(&curves[at].ms).find(|(p, _)| **p >= 99.0).map_or(0.0, |(_, ms)| *ms);
+    order.sort_by(|&a, &b| p99(b).total_cmp(&p99(a)));
     for (place, at) in order.into_iter().enumerate() {
-        let (row, curve) = &curves[at];
         let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
         let points: Vec<String> =
-            CURVE.iter().zip(curve).map(|(&p, &ms)| format!("{:.1},{:.1}", x(p), y(ms))).collect();
+            CURVE.iter().zip(&curves[at].ms).map(|(&p, &ms)| format!("{:.1},{:.1}", x(p), y(ms))).collect();
         let style =
             format!("fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" stroke-dasharray=\"{dash}\"");
         let _ = writeln!(out, "<polyline points=\"{}\" {style}/>", points.join(" "));
         let (left, top) = (WIDTH - MARGIN[1] + 14.0, MARGIN[2] + 8.0 + 13.0 * place as f64);
         let _ = writeln!(out, "<path d=\"M{left},{top} h22\" {style}/>");
-        let name = format!("{} {:.0}", row.policy.name, row.median(Metric::P99));
+        let name = format!("{} {:.0}", curves[at].name, p99(at));
         label(&mut out, left + 28.0, top + 4.0, "start", &name);
     }
     out.push_str("</svg>\n");

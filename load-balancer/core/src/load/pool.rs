@@ -1,6 +1,7 @@
 //! What a pool shares: typical latency and duration, all requests in flight, and the turn of the round robins.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use super::Load;
 use crate::turns::Turns;
@@ -19,6 +20,8 @@ pub struct PoolLoad {
     best: AtomicF32,
     /// Other balancers are likely to have requests at some backend.
     others: AtomicBool,
+    /// Recent failures weigh on some backend.
+    indebted: AtomicBool,
     pub(super) in_flight: Padded,
     turn: PaddedTurn,
     /// The order that other balancers draw from as well; `None` where there are none.
@@ -86,6 +89,26 @@ impl PoolLoad {
     /// Sets what [`PoolLoad::others`] tells. One caller only.
     pub(crate) fn set_others(&self, any: bool) {
         self.others.store(any, Relaxed);
+    }
+
+    /// Whether recent failures weigh on any of the backends. A pick that need not look for them is a tenth quicker.
+    #[must_use]
+    pub fn indebted(&self) -> bool {
+        self.indebted.load(Relaxed)
+    }
+
+    /// Failures weigh on a backend from now on.
+    pub(super) fn indebt(&self) {
+        self.indebted.store(true, Release);
+    }
+
+    /// Looks whether failures still weigh on `loads`, which are all there are. One caller only.
+    pub(crate) fn settle_debts<'a>(&self, loads: &(impl Iterator<Item = &'a Load> + Clone)) {
+        let any = || loads.clone().any(|load| load.failure_debt() > 0.0);
+        // A failure may come between the look and the answer: looked again after it, none is missed.
+        if any() || (self.indebted.swap(false, AcqRel) && any()) {
+            self.indebt();
+        }
     }
 
     /// Sets the half-width of that dead-band, 0 or more. One caller only.

@@ -32,6 +32,22 @@ fn a_failure_weighs_like_a_request_and_is_forgotten() {
 }
 
 #[test]
+fn the_pool_knows_at_once_whether_failures_weigh() {
+    let (load, other, pool) = (Load::new(), Load::new(), PoolLoad::default());
+    let both = || [&other, &load].into_iter();
+    let t = load.begin(at(0), &pool);
+    assert!(!pool.indebted());
+    load.observe(at(1), &t, Outcome::Failure(Cause::Status), &pool);
+    load.end(t, &pool);
+    assert!(pool.indebted());
+    for (ms, left) in [(1_001, true), (4_000, false)] {
+        both().for_each(|load| load.refresh(at(ms), &pool));
+        pool.settle_debts(&both());
+        assert_eq!(pool.indebted(), left, "after {ms} ms");
+    }
+}
+
+#[test]
 fn a_new_server_starts_with_a_clean_name() {
     let (load, pool) = (Load::new(), PoolLoad::default());
     let held = load.begin(at(0), &pool);

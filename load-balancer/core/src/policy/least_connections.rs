@@ -6,5 +6,9 @@ use super::sight::{Reading, Sight};
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
-    scan::lightest(view, pick, sight, Reading::of_pressure)
+    if view.pool().indebted() {
+        scan::lightest(view, pick, sight, Reading::of_pressure)
+    } else {
+        scan::lightest(view, pick, sight, Reading::of_count)
+    }
 }

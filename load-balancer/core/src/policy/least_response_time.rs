@@ -3,12 +3,15 @@
 use super::Pick;
 use super::scan;
 use super::sight::{Reading, Sight};
+use crate::load::Load;
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
-    scan::cheapest(view, pick, sight, None, |l| {
-        // A microsecond more, because it is zero while the whole pool is unknown: then the count alone decides.
-        let quality = l.latency() + 1.0;
-        Reading { count: l.in_flight(), extra: l.failure_debt(), quality }
-    })
+    // A microsecond more, because it is zero while the whole pool is unknown: then the count alone decides.
+    let priced = |l: &Load, reading| Reading { quality: l.latency() + 1.0, ..reading };
+    if view.pool().indebted() {
+        scan::cheapest(view, pick, sight, None, |l| priced(l, Reading::of_pressure(l)))
+    } else {
+        scan::cheapest(view, pick, sight, None, |l| priced(l, Reading::of_count(l)))
+    }
 }

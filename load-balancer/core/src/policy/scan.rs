@@ -1,11 +1,13 @@
 //! Finding the minimum fairly: over all candidates up to [`FULL_SCAN`] members, over a sample of 16 by weight beyond.
 //!
-//! One pass gathers a number from every candidate's load into an array on the stack; the passes after that are plain
+//! One pass gathers the numbers of every candidate's load into a table that each thread keeps; the passes after that are plain
 //! loops over chunks of floats, which compile to vector code. Ties are drawn, never taken in pool order: an idle pool
 //! would otherwise send everything to whoever is listed first.
 
-use super::Pick;
+use std::cell::RefCell;
+
 use super::sight::{Reading, Sight};
+use super::{MAX_TRIED, Pick};
 use crate::load::Load;
 use crate::locality::Row;
 use crate::rng::Rng;
@@ -51,6 +53,11 @@ pub(super) fn cheapest(
 /// Chunks in a full scan of the largest pool that is scanned in full.
 const MOST_CHUNKS: usize = FULL_SCAN / SCAN_CHUNK;
 
+thread_local! {
+    /// Kept from pick to pick, because clearing it takes a tenth of one. A pick reads nothing that it did not write.
+    static TABLE: RefCell<Table> = const { RefCell::new(Table::EMPTY) };
+}
+
 /// Who is looked at: everyone, or in a large pool a sample. `SHARE` is whether the idle share, `LOCAL` whether regions
 /// count.
 fn scan<const SHARE: bool, const LOCAL: bool>(
@@ -60,14 +67,13 @@ fn scan<const SHARE: bool, const LOCAL: bool>(
     row: Option<Row<'_>>,
     read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
-    match (view.eligible().len(), LOCAL) {
-        (0..=SCAN_CHUNK, false) => everyone::<SHARE, 1, 0>(view, pick, sight, row, read),
-        (0..=SCAN_CHUNK, true) => everyone::<SHARE, 1, 1>(view, pick, sight, row, read),
-        (0..=FULL_SCAN, false) => everyone::<SHARE, MOST_CHUNKS, 0>(view, pick, sight, row, read),
-        (0..=FULL_SCAN, true) => everyone::<SHARE, MOST_CHUNKS, MOST_CHUNKS>(view, pick, sight, row, read),
-        (_, false) => sample::<SHARE, 0>(view, pick, sight, row, read),
-        (_, true) => sample::<SHARE, 1>(view, pick, sight, row, read),
-    }
+    TABLE.with_borrow_mut(|table| {
+        if view.eligible().len() <= FULL_SCAN {
+            everyone::<SHARE, LOCAL>(table, view, pick, sight, row, read)
+        } else {
+            sample::<SHARE, LOCAL>(table, view, pick, sight, row, read)
+        }
+    })
 }
 
 /// What is read of the eligible candidate at `at`, and the factor of its region.
@@ -86,38 +92,40 @@ fn look(
     (reading, row.map_or(1.0, |row| sight.factor(member, row, view.region_at(at))))
 }
 
-fn everyone<const SHARE: bool, const CHUNKS: usize, const FACTORS: usize>(
+fn everyone<const SHARE: bool, const LOCAL: bool>(
+    table: &mut Table,
     view: &View,
     pick: &mut Pick<'_>,
     sight: &mut impl Sight,
     row: Option<Row<'_>>,
     read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
-    let mut table = Table::<CHUNKS, FACTORS>::EMPTY;
     let mut look = |at: usize, load: &Load| look(view, sight, row.as_ref(), at, load, &read);
     let (whole, rest) = view.eligible_loads().as_chunks::<SCAN_CHUNK>();
-    for (chunk, loads) in whole.iter().enumerate().take(CHUNKS) {
-        let loads = loads.iter().enumerate();
-        table.gather::<SHARE>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
-    }
-    if whole.len() < CHUNKS {
-        let (chunk, loads) = (whole.len(), rest.iter().enumerate());
-        table.gather::<SHARE>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
-    }
-    for member in pick.tried.members() {
+    let mut tried = [usize::MAX; MAX_TRIED];
+    for (at, member) in tried.iter_mut().zip(pick.tried.members()) {
         // The eligible are in ascending order.
-        if let Ok(at) = view.eligible().binary_search(member)
-            && let Some(cell) = table.held.as_flattened_mut().get_mut(at)
-        {
-            *cell = f32::INFINITY;
-        }
+        *at = view.eligible().binary_search(member).unwrap_or(usize::MAX);
+    }
+    let tried = &tried[..pick.tried.len()];
+    for (chunk, loads) in whole.iter().enumerate().take(MOST_CHUNKS) {
+        let loads = loads.iter().enumerate();
+        table.gather::<SHARE, LOCAL>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
+        tried.iter().for_each(|&at| table.leave_out(chunk, at));
+    }
+    if !rest.is_empty() && whole.len() < MOST_CHUNKS {
+        let (chunk, loads) = (whole.len(), rest.iter().enumerate());
+        table.clear(chunk);
+        table.gather::<SHARE, LOCAL>(chunk, loads.map(|(at, load)| look(chunk * SCAN_CHUNK + at, load)));
+        tried.iter().for_each(|&at| table.leave_out(chunk, at));
     }
     let any = |rng: &mut Rng| view.draw_at(pick.tried, rng).map(|at| at as usize);
-    let at = table.winner::<SHARE>(view.scan_weights(), any, pick.rng)?;
+    let at = table.winner::<SHARE, LOCAL>(view.scan_weights(), any, pick.rng)?;
     view.eligible().get(at).copied()
 }
 
-fn sample<const SHARE: bool, const FACTORS: usize>(
+fn sample<const SHARE: bool, const LOCAL: bool>(
+    table: &mut Table,
     view: &View,
     pick: &mut Pick<'_>,
     sight: &mut impl Sight,
@@ -128,69 +136,90 @@ fn sample<const SHARE: bool, const FACTORS: usize>(
     for slot in &mut drawn {
         *slot = view.draw_at(pick.tried, pick.rng)? as usize;
     }
-    let mut table = Table::<1, FACTORS>::EMPTY;
-    table.gather::<SHARE>(
+    table.gather::<SHARE, LOCAL>(
         0,
         drawn.iter().map(|&at| look(view, sight, row.as_ref(), at, &view.eligible_loads()[at], &read)),
     );
     let inverse = drawn.map(|at| view.scan_weights()[at / SCAN_CHUNK].inverse[at % SCAN_CHUNK]);
     let any = |rng: &mut Rng| Some(rng.below(SCAN_CHUNK as u32) as usize);
-    let at = table.winner::<SHARE>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
+    let at = table.winner::<SHARE, LOCAL>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
     view.eligible().get(drawn[at]).copied()
 }
 
 /// What the candidates of one pick hold. Gathering copies and computes nothing: reads are scattered and so scalar, while
 /// arithmetic on whole rows is vector code.
-struct Table<const CHUNKS: usize, const FACTORS: usize> {
+struct Table {
     /// Infinite where there is no candidate.
-    held: [Chunk; CHUNKS],
-    quality: [Chunk; CHUNKS],
-    /// Factors of the candidates' regions; nothing where regions do not count.
-    factor: [Chunk; FACTORS],
+    held: [Chunk; MOST_CHUNKS],
+    quality: [Chunk; MOST_CHUNKS],
+    /// Factors of the candidates' regions, where regions count.
+    factor: [Chunk; MOST_CHUNKS],
+    cost: [Chunk; MOST_CHUNKS],
 }
 
-impl<const CHUNKS: usize, const FACTORS: usize> Table<CHUNKS, FACTORS> {
+impl Table {
     const EMPTY: Self = Table {
-        held: [[f32::INFINITY; SCAN_CHUNK]; CHUNKS],
-        quality: [EVEN; CHUNKS],
-        factor: [EVEN; FACTORS],
+        held: [EVEN; MOST_CHUNKS],
+        quality: [EVEN; MOST_CHUNKS],
+        factor: [EVEN; MOST_CHUNKS],
+        cost: [EVEN; MOST_CHUNKS],
     };
 
+    /// A chunk without candidates.
+    fn clear(&mut self, chunk: usize) {
+        self.held[chunk] = [f32::INFINITY; SCAN_CHUNK];
+        self.quality[chunk] = EVEN;
+        self.factor[chunk] = EVEN;
+    }
+
     /// `PRICED` is whether qualities differ from 1.
-    fn gather<const PRICED: bool>(&mut self, chunk: usize, found: impl Iterator<Item = (Reading, f32)>) {
+    #[inline]
+    fn gather<const PRICED: bool, const LOCAL: bool>(
+        &mut self,
+        chunk: usize,
+        found: impl Iterator<Item = (Reading, f32)>,
+    ) {
         for (at, (reading, factor)) in found.enumerate().take(SCAN_CHUNK) {
             self.held[chunk][at] = reading.held();
             if PRICED {
                 self.quality[chunk][at] = reading.quality;
             }
-            if let Some(row) = self.factor.get_mut(chunk) {
-                row[at] = factor;
+            if LOCAL {
+                self.factor[chunk][at] = factor;
             }
         }
     }
 
+    /// The candidate at `at` is none, should it be in `chunk`. Said right after that was gathered: a vector cannot be loaded
+    /// while one of its numbers is still on its way to the cache.
+    fn leave_out(&mut self, chunk: usize, at: usize) {
+        if at / SCAN_CHUNK == chunk {
+            self.held[chunk][at % SCAN_CHUNK] = f32::INFINITY;
+        }
+    }
+
     /// Position of the winner, or `None` where there is no candidate. `any` draws a candidate by weight.
-    fn winner<const SHARE: bool>(
+    fn winner<const SHARE: bool, const LOCAL: bool>(
         &mut self,
         weights: &[Weights],
         any: impl Fn(&mut Rng) -> Option<usize>,
         rng: &mut Rng,
     ) -> Option<usize> {
-        let chunks = weights.len().min(CHUNKS);
-        let mut costs = [EVEN; CHUNKS];
+        let chunks = weights.len().min(MOST_CHUNKS);
         let [mut least, mut fewest] = [[f32::INFINITY; SCAN_CHUNK]; 2];
-        for chunk in 0..chunks {
+        for (chunk, weights) in weights.iter().enumerate().take(chunks) {
             let (held, quality) = (&self.held[chunk], &mut self.quality[chunk]);
             for at in 0..SCAN_CHUNK {
                 let more = if SHARE { 1.0 } else { 0.0 };
-                let mut cost = (held[at] + more) * quality[at] * weights[chunk].inverse[at];
-                if let Some(row) = self.factor.get(chunk) {
-                    let factor = row[at];
+                let price = if SHARE { quality[at] } else { 1.0 };
+                let mut cost = (held[at] + more) * price * weights.inverse[at];
+                if LOCAL {
+                    let factor = self.factor[chunk][at];
                     cost *= factor;
                     // Among the idle, one in another region stands back until those at home are as bad as its factor.
                     quality[at] *= if factor > 1.0 { factor * IDLE_END } else { factor };
                 }
-                costs[chunk][at] = cost;
+                self.cost[chunk][at] = cost;
                 least[at] = smaller(least[at], cost);
                 fewest[at] = smaller(fewest[at], held[at]);
             }
@@ -200,41 +229,34 @@ impl<const CHUNKS: usize, const FACTORS: usize> Table<CHUNKS, FACTORS> {
             return None;
         }
         if SHARE && across(fewest, smaller) <= 0.0 {
-            let (best, idle_costs) = self.idle(&costs[..chunks]);
+            let (best, idle_costs) = self.idle(chunks);
             if idle_costs <= least {
                 let (end, scale) = (best * IDLE_END, 1.0 / (best * (IDLE_END - IDLE_BAND)));
-                let share = |held: f32, quality: f32| {
-                    let share = fall((end - quality) * scale);
-                    if held <= 0.0 { share } else { 0.0 }
-                };
+                let share = |quality: f32| fall((end - quality) * scale);
                 // Accepting a draw as often as its share says gives the same odds as the full draw below, and in an
                 // idle pool of like backends it spares it.
                 for _ in 0..IDLE_DRAWS {
                     let at = any(rng)?;
-                    let (held, quality) = (self.held.as_flattened()[at], self.quality.as_flattened()[at]);
-                    if (rng.unit() as f32) < share(held, quality) {
+                    if (rng.unit() as f32) < share(self.quality.as_flattened()[at]) {
                         return Some(at);
                     }
                 }
-                for (costs, (held, quality)) in costs.iter_mut().zip(self.held.iter().zip(&self.quality)) {
-                    for at in 0..SCAN_CHUNK {
-                        costs[at] = share(held[at], quality[at]);
-                    }
-                }
-                return draw(&mut costs[..chunks], weights, |share| share, rng);
+                return draw(&mut self.quality[..chunks], weights, share, rng);
             }
         }
-        draw(&mut costs[..chunks], weights, |cost| if cost <= least { 1.0 } else { 0.0 }, rng)
+        draw(&mut self.cost[..chunks], weights, |cost| if cost <= least { 1.0 } else { 0.0 }, rng)
     }
 
-    /// The best quality and the least cost of the idle candidates.
-    fn idle(&self, costs: &[Chunk]) -> (f32, f32) {
+    /// The best quality and the least cost of the idle candidates. The others' quality becomes infinite.
+    fn idle(&mut self, chunks: usize) -> (f32, f32) {
         let [mut best, mut least] = [[f32::INFINITY; SCAN_CHUNK]; 2];
-        for (chunk, costs) in costs.iter().enumerate() {
+        for chunk in 0..chunks {
+            let (held, quality, cost) = (&self.held[chunk], &mut self.quality[chunk], &self.cost[chunk]);
             for at in 0..SCAN_CHUNK {
-                let busy = if self.held[chunk][at] <= 0.0 { 0.0 } else { f32::INFINITY };
-                best[at] = smaller(best[at], self.quality[chunk][at] + busy);
-                least[at] = smaller(least[at], costs[at] + busy);
+                let busy = if held[at] <= 0.0 { 0.0 } else { f32::INFINITY };
+                quality[at] += busy;
+                best[at] = smaller(best[at], quality[at]);
+                least[at] = smaller(least[at], cost[at] + busy);
             }
         }
         (across(best, smaller), across(least, smaller))
@@ -324,17 +346,41 @@ mod tests {
     fn idle_candidates_share() {
         let mut rng = Rng::seeded(4);
         let weights = [Weights { weight: EVEN, inverse: EVEN }];
+        let mut table = Table::EMPTY;
         let mut tally = |candidates: [(f32, f32); 4]| {
-            let mut table = Table::<1, 0>::EMPTY;
             let found = |(extra, quality)| (Reading { count: 0, extra, quality }, 1.0);
-            table.gather::<true>(0, candidates.into_iter().map(found));
-            let mut seen = [0; SCAN_CHUNK];
             let any = |rng: &mut Rng| Some(rng.below(4) as usize);
-            (0..3_000).for_each(|_| seen[table.winner::<true>(&weights, any, &mut rng).unwrap()] += 1);
+            let mut seen = [0; SCAN_CHUNK];
+            for _ in 0..3_000 {
+                table.clear(0);
+                table.gather::<true, false>(0, candidates.into_iter().map(found));
+                seen[table.winner::<true, false>(&weights, any, &mut rng).unwrap()] += 1;
+            }
             seen
         };
         let seen = tally([(0.0, 1.0), (0.0, 1.2), (0.0, 9.0), (1.0, 1.0)]);
         assert!(seen[0] > 1_300 && seen[1] > 1_300 && seen[0] + seen[1] == 3_000, "{seen:?}");
         assert_eq!(tally([(0.0, 5.0), (0.0, 5.0), (1.0, 1.0), (2.0, 1.0)])[2], 3_000);
+    }
+
+    /// What an earlier pick left behind is no candidate of a later one, in a chunk that is not full.
+    #[test]
+    fn nothing_is_left_of_the_last_pick() {
+        let mut rng = Rng::seeded(5);
+        let mut weight = EVEN;
+        weight[2..].fill(0.0);
+        let (all, two) = ([Weights { weight: EVEN, inverse: EVEN }], [Weights { weight, inverse: EVEN }]);
+        let mut table = Table::EMPTY;
+        for _ in 0..100 {
+            let cheap = (Reading { count: 0, extra: 0.0, quality: 0.001 }, 1.0);
+            let dear = (Reading { count: 7, extra: 0.0, quality: 9.0 }, 4.0);
+            table.gather::<true, true>(0, [cheap; SCAN_CHUNK].into_iter());
+            assert!(table.winner::<true, true>(&all, |_| Some(9), &mut rng).is_some());
+            table.clear(0);
+            table.gather::<true, true>(0, [dear; 2].into_iter());
+            assert!(table.winner::<true, true>(&two, |_| Some(0), &mut rng).is_some_and(|at| at < 2));
+            table.clear(0);
+            assert_eq!(table.winner::<true, true>(&two, |_| Some(0), &mut rng), None);
+        }
     }
 }

@@ -20,9 +20,14 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Requests in flight alone.
+    pub(crate) fn of_count(load: &Load) -> Self {
+        Reading { count: load.in_flight(), extra: 0.0, quality: 1.0 }
+    }
+
     /// What counting policies look at: requests in flight, and failures as if they were.
     pub(crate) fn of_pressure(load: &Load) -> Self {
-        Reading { count: load.in_flight(), extra: load.failure_debt(), quality: 1.0 }
+        Reading { extra: load.failure_debt(), ..Self::of_count(load) }
     }
 
     /// How much the candidate holds.
