@@ -60,7 +60,7 @@ export const RED = "#e5484d";
 export const GREY = "#8b94a7";
 
 /** An instance's colour, the same in every chart of a view. */
-export const colourOf = (names) => (name) => (name === "no answer" ? GREY : COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length]);
+export const colourOf = (names) => (name) => (["no answer", "not named"].includes(name) ? GREY : COLOURS[Math.max(0, names.indexOf(name)) % COLOURS.length]);
 
 const order = new Intl.Collator("en", { numeric: true });
 export const sorted = (names) => [...new Set(names)].sort(order.compare);

@@ -6,6 +6,7 @@ import { draw, forget, layout, plain } from "./plot.js";
 const SECONDS = 120; // of history in the charts
 const REQUESTS = 60; // kept in the list
 const FACTS = 60;
+const LISTS = 300; // milliseconds between two drawings of the lists
 const STATES = { healthy: "ok", warming: "warn", saturated: "warn", trial: "warn", unknown: "" };
 
 export class Live {
@@ -97,14 +98,14 @@ export class Live {
     if (this.requests.length > REQUESTS) this.requests.pop();
     this.stale = true;
     // Many come at once: what they change is drawn once.
-    this.pending ??= setTimeout(() => { this.pending = null; this.lists(); }, 120);
+    this.pending ??= setTimeout(() => { this.pending = null; this.lists(); }, LISTS);
   }
 
   fact(fact) {
     this.facts.unshift(fact);
     if (this.facts.length > FACTS) this.facts.pop();
     this.stale = true;
-    this.pending ??= setTimeout(() => { this.pending = null; this.lists(); }, 120);
+    this.pending ??= setTimeout(() => { this.pending = null; this.lists(); }, LISTS);
   }
 
   choose(request) {
