@@ -17,6 +17,8 @@ const COLUMNS: f64 = 600.0;
 const SHARE: f64 = 0.01;
 /// Most dots of a chart: measured, what a browser without a graphics card redraws in a blink.
 const MOST: usize = 2_000;
+/// Multiples of it spread evenly over the parts of 1.
+const GOLDEN: f64 = 0.618_034;
 /// Shorter delays are told apart from each other no more, in milliseconds.
 const SHORTEST_MS: f64 = 0.001;
 
@@ -66,10 +68,11 @@ impl Delays {
         let mut taken = HashSet::new();
         for (one, ms) in all {
             let good = one.record.good();
-            let column = ((one.sent - window.from) / width) as i64;
-            let row = (ms.max(SHORTEST_MS).ln() / share) as i64;
+            let row = (ms.max(SHORTEST_MS).ln() / share).floor();
+            // Columns begin elsewhere in each row: the first dot of each would make stripes otherwise.
+            let column = ((one.sent - window.from) / width + (row * GOLDEN).rem_euclid(1.0)) as i64;
             // A failure is never hidden by a good answer, nor one instance by another.
-            if taken.insert((good.then_some(one.instance), column, row)) {
+            if taken.insert((good.then_some(one.instance), column, row as i64)) {
                 let dots = if good { &mut delays.good[one.instance] } else { &mut delays.failed };
                 dots.time.push(micros(one.sent));
                 dots.ms.push(micros(*ms));

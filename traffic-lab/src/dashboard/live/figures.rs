@@ -56,7 +56,7 @@ impl Figures {
             match sample.name {
                 "lb_requests_in_flight" => in_flight += sample.value,
                 "lb_algorithm_active" if sample.value > 0.0 => {
-                    algorithm = sample.label("algorithm").to_owned()
+                    algorithm = sample.label("algorithm").to_owned();
                 }
                 "lb_requests_total" => {
                     counters.requests += sample.value;
