@@ -10,6 +10,7 @@ import time
 # Program and the Debian package it comes in.
 PACKAGES = {
     "ab": "apache2-utils",
+    "chromium": "chromium",
     "curl": "curl",
     "faketime": "faketime",
     "hey": "hey",

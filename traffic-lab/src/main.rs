@@ -5,6 +5,7 @@
 
 mod chart;
 mod clock;
+mod dashboard;
 mod experiments;
 mod replay;
 mod results;
@@ -29,6 +30,8 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Serves a page that draws runs, and shows a balancer at work.
+    Dashboard(dashboard::Arguments),
     /// Plays a run's requests again in the simulator, under other algorithms.
     Replay(replay::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
@@ -47,6 +50,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Replay(arguments) => replay::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
         Command::Run(arguments) => return Ok(experiments::run(&arguments)),
+        Command::Dashboard(arguments) => dashboard::run(arguments)?,
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
