@@ -12,12 +12,12 @@ ONLY ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test test-core test-workspace simulate test-real test-stack test-compose doc deny bench dashboards tools venv start stop logs status
+.PHONY: help demo build experiments check test test-core test-workspace simulate test-real test-stack test-compose test-deploy doc deny bench dashboards screenshots tools venv start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
 	@echo
-	@echo '  make demo       a balancer on 127.0.0.1:5000 over six backends; Ctrl-C stops everything'
+	@echo '  make demo       a balancer on 127.0.0.1:5000 over six backends, the dashboard on :8050; Ctrl-C stops everything'
 	@echo '  make tools      install the programs that tests and benchmarks use (Debian, needs root or sudo)'
 	@echo '  make test       every check and test; the last line says how many passed and failed'
 	@echo
@@ -27,7 +27,7 @@ help:
 	@echo
 	@echo 'Parts of the tests:'
 	@echo
-	@echo '  make build      the two programs, $(TARGET)/debug/load-balancer and backend'
+	@echo '  make build      the programs, $(TARGET)/debug/load-balancer, backend and traffic-lab'
 	@echo '  make check      what is quick: formatting, the rules of this repository, shell, clippy'
 	@echo '  make test-core  the deciding core: policies, loads, rings, health'
 	@echo '  make test-workspace   every other Rust test'
@@ -35,9 +35,12 @@ help:
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
+	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description'
+	@echo '  make experiments   the experiments of the original systems, short forms; ONLY=a-1 one of them, whole'
+	@echo '  make screenshots   the pictures of the dashboard in docs/images, by headless Chromium'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
 
 # The dev profile is optimized enough for a demo, and links in seconds.
@@ -45,7 +48,11 @@ demo: build
 	@exec $(TARGET)/debug/load-balancer demo
 
 build:
-	@cargo build --package load-balancer --package backend
+	@cargo build --package load-balancer --package backend --package traffic-lab
+
+# Without ONLY all of them, short; with it the ones named, whole. Results go to results/experiments.
+experiments: build
+	@$(TARGET)/debug/traffic-lab run $(or $(ONLY),all --quick)
 
 check:
 	@.ci/test check
@@ -71,6 +78,9 @@ test-stack:
 test-compose:
 	@ONLY='$(ONLY)' .ci/test compose
 
+test-deploy:
+	@ONLY='$(ONLY)' .ci/test deploy
+
 start stop logs status:
 	@deploy/compose/stack $@ $(SERVICES)
 
@@ -79,6 +89,9 @@ doc:
 
 deny:
 	@.ci/test deny
+
+screenshots: build venv
+	@SCREENSHOTS=docs/images $(VENV)/bin/python tests-real/run.py -k DashboardPage
 
 bench:
 	@cargo xtask bench

@@ -10,7 +10,9 @@ import time
 # Program and the Debian package it comes in.
 PACKAGES = {
     "ab": "apache2-utils",
+    "chromium": "chromium",
     "curl": "curl",
+    "faketime": "faketime",
     "hey": "hey",
     "openssl": "openssl",
     "promtool": "prometheus",

@@ -1,6 +1,6 @@
 """`load-balancer demo`: what a newcomer runs first. It works, stops cleanly, and never leaves anything behind.
 
-Its ports are fixed (5000 to 5006 and 9901), so a machine where one is in use fails these tests, and they say which.
+Its ports are fixed (5000 to 5006, 8050 and 9901), so a machine where one is in use fails these tests, and they say which.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from clients import curl, curl_line
 
 TRAFFIC = "http://127.0.0.1:5000"
 ADMIN = "http://127.0.0.1:9901"
-PORTS = (*range(5000, 5007), 9901)
+DASHBOARD = "http://127.0.0.1:8050"
+PORTS = (*range(5000, 5007), 8050, 9901)
 
 
 def listening():
@@ -104,6 +105,27 @@ class Demo(unittest.TestCase):
                 self.assertIn(f"127.0.0.1:{port}", demo.err.read_text())
                 self.assertEqual(listening(), [port])
                 demo.err.unlink()
+
+    def test_the_dashboard_is_beside_it_and_shows_this_balancer(self):
+        demo = self.started()
+        self.assertIn(f"Dashboard: {DASHBOARD} ", demo.out.read_text())
+        status, page = rig.get(f"{DASHBOARD}/")
+        self.assertEqual(status, 200)
+        self.assertIn("Request Flow for multiple instances of service", page)
+        curl("--fail", f"{TRAFFIC}/home")
+        live = self.beginning([f"{DASHBOARD}/api/live"])
+        self.assertIn(f'"admin":"{ADMIN}","up":true', live)
+        self.assertRegex(live, r'event: request\ndata: {.*"candidates":')
+        self.assertEqual(len(set(re.findall(r'"name":"(backend\d)"', live))), 6)
+
+    def test_a_taken_port_of_the_dashboard_is_named_and_the_demo_goes_on(self):
+        with contextlib.closing(socket.create_server(("127.0.0.1", 8050))):
+            demo = self.started()
+            self.assertIn("The dashboard is not there: cannot listen on 127.0.0.1:8050", demo.out.read_text())
+            self.assertEqual(rig.get(f"{ADMIN}/ready"), (200, "ready: 6 eligible backends\n"))
+            demo.signal(signal.SIGTERM)
+            self.assertEqual(demo.wait(), 0)
+            self.assertEqual(listening(), [8050])
 
     def test_a_taken_port_of_a_backend_is_passed_over(self):
         with contextlib.closing(socket.create_server(("127.0.0.1", 5003))):

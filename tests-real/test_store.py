@@ -1,98 +1,21 @@
-"""Three balancers over one real Redis: one order of turns, one membership, votes, shared scrapes; and a Redis that fails in
-every way while requests go on.
+"""Three balancers over one real Redis: one order of turns, one membership, votes, shared scrapes; whatever their clocks say."""
 
-The failures are held against the same load on a balancer without a store, on the same machine, in the same seconds.
-"""
-
+import concurrent.futures
 import json
 import signal
 import time
 import unittest
+import urllib.request
+from pathlib import Path
 
 import clients
 import rig
-from redis_server import Babbler, Proxy, Redis
+from redis_server import Redis
+from store_fleet import BACKENDS, BALANCERS, FORGOTTEN_WITHIN, SEEN_WITHIN, Fleet, config, facts, pass_rounds, rounds
 
-BALANCERS = 3
-BACKENDS = 6
 REQUESTS = 10_000
 # Of the turns: two pieces a balancer and one (lb_core::turns), and one for each that drew alone.
 BOUND = 2 * BALANCERS + 1
-SEEN_WITHIN = 2.0
-# The store forgets who says nothing for ten seconds.
-FORGOTTEN_WITHIN = 15.0
-# p99 with a failing Redis over that of a balancer without any in the same seconds, and milliseconds of chance.
-P99_MOST, P99_SLACK = 1.10, 10.0
-
-
-def config(store, backends, more="", checks=True):
-    pool = rig.members_text(backends)
-    return f"""\
-[listen]
-traffic = "127.0.0.1:0"
-admin = "127.0.0.1:0"
-[store]
-url = "{store}"
-[health]
-enabled = {str(checks).lower()}
-interval = "500ms"
-edge_interval = "100ms"
-[algo]
-choosers = "anyone"
-{more}
-[pool]
-algorithm = "round_robin"
-slow_start = "0"
-{pool}"""
-
-
-class Fleet(unittest.TestCase):
-    settings = ""
-    checks = True
-    backend_flags = ("--fault",)
-
-    def setUp(self):
-        self.directory = rig.directory(self.id())
-        self.redis = self.started(Redis(self.directory))
-        names = [f"backend{n}" for n in range(1, BACKENDS + 1)]
-        self.backends = [self.started(rig.Backend(self.directory, name, 0, *self.backend_flags)) for name in names]
-
-    def started(self, process):
-        self.addCleanup(process.stop)
-        return process
-
-    def balancer(self, name, port=None, more=None):
-        """One over the common backends, at the Redis or at what stands before it."""
-        file = self.directory / f"{name}.toml"
-        more = self.settings if more is None else more
-        file.write_text(config(f"redis://127.0.0.1:{port or self.redis.port}", self.backends, more, self.checks))
-        balancer = self.started(rig.Serving(self.directory, file, name))
-        rig.until(lambda: balancer.eligible() >= BACKENDS, f"every backend eligible at {name}")
-        return balancer
-
-    def fleet(self, ports=(None,) * BALANCERS, more=None):
-        fleet = [self.balancer(f"balancer{n}", port, more) for n, port in enumerate(ports, 1)]
-        self.all_meet(fleet)
-        return fleet
-
-    def all_meet(self, fleet, within=rig.START_WITHIN):
-        for balancer in fleet:
-            live = lambda: balancer.metrics().sum("lb_balancers_live") == len(fleet)
-            rig.until(live, f"{len(fleet)} balancers live at {balancer.admin}", within)
-
-
-def rounds(balancer):
-    return balancer.metrics().sum("lb_state_store_operations_total", result="ok")
-
-
-def pass_rounds(fleet, count):
-    """Waits until each has met the others so many times more."""
-    for balancer, before in [(balancer, rounds(balancer)) for balancer in fleet]:
-        rig.until(lambda: rounds(balancer) >= before + count, f"{count} more rounds")
-
-
-def facts(balancer, kind):
-    return [fact for fact in balancer.facts() if fact["kind"] == kind]
 
 
 class Together(Fleet):
@@ -132,6 +55,28 @@ class Together(Fleet):
         late = self.balancer("balancer4", more="[control]\nregistration = true\n")
         rig.until(lambda: len(late.replicas()) == BACKENDS + 1, "the newcomer at a new balancer", SEEN_WITHIN)
 
+    def test_registered_at_two_at_once_they_are_in_one_order_and_own_the_same_keys(self):
+        """By the slots of the assignment, which go by members' numbers; `ip_hash` and the turns go by the same list."""
+        settings = '[control]\nregistration = true\n[hash]\npreset = "assignment"\n[client]\ntrusted_proxies = ["127.0.0.0/8"]\n'
+        fleet = self.fleet(more=settings)
+        extra = [self.started(rig.Backend(self.directory, name)) for name in ("extra1", "extra2")]
+
+        def register(balancer, backend):
+            rig.post(f"{balancer.admin}/server_up", json.dumps({"url": f"http://{backend.address}"}).encode())
+
+        with concurrent.futures.ThreadPoolExecutor() as both:
+            list(both.map(register, fleet[:2], extra))
+        orders = lambda: [balancer.replicas() for balancer in fleet]
+        agreed = lambda: all(order == orders()[0] and len(order) == BACKENDS + 2 for order in orders())
+        rig.until(agreed, "one order", SEEN_WITHIN)
+        late = self.balancer("balancer4", more=settings)
+        rig.until(lambda: late.replicas() == fleet[0].replicas(), "the same order at a new balancer", SEEN_WITHIN)
+        for balancer in (*fleet, late):
+            rig.until(lambda: balancer.eligible() == BACKENDS + 2, "and they are healthy")
+        homes = [[home(balancer, key) for key in range(60)] for balancer in (*fleet, late)]
+        self.assertEqual(len({json.dumps(each) for each in homes}), 1, homes)
+        self.assertLessEqual({"extra1", "extra2"}, {name for pair in homes[0] for name in pair})
+
     def test_one_vote_does_not_spread_and_two_do(self):
         # A fault fails checks, too, and these speak for themselves.
         self.checks = False
@@ -153,7 +98,52 @@ class Together(Fleet):
         convict(fleet[1])
         followed = rig.until(lambda: ejected(fleet[2]), "the third follows two votes", 5)
         self.assertEqual((followed[0]["backend"], followed[0]["reason"]), (bad.name, "voted"))
+        self.assertTrue(10 < followed[0]["seconds"] <= 20, followed)
         self.assertEqual(fleet[2].metrics().by("lb_requests_total", "code"), {}, "it has seen nothing itself")
+
+
+def home(balancer, key):
+    """Whom a key belongs to by consistent_hash, and whom a client by ip_hash."""
+    def asked(query):
+        request = urllib.request.Request(f"{balancer.traffic}/home?{query}", headers={"X-Forwarded-For": f"198.51.{key}.7"})
+        code, text = rig.fetch(request)
+        assert code == 200, text
+        return text.partition("Hello from Server: ")[2].partition('"')[0]
+    return asked(f"algo=consistent_hash&request_id=key{key}"), asked("algo=ip_hash")
+
+
+class Skewed(Together):
+    """All of the same with wall clocks two hours apart: one an hour fast, one an hour slow, the others and Redis right."""
+
+    HOUR = 3600
+    offsets = {"balancer1": HOUR, "balancer2": -HOUR}
+
+    def environment(self, name):
+        offset = self.offsets.get(name)
+        if offset is None:
+            return {}
+        [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+        # Only what depends on an operator's clock: time since the start passes as it does.
+        return {"LD_PRELOAD": str(library), "FAKETIME": f"{offset:+d}s", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def test_nobody_is_forgotten_and_clocks_are_what_this_test_says(self):
+        fleet = self.fleet()
+        for balancer, name in zip(fleet, ("balancer1", "balancer2", "balancer3")):
+            off = balancer.facts()[0]["at"] / 1000 - time.time() - self.offsets.get(name, 0)
+            self.assertLess(abs(off), 60, f"{name}'s clock")
+        until = time.monotonic() + FORGOTTEN_WITHIN
+        while time.monotonic() < until:
+            pass_rounds(fleet, 1)
+            live = [balancer.metrics().sum("lb_balancers_live") for balancer in fleet]
+            self.assertEqual(live, [BALANCERS] * BALANCERS)
+        # Last words: the slow clock's is later than the fast one's.
+        for balancer, endpoint, count in ((fleet[0], "/rm", BACKENDS - 1), (fleet[1], "/add", BACKENDS)):
+            code, said = balancer.control(endpoint, n=1, hostnames=["backend2"])
+            self.assertEqual(code, 200, said)
+            for each in fleet:
+                rig.until(lambda: len(each.replicas()) == count, f"{endpoint} seen by {each.admin}", SEEN_WITHIN)
+        pass_rounds(fleet, 3)
+        self.assertEqual([len(balancer.replicas()) for balancer in fleet], [BACKENDS] * BALANCERS)
 
 
 class Scrapes(Fleet):
@@ -184,140 +174,6 @@ class Scrapes(Fleet):
 
 def scraped(fleet):
     return [b.metrics().by("lb_scrapes_total", "backend", result="ok") for b in fleet]
-
-
-class Trouble(Fleet):
-    def setUp(self):
-        super().setUp()
-        # Beside every balancer under test: what is slow at both is the machine.
-        file = self.directory / "beside.toml"
-        text = config("", self.backends)
-        file.write_text(text)
-        self.beside = self.started(rig.Serving(self.directory, file, "beside"))
-
-    def measured(self, balancer, seconds, during=lambda: None):
-        """p99 in milliseconds under a load during which something happens, there and beside; no request may fail."""
-        flags = ("-z", f"{seconds}s", "-c", "4", "-q", "50", "-t", "5")
-        before = self.answered(balancer)
-        loads = [clients.start(clients.hey_line(f"{b.traffic}/home", *flags)) for b in (balancer, self.beside)]
-        rig.until(lambda: self.answered(balancer) > before + 100, "the load is under way")
-        during()
-        p99 = []
-        for load in loads:
-            text = clients.report(load)
-            tally = clients.hey(text)
-            self.assertEqual(tally.bad, 0, text)
-            self.assertGreater(tally.good, 50 * seconds, text)
-            p99.append(float(clients.re.search(r"99% in ([\d.]+) secs", text)[1]) * 1000)
-        return p99
-
-    @staticmethod
-    def answered(balancer):
-        return sum(balancer.metrics().by("lb_requests_total", "code").values())
-
-    @staticmethod
-    def up(balancer):
-        return balancer.metrics().sum("lb_state_store_up")
-
-    def goes_on(self, balancer, hurt, heal=None, result=None):
-        """While Redis is hurt nothing fails and nothing waits; the loss is told once, and so is the return."""
-        told = len(facts(balancer, "store_lost"))
-
-        def trouble():
-            hurt()
-            rig.until(lambda: self.up(balancer) == 0, "the loss is seen", 10)
-
-        hurting, beside = self.measured(balancer, 10, trouble)
-        print(f"    p99 {hurting:.1f} ms while Redis fails, {beside:.1f} ms beside without any")
-        self.assertLessEqual(hurting, beside * P99_MOST + P99_SLACK)
-        self.assertEqual(len(facts(balancer, "store_lost")), told + 1)
-        if result:
-            self.assertGreater(balancer.metrics().sum("lb_state_store_operations_total", result=result), 0)
-        if heal:
-            self.measured(balancer, 8, heal)
-            rig.until(lambda: self.up(balancer) == 1, "the return is seen", 15)
-
-    def test_absent_at_the_start(self):
-        port = rig.free_port()
-        balancer = self.balancer("balancer", port)
-        self.assertEqual(self.up(balancer), 0)
-        self.measured(balancer, 5)
-        self.assertEqual(len(facts(balancer, "store_lost")), 1)
-        self.started(Redis(self.directory, port))
-        rig.until(lambda: self.up(balancer) == 1, "it finds the Redis that came later", 15)
-
-    def test_killed_and_started_again_empty(self):
-        fleet = self.fleet()
-        code, said = fleet[0].control("/rm", n=1, hostnames=["backend3"])
-        self.assertEqual(code, 200, said)
-        rig.until(lambda: "backend3" not in fleet[1].replicas(), "seen", SEEN_WITHIN)
-
-        def heal():
-            self.redis = self.started(self.redis.restart())
-
-        self.goes_on(fleet[1], self.redis.kill, heal, "unreachable")
-        self.all_meet(fleet)
-        self.assertTrue(all("backend3" not in balancer.replicas() for balancer in fleet))
-        late = self.balancer_without("backend3")
-        rig.until(lambda: "backend3" not in late.replicas(), "an empty Redis was told everything again", SEEN_WITHIN)
-
-    def balancer_without(self, _name):
-        file = self.directory / "late.toml"
-        file.write_text(config(f"redis://127.0.0.1:{self.redis.port}", self.backends))
-        return self.started(rig.Serving(self.directory, file, "late"))
-
-    def test_stopped(self):
-        self.addCleanup(self.redis.signal, signal.SIGCONT)
-        balancer = self.balancer("balancer")
-        stop, go = (lambda number=number: self.redis.signal(number) for number in (signal.SIGSTOP, signal.SIGCONT))
-        self.goes_on(balancer, stop, go, "timeout")
-
-    def test_slow_by_five_seconds(self):
-        proxy = self.started(Proxy(self.redis.port))
-        balancer = self.balancer("balancer", proxy.port)
-
-        def delay(seconds):
-            proxy.delay = seconds
-
-        self.goes_on(balancer, lambda: delay(5.0), lambda: delay(0.0), "timeout")
-
-    def test_nonsense(self):
-        balancer = self.balancer("balancer")
-        babblers = []
-
-        def babble():
-            self.redis.kill()
-            babblers.append(self.started(Babbler(self.redis.port)))
-
-        self.goes_on(balancer, babble, result="unreadable")
-
-    def test_full(self):
-        balancer = self.balancer("balancer")
-        self.redis.say("CONFIG", "SET", "maxmemory-policy", "noeviction")
-        full = lambda: self.redis.say("CONFIG", "SET", "maxmemory", "1")
-        self.goes_on(balancer, full, lambda: self.redis.say("CONFIG", "SET", "maxmemory", "0"), "refused")
-
-    def test_flushed(self):
-        fleet = self.fleet()
-        self.measured(fleet[0], 6, lambda: self.redis.say("FLUSHALL"))
-        self.all_meet(fleet)
-        self.assertEqual([len(facts(balancer, "store_lost")) for balancer in fleet], [0] * BALANCERS)
-
-    def test_one_is_cut_off(self):
-        proxy = self.started(Proxy(self.redis.port))
-        fleet = self.fleet((proxy.port, None, None))
-
-        def cut(swallows):
-            proxy.swallows = swallows
-
-        self.goes_on(fleet[0], lambda: cut(True), None, "timeout")
-        self.all_meet(fleet[1:], within=FORGOTTEN_WITHIN)
-        code, said = fleet[1].control("/rm", n=1, hostnames=["backend1"])
-        self.assertEqual(code, 200, said)
-        self.assertIn("backend1", fleet[0].replicas(), "it cannot have heard")
-        cut(False)
-        self.all_meet(fleet)
-        rig.until(lambda: "backend1" not in fleet[0].replicas(), "what was missed is made up for", SEEN_WITHIN)
 
 
 class Rolling(Fleet):

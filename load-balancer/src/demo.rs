@@ -1,9 +1,12 @@
 //! `load-balancer demo`: a balancer and six backends on this machine, and nothing left behind.
 //!
 //! The backends are replicas of the provider `process`, as `replicas.provider` would have them: a killed one is replaced,
-//! `/add` and `/rm` work, and all of them end with this process, even by `kill -9`.
+//! `/add` and `/rm` work, and all of them end with this process, even by `kill -9`. So does the dashboard, if its program
+//! lies beside this one; without it, or where its port is taken, the demo goes on and says so.
 
-use std::net::TcpListener;
+mod dashboard;
+
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,6 +14,7 @@ use crate::Running;
 use crate::cli::{complain, say};
 use crate::config::Config;
 use crate::signals::Stop;
+use dashboard::Dashboard;
 
 /// The same file that a reader finds beside the other examples.
 const CONFIG: &str = include_str!("../examples/demo.toml");
@@ -39,9 +43,11 @@ fn serve(backend: Option<PathBuf>) -> Result<(), String> {
         running.stop();
         return Err("not every backend started: BALLAST_LOG=warn tells why".to_owned());
     }
-    say(&welcome(&running, admin));
+    let dashboard = Dashboard::beside(admin);
+    say(&welcome(&running, admin, dashboard.as_ref()));
     stop.wait(None);
     say("\nstopping …");
+    drop(dashboard);
     running.stop();
     Ok(())
 }
@@ -60,12 +66,15 @@ fn free(config: &Config) -> Result<(), String> {
     ))
 }
 
-fn welcome(running: &Running, admin: std::net::SocketAddr) -> String {
+fn welcome(running: &Running, admin: SocketAddr, dashboard: Option<&Dashboard>) -> String {
     let traffic = running.traffic;
     let mut text = format!("\nBallast is balancing on http://{traffic} over\n");
     let backends = running.backends();
     for b in &backends {
         text += &format!("  {:<9} http://{}  weight {}  {}\n", b.name, b.address, b.weight, b.region);
+    }
+    if let Some(dashboard) = dashboard {
+        text += &format!("\n{dashboard}\n");
     }
     let third = backends.get(2).map_or_else(String::new, |b| b.address.to_string());
     text += &format!(

@@ -14,6 +14,7 @@ use crate::observe::Metrics;
 
 mod draft;
 mod entry;
+mod exact;
 mod tell;
 
 pub use draft::Draft;

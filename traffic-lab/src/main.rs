@@ -3,7 +3,11 @@
 
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 
+mod chart;
 mod clock;
+mod dashboard;
+mod experiments;
+mod replay;
 mod results;
 mod sim;
 mod sockets;
@@ -26,8 +30,14 @@ enum Command {
     Simulate(sim::Arguments),
     /// Runs scenarios over real sockets, beside other balancers.
     Scenario(sockets::Arguments),
+    /// Serves a page that draws runs, and shows a balancer at work.
+    Dashboard(dashboard::Arguments),
+    /// Plays a run's requests again in the simulator, under other algorithms.
+    Replay(replay::Arguments),
     /// Sends requests to a URL, and keeps what became of each.
     Tester(tester::Arguments),
+    /// Runs the experiments of the original systems.
+    Run(experiments::Arguments),
     /// The backends of `scenario`, as their own process.
     #[command(hide = true)]
     LabBackends(sockets::backends::Arguments),
@@ -37,7 +47,10 @@ fn main() -> anyhow::Result<ExitCode> {
     match Arguments::parse().command {
         Command::Simulate(arguments) => sim::run(&arguments)?,
         Command::Scenario(arguments) => sockets::run(&arguments)?,
+        Command::Replay(arguments) => replay::run(&arguments)?,
         Command::Tester(arguments) => return Ok(tester::run(&arguments)),
+        Command::Run(arguments) => return Ok(experiments::run(&arguments)),
+        Command::Dashboard(arguments) => dashboard::run(arguments)?,
         Command::LabBackends(arguments) => sockets::backends::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

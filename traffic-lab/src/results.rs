@@ -10,7 +10,7 @@
 mod store;
 mod summary;
 
-pub(crate) use store::{list, read, write};
+pub(crate) use store::{list, named, read, write};
 pub(crate) use summary::{Quantiles, Summary};
 
 use serde::{Deserialize, Serialize};

@@ -27,10 +27,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-#[allow(unused_imports)] // For experiments.
 pub(crate) use arrivals::Arrivals;
 pub(crate) use options::Arguments;
-#[allow(unused_imports)] // For experiments.
 pub(crate) use plan::{Pace, Plan};
 #[allow(unused_imports)] // For experiments.
 pub(crate) use send::{send, send_watched};

@@ -32,7 +32,7 @@ use environment::Environment;
 use load::{Generator, Load};
 pub(crate) use options::Options;
 pub(crate) use peer::Missing;
-use peer::{Peer, Site, installed};
+use peer::{Peer, Site, free_ports, installed};
 use process::Process;
 use report::Report;
 pub(crate) use steady::Plan;
@@ -125,11 +125,19 @@ async fn bench(options: &Options) -> Result<()> {
     let scratch = Scratch::new()?;
     let ours = options.ours.clone().unwrap_or_else(|| release.join("load-balancer"));
     let ours = std::path::absolute(ours)?;
-    let mut site =
-        Site { scratch: scratch.0.clone(), core: options.proxy_core, helper, ours, backends: Vec::new() };
+    let mut site = Site {
+        scratch: scratch.0.clone(),
+        core: options.proxy_core,
+        helper,
+        ours,
+        backends: Vec::new(),
+        store: None,
+    };
     for peer in peers.iter().filter(|peer| matches!(peer, Peer::Haproxy | Peer::Nginx)) {
         peer.program(&site)?;
     }
+    let redis =
+        peers.contains(&Peer::Shared).then(|| installed("redis-server", "redis-server")).transpose()?;
     build(&root, options, &peers)?;
     let environment = Environment::read(&root, &site, &peers);
 
@@ -138,6 +146,16 @@ async fn bench(options: &Options) -> Result<()> {
     let ports = backends.first_line().await?;
     site.backends =
         ports.split(' ').map(str::parse).collect::<Result<_, _>>().context("the backends' ports")?;
+    // Kept for as long as the bench runs.
+    let mut _store = None;
+    if let Some(redis) = redis {
+        let [port, _] = free_ports()?;
+        let number = port.to_string();
+        let flags = ["--bind", "127.0.0.1", "--port", &number, "--save", "", "--appendonly", "no"];
+        let mut process = Process::start("redis", options.load_core, &redis, flags, &site.scratch)?;
+        process.listens(port).await?;
+        (site.store, _store) = (Some(port), Some(process));
+    }
     let mut proxies = Vec::new();
     for &peer in &peers {
         let (mut process, port) = peer.start(&site)?;
@@ -211,9 +229,7 @@ fn release_directory() -> Result<PathBuf> {
 /// Builds what is measured, in release, before anything is measured.
 fn build(root: &Path, options: &Options, peers: &[Peer]) -> Result<()> {
     let mut packages = vec!["xtask"];
-    if peers.iter().any(|peer| matches!(peer, Peer::Ours | Peer::Logging | Peer::Tracing))
-        && options.ours.is_none()
-    {
+    if peers.iter().any(|peer| *peer == Peer::Ours || peer.is_variant()) && options.ours.is_none() {
         packages.push("load-balancer");
     }
     for package in packages {

@@ -77,7 +77,7 @@ pub struct Load {
 }
 
 /// The factors of a price, for those who want to see why.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Terms {
     /// Requests of this balancer in flight.
     pub in_flight: u32,

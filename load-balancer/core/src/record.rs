@@ -3,6 +3,10 @@
 //! The record of a pick and the view it was made over are enough to make it again: [`Record::recompute`] runs the policy
 //! itself over the noted numbers. Records are made for some requests only, since noting allocates and picking never does.
 
+mod parts;
+
+pub use parts::{Parts, Read};
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 

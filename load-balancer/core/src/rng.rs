@@ -26,6 +26,12 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// The seed of a generator that goes on from here.
+    #[must_use]
+    pub const fn state(&self) -> u64 {
+        self.0
+    }
+
     /// How many numbers were drawn since `earlier`, a copy of this generator.
     #[must_use]
     pub const fn draws_since(&self, earlier: &Rng) -> u64 {
@@ -64,6 +70,7 @@ mod tests {
     fn counts_its_draws() {
         let before = Rng::seeded(u64::MAX - 3);
         let mut rng = before.clone();
+        assert_eq!(Rng::seeded(before.state()).next_u64(), before.clone().next_u64());
         for n in 0..100 {
             assert_eq!(rng.draws_since(&before), n);
             rng.next_u64();

@@ -52,6 +52,11 @@ impl<T: Clone + PartialEq> Roster<T> {
         self.words.insert(name.to_owned(), word);
     }
 
+    /// Says what was so before a restart: any word that others have heard since, or had heard before, stands against it.
+    pub fn remember(&mut self, name: &str, member: Option<T>) {
+        self.words.insert(name.to_owned(), Word { number: 0, by: self.own.clone(), member });
+    }
+
     /// Takes in a word of others; true where it is news.
     pub fn hear(&mut self, name: &str, word: &Word<T>) -> bool {
         self.highest = self.highest.max(word.number);
@@ -156,6 +161,18 @@ mod tests {
             all.iter_mut().for_each(|other| hear_all(other, &told));
             assert!(all.iter().all(|roster| roster.word("S1").unwrap().member == Some(1_000)));
         }
+    }
+
+    #[test]
+    fn what_is_remembered_yields_to_what_was_said() {
+        let (mut a, mut b) = (Roster::new("a"), Roster::new("b"));
+        b.say("S1", None);
+        a.remember("S0", Some(0));
+        a.remember("S1", Some(1));
+        assert_eq!((tell(&a, &mut b), tell(&b, &mut a)), (1, 1));
+        assert_eq!((a.word("S1").unwrap().member, list(&a)), (None, list(&b)));
+        a.say("S1", Some(2));
+        assert_eq!(tell(&a, &mut b), 1);
     }
 
     #[test]

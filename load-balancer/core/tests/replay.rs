@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use lb_core::locality::{Region, Rules};
+use lb_core::record::Parts;
 use lb_core::view::Hashing;
 use lb_core::{
     Algorithm, Load, Locality, Member, Outcome, Pick, Policy, PoolLoad, Record, Rng, Tick, Tried, View,
@@ -73,6 +74,8 @@ fn every_pick_comes_out_of_its_record_again() {
         }
         for record in &kept {
             assert_eq!(record.recompute(&view), record.picked, "{record:?}");
+            let told = Record::from(Parts::from(record));
+            assert_eq!(told.recompute(&view), record.picked, "{record:?}");
         }
         records += kept.len();
         open.into_iter().for_each(|(m, t)| view.members()[m as usize].load.end(t, view.pool()));

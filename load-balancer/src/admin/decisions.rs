@@ -3,7 +3,7 @@
 //!
 //! A reader that is slower than what happens is told how much it lost (`lost`) and goes on: nobody waits for it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use super::access::{self, Peer};
 use super::membership::failure;
 use crate::journal::Entry;
 use crate::observe::chronicle::Told;
+use crate::registry::Snapshot;
 
 /// Facts, and requests, of the past that are told unless asked otherwise.
 const LAST: usize = 100;
@@ -39,6 +40,9 @@ pub(super) struct Wish {
     last: Option<usize>,
     /// `json`: those, and no stream.
     format: Option<String>,
+    /// Every number of each pick's record, and the views they were made over: for making them again elsewhere.
+    #[serde(default)]
+    exact: bool,
     /// `facts`, `requests` or `all`.
     what: Option<What>,
     /// Only what is about this backend.
@@ -92,14 +96,16 @@ pub(super) async fn decisions(
     let wish = match wish {
         Ok(Query(wish)) => wish,
         Err(why) => {
-            let hint = "known: last, format=json, what=facts|requests|all, backend, algorithm, code, kind";
+            let hint = "known: last, format=json, exact=true, what=facts|requests|all, backend, algorithm, code, kind";
             let body = json!({ "message": why.body_text(), "hint": hint, "status": "failure" });
             return (StatusCode::BAD_REQUEST, axum::Json(body)).into_response();
         }
     };
     if wish.requests() {
         let config = &admin.registry.load().config;
-        if let Err((status, why)) = access::may_look(&config.control, peer, &headers) {
+        // What will be drawn next, and clients' keys, are for those who may change something.
+        let may = if wish.exact { access::may_change } else { access::may_look };
+        if let Err((status, why)) = may(&config.control, peer, &headers) {
             return failure(status, why);
         }
         if wish.last.is_some_and(|last| last > MOST) {
@@ -126,9 +132,18 @@ pub(super) async fn decisions(
             body.insert("facts".into(), facts.iter().map(|told| told.json()).collect());
         }
         if wish.requests() {
-            body.insert("requests".into(), entries.iter().map(|entry| entry.json()).collect());
+            let told = |entry: &Arc<Entry>| if wish.exact { entry.exact() } else { entry.json() };
+            body.insert("requests".into(), entries.iter().map(told).collect());
+        }
+        if wish.exact {
+            let views: BTreeMap<u64, &Snapshot> =
+                entries.iter().map(|entry| (entry.snapshot.epoch, &*entry.snapshot)).collect();
+            body.insert("views".into(), views.into_values().map(Snapshot::exact).collect());
         }
         return axum::Json(body).into_response();
+    }
+    if wish.exact {
+        return failure(StatusCode::BAD_REQUEST, "exact records come with format=json, not as a stream");
     }
     let mut past: VecDeque<News> = facts.into_iter().map(News::Fact).collect();
     past.extend(entries.into_iter().map(News::Request));

@@ -15,8 +15,10 @@ impl Control {
     pub(super) fn publish(&mut self) {
         self.epoch += 1;
         if std::mem::take(&mut self.reshaped) {
-            // Until all are there that there shall be from the start, whoever is ready first must not matter.
-            self.rederive(!self.settled);
+            self.number_members();
+            // Until all are there that there shall be from the start, whoever is ready first must not matter. Nor, ever,
+            // must what happened before some other balancer came.
+            self.rederive(!self.settled || self.shares());
             self.set_locality();
             self.unsaved = true;
         }

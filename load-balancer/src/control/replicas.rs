@@ -256,12 +256,28 @@ impl Control {
             if let Some(at) = dead {
                 *result = Err(format!("it ended at once: {}", self.supply.stillborn.remove(at).reason));
             }
+            let taken = |e: &Entry| e.leaving.is_none() && e.backend.name == order.name;
+            if result.is_ok() && self.entries.iter().any(taken) {
+                self.came_second(order, result, asked.is_some());
+            }
         }
         match asked {
             Some(waiting) => self.created_for(waiting, results, took),
             None => self.created_missing(results, took),
         }
         true
+    }
+
+    /// Another balancer has brought in one of this name meanwhile: ours goes, and where nobody waits for just this name,
+    /// another comes.
+    fn came_second(&mut self, order: &Order, result: &mut Result<Replica, String>, asked: bool) {
+        if asked {
+            self.stop_replica(order.name.clone());
+            *result = Err("another balancer has added one of that name".to_owned());
+        } else {
+            self.supply.cancel(&order.name);
+            self.call_for(order.weight, order.region.clone());
+        }
     }
 
     /// Somebody waits for these: all of them join, or none.
@@ -353,7 +369,7 @@ impl Control {
     }
 
     /// The pool is short of one more replica, whatever its name.
-    fn call_for(&mut self, weight: u32, region: String) {
+    pub(super) fn call_for(&mut self, weight: u32, region: String) {
         let name = self.fresh_name();
         self.supply.missing.push_back(Order { name, weight, region });
     }

@@ -29,6 +29,7 @@ use crate::store::{Lost, Offer, RESULTS, Said, StateStore, TTL};
 mod backends;
 mod members;
 mod message;
+mod order;
 
 use message::{Message, Place};
 
@@ -100,6 +101,11 @@ impl Control {
     #[must_use]
     pub fn instance(&self) -> &str {
         &self.sharing.own
+    }
+
+    /// Whether other balancers are to come to the same conclusions.
+    pub(super) fn shares(&self) -> bool {
+        self.sharing.store.is_some()
     }
 
     /// Begins to meet the others in `store`.
@@ -260,6 +266,7 @@ impl Control {
             self.metrics.turns_local.with_label_values(&[&self.metrics.pool]).inc_by(new);
         }
         self.reclaim();
+        self.yield_names();
         self.share_scrapes(now);
     }
 }

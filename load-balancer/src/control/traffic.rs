@@ -224,6 +224,10 @@ impl Control {
         let carries = |e: &Entry| e.ready(checked) && e.closed() && e.warming.is_none();
         let beside = self.entries.iter().enumerate().any(|(other, e)| other != at && carries(e));
         let entry = &mut self.entries[at];
+        if !self.settled && entry.warming.is_some() {
+            // It has not come now: others have said how long it has been there.
+            return;
+        }
         entry.warming = (self.settled && beside).then_some(now);
         entry.ahead = Duration::ZERO;
         entry.warmth = entry.warmth_at(now, &self.config);

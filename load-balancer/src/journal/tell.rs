@@ -4,14 +4,28 @@ use lb_core::record::Seen;
 use lb_core::{Algorithm, Record};
 use serde_json::{Map, Value, json};
 
-use super::{Choice, Entry};
+use super::{Choice, Entry, exact};
 use crate::registry::Snapshot;
 
 impl Entry {
     /// As one JSON object.
     #[must_use]
     pub fn json(&self) -> Value {
-        let choices: Vec<Value> = self.choices.iter().map(|choice| choice.json(&self.snapshot)).collect();
+        self.told(Choice::json)
+    }
+
+    /// The same with each pick's [`exact`] record, which can be made again over [`Snapshot::exact`].
+    #[must_use]
+    pub fn exact(&self) -> Value {
+        self.told(|choice, snapshot| {
+            let mut told = choice.json(snapshot);
+            told["record"] = choice.record.as_ref().map(exact::record).into();
+            told
+        })
+    }
+
+    fn told(&self, choice: impl Fn(&Choice, &Snapshot) -> Value) -> Value {
+        let choices: Vec<Value> = self.choices.iter().map(|each| choice(each, &self.snapshot)).collect();
         json!({
             "request_id": self.id.to_str().unwrap_or_default(),
             "at": self.at,

@@ -29,6 +29,9 @@ impl Keys {
 /// Returns now (ms), the first block reserved, who was heard when, and what was said. A script, because who is gone must
 /// go from the set and the hash together, the clock must be Redis's own, and a block must have one owner.
 ///
+/// Who was heard later than now was heard by another clock: Redis's was turned back, or another server is master. Whoever
+/// lives comes again within a second; a dead one would stay for as long as the clocks differ.
+///
 /// Everything expires once nobody has come for a while; the turns last a day, so that a pause does not repeat any.
 pub(super) const ROUND: &str = r"
 if redis.replicate_commands then redis.replicate_commands() end
@@ -42,11 +45,14 @@ if what == '' then
 end
 redis.call('ZADD', KEYS[1], string.format('%.0f', now), who)
 redis.call('HSET', KEYS[2], who, what)
-local dead = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now - ttl))
-for _, name in ipairs(dead) do
-  redis.call('ZREM', KEYS[1], name)
-  redis.call('HDEL', KEYS[2], name)
+local function forget(from, to)
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], from, to)) do
+    redis.call('ZREM', KEYS[1], name)
+    redis.call('HDEL', KEYS[2], name)
+  end
 end
+forget('-inf', string.format('%.0f', now - ttl))
+forget(string.format('(%.0f', now + ttl), '+inf')
 redis.call('PEXPIRE', KEYS[1], ttl * 6)
 redis.call('PEXPIRE', KEYS[2], ttl * 6)
 local first = 0

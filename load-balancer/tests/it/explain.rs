@@ -191,3 +191,29 @@ async fn what_goes_on_is_told_when_it_begins() {
     wire.upto(b"data: 1\n\n").await.unwrap();
     assert_eq!(lb.admin("/explain/endless").await.json()["attempts"][0]["outcome"], "200");
 }
+
+/// With every number, a generator's state and clients' keys among them: also on the admin listener for who may change things.
+#[tokio::test]
+async fn exact_records_are_for_those_who_may_change_things() {
+    const EXACT: &str = "/decisions?what=requests&format=json&exact=true";
+    let backends = replicas(2).await;
+    let lb = Lb::over(&addresses(&backends), &[ALL, ("pool.algorithm", "consistent_hash")]).await;
+    lb.get("/echo?request_id=k").await;
+    lb.settled().await;
+    let told = lb.admin(EXACT).await.json();
+    let record = &told["requests"][0]["attempts"][0]["record"];
+    assert!(record["generator"].as_str().unwrap().parse::<u64>().is_ok(), "{told:#}");
+    assert_eq!(
+        (&record["algorithm"], &record["key"]),
+        (&"consistent_hash".into(), &serde_json::json!([107]))
+    );
+    let [view] = &told["views"].as_array().unwrap()[..] else { panic!("{told:#}") };
+    assert_eq!((&view["epoch"], &view["members"][1]["name"]), (&told["requests"][0]["epoch"], &"b2".into()));
+    let plain = lb.admin("/decisions?what=requests&format=json").await.json();
+    assert!(plain.get("views").is_none() && plain["requests"][0]["attempts"][0].get("record").is_none());
+    assert_eq!(lb.admin("/decisions?what=requests&exact=true").await.status(), 400, "no stream");
+    let guarded =
+        Lb::over(&addresses(&backends), &[ALL, ("control.token", "a-token-of-sixteen-or-more")]).await;
+    assert_eq!(guarded.admin(EXACT).await.status(), 401);
+    assert_eq!(guarded.admin("/decisions?what=requests&format=json").await.status(), 200);
+}

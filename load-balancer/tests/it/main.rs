@@ -4,6 +4,7 @@
 
 mod access;
 mod access_log;
+mod agreeing;
 mod algo;
 mod control_fuzz;
 mod decisions;
@@ -23,6 +24,7 @@ mod limits;
 mod maintain;
 mod members;
 mod metrics;
+mod newcomer;
 mod pacing;
 mod paths;
 mod process;

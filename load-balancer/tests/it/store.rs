@@ -99,6 +99,23 @@ async fn redis_conforms_and_keeps_pools_and_prefixes_apart() {
     }
 }
 
+/// A clock of Redis's that is turned back, or another server's after a failover, keeps no dead balancer alive.
+#[tokio::test]
+async fn who_was_heard_in_the_future_is_gone() {
+    let server = RedisServer::plain().await;
+    let mut store = redis(&format!("redis://127.0.0.1:{}", server.port), "web", "a", &[]);
+    say(&mut store, b"x", 0).await.unwrap();
+    let now: u64 = {
+        let said = server.say(&["TIME"]).await;
+        said.lines().nth(2).unwrap().parse::<u64>().unwrap() * 1_000
+    };
+    for (name, at) in [("ghost", now + 3_600_000), ("present", now), ("past", now - 3_600_000)] {
+        assert_eq!(server.say(&["ZADD", "ballast:1:{web}:live", &at.to_string(), name]).await, ":1\r\n");
+        assert_eq!(server.say(&["HSET", "ballast:1:{web}:said", name, "x"]).await, ":1\r\n");
+    }
+    assert_eq!(names(&say(&mut store, b"x", 0).await.unwrap()), ["present"]);
+}
+
 #[tokio::test]
 async fn a_cluster_conforms() {
     let server = RedisServer::start(&["--save", "", "--cluster-enabled", "yes"]).await;

@@ -1,6 +1,8 @@
 //! What a balancer is to the simulator: it picks, and is told what a real one could know. One trait for ours, the peers
 //! and the oracles; only the last may look at [`Ask::truth`].
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use lb_core::policy::Tried;
 use lb_core::{Cause, Outcome, Rng, Tick};
 
@@ -17,12 +19,35 @@ pub(crate) struct Ask<'a> {
     pub(crate) up: &'a [u32],
     /// Servers that this request failed on.
     pub(crate) tried: &'a Tried,
-    /// Where the balancer stands.
-    pub(crate) zone: u32,
+    /// Who asks.
+    pub(crate) client: Client<'a>,
     /// For oracles: the servers as they are.
     pub(crate) truth: Truth<'a>,
     /// Servers to be probed because of this request.
     pub(crate) probes: &'a mut Vec<u32>,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Client<'a> {
+    /// Where it is; where traffic is drawn, in the zone of its balancer.
+    pub(crate) region: Option<u8>,
+    /// Its address.
+    pub(crate) address: IpAddr,
+    /// What `consistent_hash` chooses by.
+    pub(crate) key: &'a [u8],
+}
+
+impl Client<'_> {
+    /// A client of drawn traffic: only where it is matters.
+    pub(crate) fn of(region: u8) -> Self {
+        Client { region: Some(region), address: IpAddr::V4(Ipv4Addr::LOCALHOST), key: b"" }
+    }
+
+    /// Where it is, as a zone; the first where that is not known.
+    pub(crate) fn zone(&self) -> u32 {
+        self.region.map_or(0, u32::from)
+    }
 }
 
 /// What nobody can know.

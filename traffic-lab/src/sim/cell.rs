@@ -1,9 +1,12 @@
 //! One cell: a scenario with every choice made but the policy and the seed.
 
+use std::sync::Arc;
+
 use super::draw::Law;
 use super::faults::Fault;
+use super::recorded::Recorded;
 use super::scenario::{Block, Group, Newcomers, Scenario, Span, Store, Telemetry, Zones};
-use super::tally::Periods;
+use super::tally::{DEADLINE_US, Periods};
 
 /// Nanoseconds in a second.
 const SECOND: f64 = 1e9;
@@ -41,6 +44,8 @@ pub(crate) struct Cell {
     pub(crate) newcomers: Option<Newcomers>,
     /// Further attempts of failed requests.
     pub(crate) retries: u32,
+    /// Requests that were made; where there are some, none are drawn.
+    pub(crate) recorded: Option<Arc<Recorded>>,
 }
 
 impl Cell {
@@ -53,6 +58,11 @@ impl Cell {
     pub(crate) fn rate(&self) -> f64 {
         let allotted = |g: &Group| f64::from(g.count * g.cores) * g.allotted.unwrap_or(g.speed);
         self.rho * self.servers.iter().map(allotted).sum::<f64>() / self.service.mean_ms() * 1_000.0
+    }
+
+    /// How long clients wait (ns).
+    pub(crate) fn deadline(&self) -> u64 {
+        self.recorded.as_ref().map_or(DEADLINE_US * 1_000, |recorded| recorded.deadline)
     }
 
     /// When balancers come that come later, and the first of them.
@@ -108,5 +118,6 @@ fn cell(scenario: &Scenario, block: &Block, rho: f64, balancers: u32) -> Cell {
         store: scenario.store,
         newcomers: scenario.newcomers,
         retries: scenario.retries,
+        recorded: None,
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::metric::Metric;
 use super::runs::{Ran, Row};
 use super::tally::CURVE;
+use crate::chart::{colour, dash, escaped, label, line, ticks};
 
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 460.0;
@@ -12,15 +12,25 @@ const HEIGHT: f64 = 460.0;
 const MARGIN: [f64; 4] = [64.0, 236.0, 40.0, 44.0];
 /// Percentiles with a line and a label.
 const MARKS: [f64; 5] = [50.0, 90.0, 99.0, 99.9, 99.95];
-/// Told apart by the colour-blind (Okabe and Ito), and repeated with dashes.
-const COLOURS: [&str; 8] =
-    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000"];
-const DASHES: [&str; 4] = ["", "6 3", "2 2", "8 3 2 3"];
+
+/// One of the curves.
+pub(crate) struct Curve {
+    /// What the legend calls it.
+    pub(crate) name: String,
+    /// Latencies (ms) at [`CURVE`].
+    pub(crate) ms: Vec<f64>,
+}
 
 /// The chart of a cell.
 pub(crate) fn svg(ran: &Ran) -> String {
-    let curves: Vec<(&Row, Vec<f64>)> = ran.rows.iter().map(|row| (row, median_curve(row))).collect();
-    let values = || curves.iter().flat_map(|(_, curve)| curve.iter().copied()).filter(|&v| v > 0.0);
+    let curve = |row: &Row| Curve { name: row.policy.name.to_owned(), ms: median_curve(row) };
+    let curves: Vec<Curve> = ran.rows.iter().map(curve).collect();
+    self::curves(&format!("{}: {}", ran.cell.scenario, ran.cell.label()), &curves)
+}
+
+/// A chart of some curves.
+pub(crate) fn curves(title: &str, curves: &[Curve]) -> String {
+    let values = || curves.iter().flat_map(|curve| curve.ms.iter().copied()).filter(|&v| v > 0.0);
     let low = values().fold(f64::INFINITY, f64::min).clamp(0.01, 1e6);
     let high = values().fold(0.0, f64::max).max(low * 2.0);
     let x = |percentile: f64| {
@@ -35,10 +45,9 @@ pub(crate) fn svg(ran: &Ran) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
          font-size=\"11\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{}\" y=\"22\" font-size=\"14\">{}: {}, latency by percentile</text>\n",
+         <text x=\"{}\" y=\"22\" font-size=\"14\">{}, latency by percentile</text>\n",
         MARGIN[0],
-        escaped(&ran.cell.scenario),
-        escaped(&ran.cell.label())
+        escaped(title)
     );
     for mark in MARKS {
         line(&mut out, [x(mark), MARGIN[2], x(mark), HEIGHT - MARGIN[3]]);
@@ -50,19 +59,19 @@ pub(crate) fn svg(ran: &Ran) -> String {
     }
     // The legend is in the order of the tails, as the curves end.
     let mut order: Vec<usize> = (0..curves.len()).collect();
-    let p99 = |at: &usize| curves[*at].0.median(Metric::P99);
-    order.sort_by(|a, b| p99(b).total_cmp(&p99(a)));
+    let p99 =
+        |at: usize| CURVE.iter().zip(&curves[at].ms).find(|(p, _)| **p >= 99.0).map_or(0.0, |(_, ms)| *ms);
+    order.sort_by(|&a, &b| p99(b).total_cmp(&p99(a)));
     for (place, at) in order.into_iter().enumerate() {
-        let (row, curve) = &curves[at];
-        let (colour, dash) = (COLOURS[at % COLOURS.len()], DASHES[at / COLOURS.len() % DASHES.len()]);
+        let (colour, dash) = (colour(at), dash(at));
         let points: Vec<String> =
-            CURVE.iter().zip(curve).map(|(&p, &ms)| format!("{:.1},{:.1}", x(p), y(ms))).collect();
+            CURVE.iter().zip(&curves[at].ms).map(|(&p, &ms)| format!("{:.1},{:.1}", x(p), y(ms))).collect();
         let style =
             format!("fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" stroke-dasharray=\"{dash}\"");
         let _ = writeln!(out, "<polyline points=\"{}\" {style}/>", points.join(" "));
         let (left, top) = (WIDTH - MARGIN[1] + 14.0, MARGIN[2] + 8.0 + 13.0 * place as f64);
         let _ = writeln!(out, "<path d=\"M{left},{top} h22\" {style}/>");
-        let name = format!("{} {:.0}", row.policy.name, row.median(Metric::P99));
+        let name = format!("{} {:.0}", curves[at].name, p99(at));
         label(&mut out, left + 28.0, top + 4.0, "start", &name);
     }
     out.push_str("</svg>\n");
@@ -77,36 +86,4 @@ fn median_curve(row: &Row) -> Vec<f64> {
             values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(0.0)
         })
         .collect()
-}
-
-/// 1, 2 and 5 of each decade between two values.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
-    let decades = low.log10().floor() as i32..=high.log10().ceil() as i32;
-    let all = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * 10f64.powi(decade)));
-    all.filter(|tick| (low..=high).contains(tick)).collect()
-}
-
-fn line(out: &mut String, [x1, y1, x2, y2]: [f64; 4]) {
-    let _ = writeln!(out, "<path d=\"M{x1:.1},{y1:.1} L{x2:.1},{y2:.1}\" stroke=\"#ddd\"/>");
-}
-
-fn label(out: &mut String, x: f64, y: f64, anchor: &str, text: &str) {
-    let text = escaped(text);
-    let _ =
-        writeln!(out, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"#333\">{text}</text>");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_round() {
-        assert_eq!(ticks(15.0, 600.0), [20.0, 50.0, 100.0, 200.0, 500.0]);
-        assert_eq!(escaped("a<b & c"), "a&lt;b &amp; c");
-    }
 }

@@ -20,7 +20,7 @@ pub(crate) struct Sed;
 
 impl Balancer for Sed {
     fn pick(&mut self, ask: &mut Ask<'_>) -> Option<u32> {
-        let (truth, zone) = (ask.truth, ask.zone);
+        let (truth, zone) = (ask.truth, ask.client.zone());
         ask.least(|server| {
             let server = &truth.servers[server as usize];
             let sharing = f64::from(server.held() + server.transit.0 + 1) / server.cores;
@@ -37,7 +37,7 @@ pub(crate) struct Jsew;
 
 impl Balancer for Jsew {
     fn pick(&mut self, ask: &mut Ask<'_>) -> Option<u32> {
-        let (truth, zone, now) = (ask.truth, ask.zone, ask.now.nanos());
+        let (truth, zone, now) = (ask.truth, ask.client.zone(), ask.now.nanos());
         ask.least(|server| {
             let server = &truth.servers[server as usize];
             let left = (server.remaining(now) + truth.mean_work) / server.cores;

@@ -6,7 +6,6 @@
 mod shared;
 mod standing;
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,15 +54,12 @@ const WEIGH_EVERY: Duration = Duration::from_secs(1);
 const EXPIRY: Duration = Duration::from_secs(180);
 const MOST: f64 = 4.0;
 
-/// Clients do not matter to the policies simulated.
-const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
 impl Ours {
     /// A balancer that has seen nothing.
     pub(crate) fn new(algorithm: Algorithm, inputs: Inputs, known: &Known) -> Self {
         let loads: Vec<_> = (0..known.servers).map(|_| Arc::new(Load::new())).collect();
         let pool = Arc::new(PoolLoad::default());
-        let standing = Standing::new(known.servers);
+        let standing = Standing::new(known);
         let zones = known.zones.clone();
         let count = zones.iter().max().map_or(0, |&most| usize::from(most) + 1);
         let locality = (count > 1).then(|| Arc::new(Locality::new(count)));
@@ -142,8 +138,9 @@ impl Balancer for Ours {
         if let Some(server) = self.standing.trial(ask.tried) {
             return Some(server);
         }
-        let region = self.locality.is_some().then_some(ask.zone as u8);
-        let mut pick = Pick { client: CLIENT, region, key: b"", tried: ask.tried, rng: ask.rng };
+        let region = self.locality.as_ref().and(ask.client.region);
+        let (client, key) = (ask.client.address, ask.client.key);
+        let mut pick = Pick { client, region, key, tried: ask.tried, rng: ask.rng };
         self.algorithm.pick(&self.view, &mut pick).ok().map(|decision| decision.member)
     }
 

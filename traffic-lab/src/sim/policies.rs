@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lb_core::Algorithm;
+use lb_core::ring::DEFAULT_POINTS;
 
 use super::balancer::Balancer;
 use super::cell::Cell;
@@ -12,6 +13,7 @@ use super::peers::passive::Passive;
 use super::peers::{
     c3, cswrr, jiq, least, least_request, least_time, p2c_ewma, prequal, random, round_robin,
 };
+use super::recorded::Identity;
 use super::scenario::Span;
 
 /// What a policy may compare itself with.
@@ -46,6 +48,10 @@ pub(crate) struct Known {
     pub(crate) zones: Vec<u8>,
     /// True weights (cores × speed): for those that are told.
     pub(crate) weights: Vec<f64>,
+    /// Names and configured weights.
+    pub(crate) identities: Vec<Identity>,
+    /// Points of the ring per unit of weight.
+    pub(crate) points: u32,
 }
 
 impl Known {
@@ -59,7 +65,14 @@ impl Known {
         let zones = cell.servers.iter().flat_map(|g| (0..g.count).map(move |_| g.zone as u8)).collect();
         let scrape_every = Duration::from_secs_f64(cell.telemetry.every_ms / 1_000.0);
         let store = cell.store.is_some();
-        Known { servers: weights.len(), balancers: cell.balancers, scrape_every, store, zones, weights }
+        let (identities, points) = match &cell.recorded {
+            Some(recorded) => (recorded.identities.clone(), DEFAULT_POINTS),
+            // Drawn traffic has no keys: the smallest ring will do.
+            None => ((0..weights.len() as u64).map(Identity::plain).collect(), 1),
+        };
+        let balancers = cell.balancers;
+        let servers = weights.len();
+        Known { servers, balancers, scrape_every, store, zones, weights, identities, points }
     }
 
     /// The share of all capacity that some servers have.
@@ -155,6 +168,16 @@ pub(crate) const POLICIES: &[Policy] = &[
     }),
     policy("oracle-sed", Class::Oracle, |_, _| Box::new(Sed)),
     policy("oracle-jsew", Class::Oracle, |_, _| Box::new(Jsew)),
+];
+
+/// Those of ours that differ from others by keys, clients or configured weights only, which drawn traffic does not have.
+pub(crate) const FOR_RECORDED: &[Policy] = &[
+    policy("weighted_round_robin", Class::Ours, |k, _| {
+        Box::new(Ours::new(Algorithm::WeightedRoundRobin, NOTHING, k))
+    }),
+    policy("ip_hash", Class::Ours, |k, _| Box::new(Ours::new(Algorithm::IpHash, NOTHING, k))),
+    policy("consistent_hash", Class::Ours, |k, _| Box::new(Ours::new(Algorithm::ConsistentHash, NOTHING, k))),
+    policy("random", Class::Ours, |k, _| Box::new(Ours::new(Algorithm::Random, NOTHING, k))),
 ];
 
 /// The policy of this name.

@@ -17,10 +17,11 @@ use super::draw::{Concern, Streams, exponential};
 use super::faults::{Change, What, timeline};
 use super::metric::Numbers;
 use super::policies::{Known, Policy};
+use super::recorded::{Arrival, Played};
 use super::server::Server;
 use super::sharing::Said;
 use super::slab::Slab;
-use super::tally::{DEADLINE_US, Periods, Tally};
+use super::tally::{Periods, Tally};
 
 /// Nanoseconds in a millisecond.
 pub(crate) const MILLI: u64 = 1_000_000;
@@ -44,6 +45,8 @@ pub(crate) struct Outcomes {
     pub(crate) log: u64,
     /// Hash over arrivals and their work: equal for all policies.
     pub(crate) traffic: u64,
+    /// What became of each recorded request, in the order of their arrivals.
+    pub(crate) played: Vec<Played>,
 }
 
 /// A request that is not over.
@@ -56,6 +59,8 @@ struct Request {
     tried: Tried,
     attempts: u32,
     attempt: u32,
+    /// Where it was sent last.
+    server: Option<u32>,
 }
 
 /// An attempt whose server is not done with it.
@@ -126,6 +131,7 @@ struct World<'a> {
     log: Hash,
     traffic: Hash,
     probes: Vec<u32>,
+    played: Vec<Played>,
 }
 
 /// A hash that is the same on every machine (FNV-1a over words).
@@ -157,6 +163,7 @@ pub(crate) fn run(cell: &Cell, policy: &Policy, seed: u64) -> Result<Outcomes> {
         requests: world.number,
         log: world.log.0,
         traffic: world.traffic.0,
+        played: world.played,
     })
 }
 
@@ -199,6 +206,7 @@ impl<'a> World<'a> {
             attempts: Slab::new(),
             agenda: Agenda::default(),
             probes: Vec::new(),
+            played: cell.recorded.iter().flat_map(|r| vec![Played::NOTHING; r.arrivals.len()]).collect(),
             log: Hash(seed),
             traffic: Hash(seed),
             now: 0,
@@ -262,7 +270,16 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The recorded request of this number, where requests are recorded.
+    fn recorded(&self, number: u64) -> Option<&'a Arrival> {
+        self.cell.recorded.as_ref()?.arrivals.get(number as usize)
+    }
+
     fn plan_arrival(&mut self) {
+        if self.cell.recorded.is_some() {
+            let next = self.recorded(self.number);
+            return next.into_iter().for_each(|arrival| self.agenda.at(arrival.at, Event::Arrive));
+        }
         let gap = exponential(&mut self.arrivals) * self.mean_gap / self.load;
         let at = self.now + gap as u64;
         if at < self.end() {
@@ -274,7 +291,8 @@ impl<'a> World<'a> {
         let number = self.number;
         self.number += 1;
         let balancer = self.entrance();
-        let work = self.cell.service.draw(&mut self.streams.of(Concern::Sizes, number)) * MILLI as f64;
+        let drawn = || self.cell.service.draw(&mut self.streams.of(Concern::Sizes, number)) * MILLI as f64;
+        let work = self.recorded(number).map_or_else(drawn, |arrival| arrival.work);
         self.traffic.add(self.now ^ work.to_bits());
         let request = self.requests.insert(Request {
             number,
@@ -284,10 +302,11 @@ impl<'a> World<'a> {
             tried: Tried::default(),
             attempts: 0,
             attempt: 0,
+            server: None,
         });
         let now = self.tick_now();
         self.seats[balancer as usize].budget.deposit(now);
-        self.agenda.at(self.now + DEADLINE_US * 1_000, Event::Deadline { request, number });
+        self.agenda.at(self.now + self.cell.deadline(), Event::Deadline { request, number });
         self.send(request);
         self.plan_arrival();
     }

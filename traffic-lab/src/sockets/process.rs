@@ -1,4 +1,4 @@
-//! A process of the lab: started on one core, killed with its guard, whatever happens.
+//! A process of the lab: started, on one core where that is wanted, and killed with its guard, whatever happens.
 //!
 //! `setpriv --pdeathsig` covers the one case the guard cannot: this program being killed itself. Every balancer here is
 //! configured as a single process, so there is nobody left behind.
@@ -10,6 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+pub(crate) use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -22,6 +24,10 @@ const READY_WITHIN: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(25);
 /// The real-time priority asked for: the least, which already is before all that has none.
 const PRECEDENCE: &str = "1";
+/// How variables begin that our programs take settings from.
+const FOREIGN: [&str; 4] = ["BALLAST_", "REGISTER_", "ADVERTISE_", "FAULT"];
+/// How long a process may take to end when asked: longer than the balancer drains and stops its replicas.
+const END_WITHIN: Duration = Duration::from_secs(20);
 /// How much of a log is shown.
 const LOG_LINES: usize = 12;
 
@@ -34,10 +40,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program on a core; both its streams go to `scratch/name.log`.
+    /// Starts a program, on a core if one is given; both its streams go to `scratch/name.log`. What would configure it
+    /// beside its arguments is taken out of its environment.
     pub(crate) fn start(
         name: &str,
-        core: usize,
+        core: Option<usize>,
         program: &Path,
         args: &[String],
         scratch: &Path,
@@ -46,8 +53,18 @@ impl Process {
         let out = std::fs::File::create(&log)?;
         let err = out.try_clone()?;
         // Both helpers replace themselves by what they start, so the child's id is the program's.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "taskset", "-c", &core.to_string()])
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some(core) = core {
+            command.args(["taskset", "-c", &core.to_string()]);
+        }
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_str().is_some_and(|name| FOREIGN.iter().any(|start| name.starts_with(start))) {
+                command.env_remove(variable);
+            }
+        }
+        let child = command
+            .env("NO_COLOR", "1")
             .arg(program)
             .args(args)
             .stdin(Stdio::piped())
@@ -83,6 +100,31 @@ impl Process {
         .await
     }
 
+    /// Waits for a line with this in it.
+    pub(crate) async fn says(&mut self, part: &str) -> Result<String> {
+        let log = self.log.clone();
+        self.until(async || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            let whole = &text[..=text.rfind('\n')?];
+            whole.lines().find(|line| line.contains(part)).map(str::to_owned)
+        })
+        .await
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        signal(self.pid(), Signal::TERM)?;
+        let start = clock::now();
+        let mut polls = tokio::time::interval(POLL);
+        while self.child.try_wait()?.is_none() {
+            polls.tick().await;
+            if clock::now() - start > END_WITHIN {
+                bail!("{} did not end within {END_WITHIN:?}:\n{}", self.name, self.log_end());
+            }
+        }
+        Ok(())
+    }
+
     /// Waits until it answers a request with 200.
     pub(crate) async fn answers(&mut self, port: u16) -> Result<()> {
         self.until(async || {
@@ -109,7 +151,8 @@ impl Process {
         }
     }
 
-    fn log_end(&self) -> String {
+    /// The end of what it wrote.
+    pub(crate) fn log_end(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
@@ -122,6 +165,12 @@ impl Drop for Process {
         let _gone = self.child.kill();
         let _status = self.child.wait();
     }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let id = i32::try_from(pid).ok().and_then(Pid::from_raw).with_context(|| format!("no process {pid}"))?;
+    kill_process(id, signal).with_context(|| format!("signalling process {pid}"))
 }
 
 async fn get(port: u16) -> std::io::Result<u16> {
@@ -162,13 +211,19 @@ mod tests {
         let scratch = std::env::temp_dir().join(format!("traffic-lab-process-{}", std::process::id()));
         std::fs::create_dir_all(&scratch).unwrap();
         let shell = |script: &str| ["-c".to_owned(), script.to_owned()];
-        let start = |name, script| Process::start(name, 0, Path::new("sh"), &shell(script), &scratch);
+        let start = |name, script| Process::start(name, Some(0), Path::new("sh"), &shell(script), &scratch);
         let mut echo = start("echo", "echo up; read word; echo $word; read forever").unwrap();
         assert_eq!(echo.line(0).await.unwrap(), "up");
         echo.order("go").unwrap();
         assert_eq!(echo.line(1).await.unwrap(), "go");
         let pid = echo.pid();
         drop(echo);
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+        let mut polite =
+            start("polite", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done").unwrap();
+        assert!(polite.says("read").await.unwrap() == "ready");
+        let pid = polite.pid();
+        polite.stop().await.unwrap();
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
         let mut broken = start("broken", "echo no >&2; exit 3").unwrap();
         let error = broken.answers(1).await.unwrap_err().to_string();

@@ -142,7 +142,7 @@ fn start_backends(site: &Site, plan: &Plan) -> Result<Process> {
     let file = site.scratch.join("plan.json");
     std::fs::write(&file, serde_json::to_string(plan)?)?;
     let args = ["lab-backends".to_owned(), file.display().to_string()];
-    Process::start("backends", SERVING_CORE, &site.own, &args, &site.scratch)
+    Process::start("backends", Some(SERVING_CORE), &site.own, &args, &site.scratch)
 }
 
 fn start_balancer(site: &Site, policy: &Policy, backends: &[u16]) -> Result<(Process, u16)> {
@@ -154,7 +154,7 @@ fn start_balancer(site: &Site, policy: &Policy, backends: &[u16]) -> Result<(Pro
     let program =
         site.programs.get(&policy.program).with_context(|| format!("{} is missing", policy.name))?;
     let args = policy.program.arguments(&config, &site.scratch);
-    Ok((Process::start("balancer", SERVING_CORE, program, &args, &site.scratch)?, port))
+    Ok((Process::start("balancer", Some(SERVING_CORE), program, &args, &site.scratch)?, port))
 }
 
 fn numbers<T: std::str::FromStr>(line: &str) -> Result<Vec<T>> {

@@ -51,6 +51,8 @@ pub(crate) struct Plan {
     pub(crate) headers: Vec<(String, String)>,
     /// Sent as it is with each request.
     pub(crate) body: Vec<u8>,
+    /// What `{n}` begins with.
+    pub(crate) first: u64,
     /// Ends after so many requests, or not by their number.
     pub(crate) requests: Option<u64>,
     /// Sends nothing after this time, or not by time.
@@ -94,6 +96,7 @@ impl Plan {
             method: Method::GET.to_string(),
             headers: Vec::new(),
             body: Vec::new(),
+            first: 0,
             requests: Some(requests),
             duration: None,
             pace: Pace::Closed,

@@ -152,7 +152,7 @@ impl Sender {
 
     /// One request, and its record. A connection that is left for the next one stays in `connection`.
     async fn one(&self, number: u64, due: Option<Instant>, connection: &mut Option<Connection>) {
-        let (text, key) = self.message.head.fill(self.plan.seed, number);
+        let (text, key) = self.message.head.fill(self.plan.seed, self.plan.first + number);
         let mut message = text.into_bytes();
         message.extend_from_slice(&self.message.body);
         let kept = connection.take().filter(Connection::idle);

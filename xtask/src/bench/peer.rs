@@ -27,6 +27,8 @@ pub(crate) enum Peer {
     Logging,
     /// The same, tracing one request in a hundred
     Tracing,
+    /// The same, meeting others in a Redis
+    Shared,
 }
 
 /// A program that is not installed, and how to get it; exit code 2.
@@ -49,6 +51,8 @@ pub(crate) struct Site {
     pub(crate) helper: PathBuf,
     pub(crate) ours: PathBuf,
     pub(crate) backends: Vec<u16>,
+    /// Where the Redis is, if one is needed.
+    pub(crate) store: Option<u16>,
 }
 
 impl Peer {
@@ -61,7 +65,13 @@ impl Peer {
             Self::Ours => "ballast",
             Self::Logging => "logging",
             Self::Tracing => "tracing",
+            Self::Shared => "shared",
         }
+    }
+
+    /// Whether it is this project's, with something on that `Ours` has not.
+    pub(crate) const fn is_variant(self) -> bool {
+        matches!(self, Self::Logging | Self::Tracing | Self::Shared)
     }
 
     /// The program to run.
@@ -70,7 +80,7 @@ impl Peer {
             Self::Haproxy => installed("haproxy", "haproxy"),
             Self::Nginx => installed("nginx", "nginx-light"),
             Self::Relay => built(&site.helper, "cargo build --release -p xtask"),
-            Self::Ours | Self::Logging | Self::Tracing => {
+            Self::Ours | Self::Logging | Self::Tracing | Self::Shared => {
                 built(&site.ours, "cargo build --release -p load-balancer, or name another with --ours")
             }
         }
@@ -81,7 +91,7 @@ impl Peer {
         match self {
             Self::Haproxy | Self::Nginx => Some("-v"),
             Self::Relay => None,
-            Self::Ours | Self::Logging | Self::Tracing => Some("--version"),
+            Self::Ours | Self::Logging | Self::Tracing | Self::Shared => Some("--version"),
         }
     }
 
@@ -101,7 +111,9 @@ impl Peer {
                 vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), config]
             }
             Self::Relay => ["bench-relay".into(), port.to_string()].into_iter().chain(addresses()).collect(),
-            Self::Ours | Self::Logging | Self::Tracing => vec!["serve".into(), "--config".into(), config],
+            Self::Ours | Self::Logging | Self::Tracing | Self::Shared => {
+                vec!["serve".into(), "--config".into(), config]
+            }
         };
         Ok((Process::start(self.name(), site.core, &self.program(site)?, args, &site.scratch)?, port))
     }
@@ -120,6 +132,10 @@ impl Peer {
                 include_str!("../../../benches/peers/ballast.toml"),
                 include_str!("../../../benches/peers/tracing.toml")
             ),
+            Self::Shared => concat!(
+                include_str!("../../../benches/peers/ballast.toml"),
+                include_str!("../../../benches/peers/shared.toml")
+            ),
             Self::Relay => return None,
         };
         let backend = |(index, port): (usize, &u16)| {
@@ -137,7 +153,9 @@ impl Peer {
             .replace("{{admin}}", &admin.to_string())
             .replace("{{scratch}}", &site.scratch.display().to_string());
         let receiver = site.backends.first().map(u16::to_string).unwrap_or_default();
-        Some(filled.replace("{{backends}}", &backends).replace("{{receiver}}", &receiver))
+        let store = site.store.as_ref().map(u16::to_string).unwrap_or_default();
+        let filled = filled.replace("{{backends}}", &backends).replace("{{receiver}}", &receiver);
+        Some(filled.replace("{{store}}", &store))
     }
 }
 
@@ -157,7 +175,7 @@ fn built(file: &Path, how: &str) -> Result<PathBuf> {
 }
 
 /// Two ports nobody listens on; held together, so that they differ.
-fn free_ports() -> Result<[u16; 2]> {
+pub(crate) fn free_ports() -> Result<[u16; 2]> {
     let listeners =
         [std::net::TcpListener::bind("127.0.0.1:0")?, std::net::TcpListener::bind("127.0.0.1:0")?];
     Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
@@ -175,8 +193,9 @@ mod tests {
             helper: "no-such-helper".into(),
             ours: "no-such-binary".into(),
             backends: vec![6001, 6002],
+            store: Some(6379),
         };
-        for peer in [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Logging, Peer::Tracing] {
+        for peer in [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Logging, Peer::Tracing, Peer::Shared] {
             let text = peer.config(&site, 5000, 9901).unwrap();
             assert!(text.contains("127.0.0.1:5000") && text.contains("127.0.0.1:6002"), "{text}");
             assert!(!text.contains("{{"), "{text}");

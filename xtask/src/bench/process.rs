@@ -74,6 +74,11 @@ impl Process {
         .await
     }
 
+    /// Waits until it takes connections.
+    pub(crate) async fn listens(&mut self, port: u16) -> Result<()> {
+        self.until(async || TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)).await
+    }
+
     /// Waits for the first line it prints.
     pub(crate) async fn first_line(&mut self) -> Result<String> {
         let log = self.log.clone();

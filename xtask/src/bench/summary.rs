@@ -78,7 +78,7 @@ fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
         cpu_stat_us: spread(|sample| sample.cpu_stat_us_per_request)?,
         to_haproxy: ratio(Peer::Haproxy),
         to_relay: ratio(Peer::Relay),
-        to_plain: matches!(peer, Peer::Logging | Peer::Tracing).then(|| ratio(Peer::Ours)).flatten(),
+        to_plain: peer.is_variant().then(|| ratio(Peer::Ours)).flatten(),
         requests_per_s: spread(Sample::requests_per_s)?,
         p50_us: spread(|sample| sample.load.p50_us as f64)?,
         p99_us: spread(|sample| sample.load.p99_us as f64)?,

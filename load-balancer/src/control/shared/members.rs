@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use lb_core::roster::Word;
+
 use super::super::Control;
 use super::super::entry::{Entry, Origin};
 use super::message::{Kind, Place, Told};
@@ -13,8 +15,6 @@ use crate::config::Address;
 
 /// The largest number of a word that is believed: far above what a fleet can say, far below where counting ends.
 const NUMBER_MOST: u64 = 1 << 53;
-/// The same for a member's number.
-const ORDINAL_MOST: u32 = 1 << 30;
 /// Longest name: it becomes a metric label.
 const NAME_MOST: usize = 63;
 /// Largest weight, as in the configuration.
@@ -69,10 +69,15 @@ impl Control {
     }
 
     fn say(&mut self, name: &str, member: Option<Place>) {
-        if self.sharing.store.is_some() && !self.sharing.hearing {
-            self.sharing.roster.say(name, member);
-            self.sharing.urgent.notify_one();
+        if !self.shares() || self.sharing.hearing {
+            return;
         }
+        if self.events.is_none() {
+            // From before a restart: whatever others have heard since holds.
+            return self.sharing.roster.remember(name, member);
+        }
+        self.sharing.roster.say(name, member);
+        self.sharing.urgent.notify_one();
     }
 
     fn is_configured(&self, name: &str) -> bool {
@@ -91,6 +96,8 @@ impl Control {
         for name in &news {
             self.follow_member(name);
         }
+        // Numbers may have moved even where nobody came or went.
+        self.reshaped |= !news.is_empty();
         !news.is_empty()
     }
 
@@ -113,6 +120,8 @@ impl Control {
             gone => match origin {
                 Some(Origin::Configured) if gone.is_none() => self.leave(name, true),
                 Some(Origin::Registered | Origin::Shared | Origin::Replica) => self.leave(name, false),
+                // One that was to be started again.
+                None if gone.is_none() && !self.is_configured(name) => self.supply.cancel(name),
                 _ => {}
             },
         }
@@ -135,6 +144,35 @@ impl Control {
         let ours: Vec<usize> =
             self.entries.iter().enumerate().filter(|(_, e)| here(e) && stale(e)).map(|(at, _)| at).collect();
         ours.into_iter().for_each(|at| self.say_joined(at));
+    }
+
+    /// Gives up replicas whose name another balancer's has, which was added there in the same second and has the last word;
+    /// each is replaced under a fresh name. It must be of now: whoever spoke before ours was born may have been this
+    /// balancer itself, before a crash.
+    pub(super) fn yield_names(&mut self) {
+        let lost = |e: &&Entry| {
+            let others = |word: &&Word<Place>| word.by != self.sharing.own;
+            let word = self.sharing.roster.word(&e.backend.name).filter(others);
+            let elsewhere = |place: &Place| !place.away && place.address != e.backend.address.to_string();
+            let spoke = |by: &str| self.sharing.others.get(by).is_some_and(|heard| heard.at > e.born);
+            e.origin == Origin::Replica
+                && e.leaving.is_none()
+                && !self.is_configured(&e.backend.name)
+                && word.is_some_and(|word| word.member.as_ref().is_some_and(elsewhere) && spoke(&word.by))
+        };
+        let of = |e: &Entry| (e.backend.name.clone(), e.backend.weight, e.backend.region.clone());
+        let given_up: Vec<_> = self.entries.iter().filter(lost).map(of).collect();
+        for (name, weight, region) in given_up {
+            tracing::warn!(
+                name,
+                "another balancer runs a replica of this name: ours is replaced by a fresh one"
+            );
+            self.sharing.hearing = true;
+            self.leave(&name, false);
+            self.sharing.hearing = false;
+            self.call_for(weight, region);
+            self.follow_member(&name);
+        }
     }
 
     /// A member is at `place`, somebody says; `at` is the entry of its name.
@@ -163,11 +201,6 @@ impl Control {
         if self.entries.len() >= self.config.control.max_backends {
             tracing::warn!(name, "another balancer's backend is one more than control.max_backends");
             return;
-        }
-        let free = !self.entries.iter().any(|e| e.ordinal == place.ordinal);
-        if free && (1..=ORDINAL_MOST).contains(&place.ordinal) {
-            self.next_ordinal = self.next_ordinal.max(place.ordinal + 1);
-            self.remembered.insert(name.to_owned(), place.ordinal);
         }
         let origin = if place.kind == Kind::Replica { Origin::Shared } else { Origin::Registered };
         let weight = place.weight.clamp(1, WEIGHT_MOST);

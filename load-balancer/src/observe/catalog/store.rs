@@ -1,6 +1,6 @@
 //! Several balancers and where they meet.
 
-use super::{FAST_BUCKETS, Family, POOL, counter, gauge, histogram};
+use super::{Family, POOL, REQUEST_BUCKETS, counter, gauge, histogram};
 
 /// Whether the store can be used.
 pub const STORE_UP: Family = gauge(
@@ -17,7 +17,8 @@ pub const STORE_OPERATIONS: Family = counter(
 /// How long rounds take.
 pub const STORE_DURATION: Family = histogram(
     "lb_state_store_operation_duration_seconds",
-    FAST_BUCKETS,
+    // Round trips on a network, up to store.timeout, which may be seconds.
+    REQUEST_BUCKETS,
     &["op"],
     "Time a round with the shared store took, in seconds; no request waits for it.",
 );

@@ -8,12 +8,15 @@ use lb_core::breaker::{Breaker, Rules, State};
 use lb_core::cap::{allowance, panics};
 use lb_core::outlier::{Window, outlier, widespread};
 use lb_core::policy::Tried;
+use lb_core::ring::Ring;
 use lb_core::trial::Trial;
 use lb_core::view::Hashing;
 use lb_core::warmth::warmth;
 use lb_core::{Cause, Load, Locality, Member, PoolLoad, Tallies, Tick, View};
 
 use crate::sim::balancer::Flight;
+use crate::sim::policies::Known;
+use crate::sim::recorded::Identity;
 
 /// The proxy's defaults: the largest share ejected, the panic threshold, slow start and its least share.
 const MAX_SHARE: f64 = 0.33;
@@ -22,6 +25,8 @@ const SLOW_START: Duration = Duration::from_secs(15);
 const WARMTH_LEAST: f64 = 0.1;
 /// Ejected for longer, a server starts slowly.
 const COLD_AFTER: Duration = Duration::from_secs(10);
+/// The bound of `consistent_hash`: the proxy's default.
+const BOUND: f32 = 1.25;
 /// Time between two looks for outliers.
 const OUTLIERS_EVERY: Duration = Duration::from_secs(1);
 
@@ -54,6 +59,10 @@ impl Entry {
 #[derive(Debug)]
 pub(super) struct Standing {
     entries: Vec<Entry>,
+    identities: Vec<Identity>,
+    /// Over all of them: it depends on who there is, not on who may be picked.
+    ring: Arc<Ring>,
+    hashing: Hashing,
     rules: Rules,
     looked: Tick,
     half_open: u32,
@@ -63,10 +72,19 @@ pub(super) struct Standing {
 
 impl Standing {
     /// Everyone is in.
-    pub(super) fn new(servers: usize) -> Self {
+    pub(super) fn new(known: &Known) -> Self {
         let entry = |_| Entry { up: true, warmth: 1.0, ..Entry::default() };
-        let entries = (0..servers).map(entry).collect();
-        Standing { entries, rules: Rules::default(), looked: Tick::ZERO, half_open: 0, widespread: false }
+        let ring = known.identities.iter().map(|identity| (identity.name_hash, identity.weight));
+        Standing {
+            entries: (0..known.servers).map(entry).collect(),
+            identities: known.identities.clone(),
+            ring: Arc::new(Ring::new(ring, known.points)),
+            hashing: Hashing::Ring { bound: Some(BOUND) },
+            rules: Rules::default(),
+            looked: Tick::ZERO,
+            half_open: 0,
+            widespread: false,
+        }
     }
 
     /// What a policy sees.
@@ -81,18 +99,16 @@ impl Standing {
         let closed = self.entries.iter().filter(|e| e.up && e.closed()).count();
         let panic = panics(closed, members, PANIC);
         let member = |(at, entry): (usize, &Entry)| Member {
-            name_hash: at as u64,
+            name_hash: self.identities[at].name_hash,
             ordinal: at as u32 + 1,
-            weight: 1,
+            weight: self.identities[at].weight,
             region: zones[at],
             warmth: entry.warmth as f32,
             eligible: entry.up && (entry.closed() || panic),
             load: Arc::clone(&loads[at]),
         };
         let members: Vec<Member> = self.entries.iter().enumerate().map(member).collect();
-        // No policy simulated here hashes keys: the smallest ring will do.
-        let ring = View::ring_of(&members, 1);
-        View::new(members, Arc::clone(pool), ring, Hashing::Ring { bound: None })
+        View::new(members, Arc::clone(pool), Arc::clone(&self.ring), self.hashing.clone())
             .with_locality(locality.clone())
     }
 

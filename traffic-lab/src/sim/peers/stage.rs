@@ -5,8 +5,9 @@ use std::time::Duration;
 use lb_core::policy::Tried;
 use lb_core::{Outcome, Rng, Tick};
 
-use crate::sim::balancer::{Ask, Balancer, Flight, Truth};
+use crate::sim::balancer::{Ask, Balancer, Client, Flight, Truth};
 use crate::sim::policies::Known;
+use crate::sim::recorded::Identity;
 
 /// Servers that never answer unless told to.
 pub(super) struct Stage {
@@ -29,7 +30,8 @@ impl Stage {
     pub(super) fn pick(&mut self, balancer: &mut dyn Balancer) -> u32 {
         let truth = Truth { servers: &[], mean_work: 0.0, zone_ns: 0.0 };
         let (up, tried, probes) = (&self.up[..], &Tried::default(), &mut self.probes);
-        let mut ask = Ask { now: self.now, rng: &mut self.rng, up, tried, zone: 0, truth, probes };
+        let mut ask =
+            Ask { now: self.now, rng: &mut self.rng, up, tried, client: Client::of(0), truth, probes };
         balancer.pick(&mut ask).unwrap()
     }
 
@@ -67,5 +69,7 @@ pub(super) fn known(weights: &[f64]) -> Known {
         store: false,
         zones,
         weights: weights.to_vec(),
+        identities: (0..weights.len() as u64).map(Identity::plain).collect(),
+        points: 1,
     }
 }

@@ -6,8 +6,9 @@ use lb_core::backoff::Backoff;
 use lb_core::{Cause, Outcome, Tick};
 
 use super::super::agenda::Event;
-use super::super::balancer::{Ask, Flight, Truth};
+use super::super::balancer::{Ask, Client, Flight, Truth};
 use super::super::draw::{Concern, between};
+use super::super::recorded::Played;
 use super::super::tally::End;
 use super::{Again, Attempt, MILLI, World};
 
@@ -27,6 +28,8 @@ impl World<'_> {
     pub(super) fn send(&mut self, at: u32) {
         let now = self.tick_now();
         let zone_ns = self.cell.zones.round_trip_ms * MILLI as f64;
+        let Some(number) = self.requests.get_mut(at).map(|request| request.number) else { return };
+        let recorded = self.recorded(number);
         let Some(request) = self.requests.get_mut(at) else { return };
         let (balancer, work) = (request.balancer, request.work);
         let seat = &mut self.seats[balancer as usize];
@@ -37,7 +40,7 @@ impl World<'_> {
             rng: &mut seat.rng,
             up: &self.up,
             tried: &request.tried,
-            zone: seat.zone,
+            client: recorded.map_or(Client::of(seat.zone as u8), |arrival| arrival.client()),
             truth,
             probes: &mut self.probes,
         });
@@ -46,7 +49,8 @@ impl World<'_> {
         let zone = if cross { zone_ns / 2.0 } else { 0.0 };
         let item = (request.number << ATTEMPT_BITS) + u64::from(request.attempts);
         let mut network = self.streams.of(Concern::Network, item);
-        let out = (between(&mut network, ONE_WAY) + zone) as u64;
+        let mut way = || recorded.map_or_else(|| (between(&mut network, ONE_WAY) + zone) as u64, |r| r.way);
+        let (out, back) = (way(), way());
         let attempt = self.attempts.insert(Attempt {
             request: at,
             number: request.number,
@@ -56,7 +60,7 @@ impl World<'_> {
             reached: 0,
             held: 0,
             work,
-            back: (between(&mut network, ONE_WAY) + zone) as u64,
+            back,
             coin: network.unit(),
             outcome: Outcome::Success,
             again: Again::AfterWait,
@@ -64,6 +68,7 @@ impl World<'_> {
         });
         request.attempt = attempt;
         request.attempts += 1;
+        request.server = Some(server);
         seat.policy.on_start(&Flight { attempt, server, sent: now });
         let to = &mut self.servers[server as usize];
         to.transit.0 += 1;
@@ -218,6 +223,9 @@ impl World<'_> {
         if let Some(request) = self.requests.remove(at) {
             let newcomer = self.cell.newcomer(request.balancer);
             self.tally.request(request.arrived, end, request.work, newcomer);
+            if let Some(played) = self.played.get_mut(request.number as usize) {
+                *played = Played { server: request.server, took: self.now - request.arrived, end };
+            }
         }
     }
 }
