@@ -47,9 +47,11 @@ impl Control {
 
     /// Says that a member is gone for good, where others would go on sending to it.
     pub(in super::super) fn say_left(&mut self, name: &str, origin: Origin, retired: bool) {
-        let own = origin == Origin::Replica && self.is_configured(name);
-        if !own && (origin != Origin::Configured || retired) {
+        if origin != Origin::Configured && !self.is_configured(name) {
             self.say(name, None);
+        } else if origin == Origin::Configured && retired && self.speaks() {
+            self.sharing.roster.retire(name);
+            self.sharing.urgent.notify_one();
         }
     }
 
@@ -68,8 +70,13 @@ impl Control {
         }
     }
 
+    /// Whether what changes now is this balancer's to tell.
+    fn speaks(&self) -> bool {
+        self.shares() && !self.sharing.hearing
+    }
+
     fn say(&mut self, name: &str, member: Option<Place>) {
-        if !self.shares() || self.sharing.hearing {
+        if !self.speaks() {
             return;
         }
         if self.events.is_none() {
@@ -118,7 +125,7 @@ impl Control {
             }
             Some(place) if !place.away => self.follow_place(name, place, at),
             gone => match origin {
-                Some(Origin::Configured) if gone.is_none() => self.leave(name, true),
+                Some(Origin::Configured) if word.retired => self.leave(name, true),
                 Some(Origin::Registered | Origin::Shared | Origin::Replica) => self.leave(name, false),
                 // One that was to be started again.
                 None if gone.is_none() && !self.is_configured(name) => self.supply.cancel(name),
