@@ -38,7 +38,7 @@ pub struct Roster<T> {
 }
 
 impl<T: Clone + PartialEq> Roster<T> {
-    /// An empty list of the balancer called `own`.
+    /// An empty list of the balancer called `own`: a name of this start only, for numbers begin anew with it.
     #[must_use]
     pub fn new(own: &str) -> Self {
         Roster { own: own.to_owned(), highest: 0, words: BTreeMap::new() }
@@ -134,7 +134,10 @@ mod tests {
         assert_eq!((list(&a), a.word("S1").unwrap().member), (list(&b), None));
         a.say("S1", Some(2));
         tell(&a, &mut b);
-        assert_eq!(b.word("S1"), Some(&Word { number: 3, by: "a".to_owned(), member: Some(2), retired: false }));
+        assert_eq!(
+            b.word("S1"),
+            Some(&Word { number: 3, by: "a".to_owned(), member: Some(2), retired: false })
+        );
         b.say("S1", Some(2));
         assert_eq!(b.word("S1").unwrap().by, "a", "said already");
     }
@@ -187,6 +190,19 @@ mod tests {
         assert!(a.word("S1").unwrap().retired);
         a.say("S1", Some(1));
         assert!(!a.word("S1").unwrap().retired);
+    }
+
+    /// Who starts again says other things under the same numbers; others must take one of the two, and all the same.
+    #[test]
+    fn two_starts_of_one_balancer_agree_with_the_others() {
+        let (mut before, mut after, mut other) = (Roster::new("a/1"), Roster::new("a/2"), Roster::new("b/1"));
+        before.say("S9", Some(1));
+        tell(&before, &mut other);
+        after.say("S9", Some(2));
+        tell(&after, &mut other);
+        tell(&other, &mut after);
+        assert_eq!(list(&after), list(&other));
+        assert_eq!(other.word("S9").unwrap().member, Some(2));
     }
 
     #[test]
