@@ -232,9 +232,10 @@ class Refusals(Case):
     def test_secrets_that_cannot_be_had(self):
         self.addCleanup(self.cloud.secrets, **SECRETS)
         self.refused(4, "Secret Manager answers 404 for nowhere", **GOOD | {"lb_token_secret": "nowhere"})
-        self.cloud.secrets(the_token="has\nlines", **{"the_password": "short"})
+        self.cloud.secrets(the_token="Zwetschgen\nknoedel", the_password="short")
         said = self.refused(4, "the-token must be", **GOOD | {"redis_password_secret": ""})
-        self.assertNotIn("has", said.partition("the-token must be")[0].rpartition("error")[2])
+        self.assertNotIn("Zwetschgen", said)
+        self.assertNotIn("knoedel", said)
         self.cloud.secrets(**SECRETS | {"the_password": "short"})
         self.refused(4, "the-password/versions/7 must be", **GOOD)
 
@@ -266,3 +267,16 @@ class Refusals(Case):
         status, said = self.machine.run()
         self.assertEqual(status, 6, said)
         self.assertRegex(said, r"error \(6\): the metadata server does not answer")
+
+    def test_the_metadata_server_has_no_token(self):
+        asks = 'metadata "$work/token" '
+        written = SCRIPT.read_text().replace("--retry 5", "--retry 1")
+        self.assertIn(asks, written)
+        silent = written.replace(asks, f"METADATA=http://127.0.0.9 {asks}")
+        nobody = written.replace("service-accounts/default/", "service-accounts/nobody/")
+        for script, code, said in ((silent, 6, "the metadata server does not answer"), (nobody, 4, "this VM has no service account")):
+            with self.subTest(said):
+                self.cloud.attributes(startup_script=script, **GOOD)
+                status, log = self.machine.run()
+                self.assertEqual(status, code, log)
+                self.assertRegex(log, rf"error \({code}\): {said}")

@@ -58,11 +58,16 @@ fail() {
     exit "$1"
 }
 
+# metadata FILE PATH: asks the metadata server; sets `code` to the status of the answer, which is in the file.
+metadata() {
+    code=$("${CURL[@]}" --noproxy '*' --header 'Metadata-Flavor: Google' --output "$1" --write-out '%{http_code}' "$METADATA/$2") ||
+        fail 6 "the metadata server does not answer: is this a VM of Google's?"
+}
+
 # Sets `value` to an attribute of the instance, or to the default $2.
 attribute() {
     local code
-    code=$("${CURL[@]}" --noproxy '*' --header 'Metadata-Flavor: Google' --output "$work/answer" --write-out '%{http_code}' \
-        "$METADATA/instance/attributes/$1") || fail 6 "the metadata server does not answer: is this a VM of Google's?"
+    metadata "$work/answer" "instance/attributes/$1"
     case $code in
         200) value=$(<"$work/answer") ;;
         404) value=$2 ;;
@@ -138,12 +143,17 @@ folder() {
 
 # A token of the VM's service account, as a header in a file: arguments can be read by everybody.
 authorize() {
+    local code
     [ ! -e "$work/authorization" ] || return 0
-    "${CURL[@]}" --noproxy '*' --fail --header 'Metadata-Flavor: Google' --output "$work/token" \
-        "$METADATA/instance/service-accounts/default/token" || fail 4 'this VM has no service account that it could ask for secrets or images with'
+    metadata "$work/token" instance/service-accounts/default/token
+    case $code in
+        200) ;;
+        404) fail 4 'this VM has no service account that it could ask for secrets or images with' ;;
+        *) fail 6 "the metadata server answers $code for a token of the service account" ;;
+    esac
+    metadata "$work/project" project/project-id
+    [ "$code" = 200 ] || fail 6 "the metadata server answers $code for the project"
     printf 'Authorization: Bearer %s\n' "$(json access_token "$work/token")" >"$work/authorization"
-    "${CURL[@]}" --noproxy '*' --fail --header 'Metadata-Flavor: Google' --output "$work/project" "$METADATA/project/project-id" ||
-        fail 6 'the metadata server does not tell the project'
 }
 
 # The first text of that name in a JSON file; for values without quotes or escapes.
