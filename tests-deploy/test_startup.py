@@ -30,6 +30,7 @@ GOOD = {
     "lb_token_secret": "the-token",
     "redis_password_secret": "the-password/versions/7",
 }
+FAULTY = '[pool]\nalgorithm = "fastest"\n'
 
 
 class Case(unittest.TestCase):
@@ -143,11 +144,50 @@ class Core(Case):
 
     def test_6_what_is_refused_leaves_what_runs(self):
         before, files = self.processes(), self.files()
-        faulty = {key: value for key, value in GOOD.items() if key != "lb_backends"} | {"lb_config": '[pool]\nalgorithm = "fastest"\n'}
+        faulty = {key: value for key, value in GOOD.items() if key != "lb_backends"} | {"lb_config": FAULTY}
         said = self.refused(2, "refuses its configuration", **faulty)
         self.assertIn("fastest", said)
         self.refused(3, "cannot be fetched", **GOOD | {"lb_image": "ballast/load-balancer:9.9.9"})
         self.assertEqual((self.processes(), self.files()), (before, files))
+
+    def test_7_a_run_after_one_that_failed_ends_its_work(self):
+        before, redis = self.processes(), "/etc/ballast/redis.conf"
+        self.addCleanup(self.cloud.secrets, **SECRETS)
+        self.cloud.secrets(**SECRETS | {"the_token": "another-token-of-theirs", "the_password": "another-password"})
+        self.refused(3, "cannot be fetched", **GOOD | {"lb_image": "ballast/load-balancer:9.9.9"})
+        self.assertEqual(self.processes(), before)
+        self.assertNotIn("another-password", self.machine.path(redis).read_text())
+        self.attributes(**GOOD)
+        status, said = self.machine.run()
+        self.assertEqual(status, 0, said)
+        after = self.processes()
+        self.assertEqual({unit for unit in UNITS if after[unit] != before[unit]}, {"ballast-balancer", "ballast-redis"})
+        self.assertIn("another-password", self.machine.path(redis).read_text())
+        asked = ("http://127.0.0.1:9901/rm", "--data", '{"n":1,"hostnames":["nobody"]}', "--output", "/dev/null", "--write-out", "%{http_code}")
+        for token, code in ((SECRETS["the_token"], "401"), ("another-token-of-theirs", "400")):
+            self.assertEqual(self.curl(*asked, "--header", f"Authorization: Bearer {token}"), code)
+        for unit in UNITS:
+            self.assertNotIn("another-", self.machine.path(f"/etc/systemd/system/{unit}.service").read_text())
+
+    def test_7_a_redis_elsewhere_takes_the_place_of_ours(self):
+        elsewhere = "redis://127.0.0.1:6390"
+        server = ("redis-server", "--port", "6390", "--requirepass", SECRETS["the_password"].strip(), "--save", "", "--dir", "/data")
+        host = ("docker", "run", "--rm", "--detach", "--name", "elsewhere", "--network", "host", "--log-driver", "none", "--tmpfs", "/data")
+        self.machine.say(*host, standins.tags()["redis"], *server)
+        self.addCleanup(self.machine.ask, "docker", "rm", "--force", "elsewhere")
+        self.attributes(**GOOD | {"redis_url": elsewhere})
+        status, said = self.machine.run()
+        self.assertEqual(status, 0, said)
+        self.assertIn("ending ballast-redis", said)
+        self.assertFalse(self.machine.path("/etc/systemd/system/ballast-redis.service").exists())
+        keys = 'REDISCLI_AUTH="$(cat /etc/ballast/secrets/redis-password)" docker exec --env REDISCLI_AUTH elsewhere redis-cli -p 6390 keys "*"'
+        rig.until(lambda: ":live" in self.machine.say("sh", "-c", keys), "the balancer says there that it lives")
+        self.assertEqual(self.machine.run()[0], 0)
+        self.assertRegex(self.machine.log().splitlines()[-1], "nothing has changed$")
+        self.attributes(**GOOD)
+        status, said = self.machine.run()
+        self.assertEqual(status, 0, said)
+        self.assertEqual(self.machine.say("systemctl", "is-active", *UNITS), "active\n" * len(UNITS))
 
     def test_7_a_service_that_dies_is_started_again(self):
         before = self.processes()["ballast-balancer"]
@@ -157,6 +197,8 @@ class Core(Case):
     def test_8_a_service_that_cannot_run_is_told_with_its_journal(self):
         said = self.refused(5, "ballast-prometheus .*journalctl -u ballast-prometheus", **GOOD | {"prometheus_config": "scrape_configs: 3"})
         self.assertIn("cannot unmarshal", said)
+        self.attributes(**GOOD)
+        self.assertEqual(self.machine.run()[0], 0)
 
     def test_9_the_whole_stack_takes_over(self):
         archive = self.cloud.directory / "ballast.tar.gz"
@@ -172,6 +214,9 @@ class Core(Case):
             "lb_source_sha256": hashlib.sha256(archive.read_bytes()).hexdigest(), "lb_token_secret": "the-token",
         }  # fmt: skip
         self.refused(3, "lb-source-sha256", **whole | {"lb_source_sha256": "0" * 64})
+        before = self.processes()
+        self.refused(2, "refuses its configuration", **whole | {"lb_config": FAULTY})
+        self.assertEqual(self.processes(), before, "core goes on")
         self.attributes(**whole)
         status, said = self.machine.run()
         self.assertEqual(status, 0, said)
@@ -187,6 +232,31 @@ class Core(Case):
         self.assertIn(f"BALLAST_TOKEN={SECRETS['the_token']}\n", self.machine.path(env).read_text())
         self.assertEqual(self.machine.run()[0], 0)
         self.assertRegex(self.machine.log().splitlines()[-1], "nothing has changed$")
+        self.the_whole_stack_later(whole, env)
+
+    def the_whole_stack_later(self, whole, env):
+        """Refusals that leave it as it is, a run after one, and a configuration that comes and goes."""
+
+        def containers():
+            return sorted(self.machine.say("docker", "ps", "--quiet", "--no-trunc").split())
+
+        before, written = containers(), self.machine.path(env).read_text()
+        without = {key: value for key, value in GOOD.items() if key != "lb_backends"}
+        self.refused(2, "refuses its configuration", **without | {"lb_config": FAULTY})
+        self.addCleanup(self.cloud.secrets, **SECRETS)
+        self.cloud.secrets(**SECRETS | {"the_token": "another-token-of-theirs"})
+        self.refused(3, "cannot be fetched", **whole | {"lb_image": "ballast/load-balancer:9.9.9"})
+        self.assertEqual((containers(), self.machine.path(env).read_text()), (before, written))
+        config = self.machine.path(env.replace(".env", "deploy/compose/load-balancer.toml"))
+        original = config.read_text()
+        for given, wanted in (({"lb_config": original.replace("adaptive", "random")}, "random"), ({}, "adaptive")):
+            self.attributes(**whole | given)
+            status, said = self.machine.run()
+            self.assertEqual(status, 0, said)
+            self.assertIn(f'algorithm = "{wanted}"', config.read_text())
+        self.assertEqual(config.read_text().strip(), original.strip())
+        balancer = self.machine.say("docker", "inspect", "--format={{.Config.Env}}", "ballast-load-balancer-1")
+        self.assertIn("BALLAST_CONTROL__TOKEN=another-token-of-theirs ", balancer)
 
     def curl(self, url, *arguments):
         return self.machine.say("curl", "--silent", "--show-error", "--max-time", "10", *arguments, url)
@@ -232,9 +302,10 @@ class Refusals(Case):
     def test_secrets_that_cannot_be_had(self):
         self.addCleanup(self.cloud.secrets, **SECRETS)
         self.refused(4, "Secret Manager answers 404 for nowhere", **GOOD | {"lb_token_secret": "nowhere"})
-        self.cloud.secrets(the_token="has\nlines", **{"the_password": "short"})
+        self.cloud.secrets(the_token="Zwetschgen\nknoedel", the_password="short")
         said = self.refused(4, "the-token must be", **GOOD | {"redis_password_secret": ""})
-        self.assertNotIn("has", said.partition("the-token must be")[0].rpartition("error")[2])
+        self.assertNotIn("Zwetschgen", said)
+        self.assertNotIn("knoedel", said)
         self.cloud.secrets(**SECRETS | {"the_password": "short"})
         self.refused(4, "the-password/versions/7 must be", **GOOD)
 
@@ -266,3 +337,16 @@ class Refusals(Case):
         status, said = self.machine.run()
         self.assertEqual(status, 6, said)
         self.assertRegex(said, r"error \(6\): the metadata server does not answer")
+
+    def test_the_metadata_server_has_no_token(self):
+        asks = 'metadata "$work/token" '
+        written = SCRIPT.read_text().replace("--retry 5", "--retry 1")
+        self.assertIn(asks, written)
+        silent = written.replace(asks, f"METADATA=http://127.0.0.9 {asks}")
+        nobody = written.replace("service-accounts/default/", "service-accounts/nobody/")
+        for script, code, said in ((silent, 6, "the metadata server does not answer"), (nobody, 4, "this VM has no service account")):
+            with self.subTest(said):
+                self.cloud.attributes(startup_script=script, **GOOD)
+                status, log = self.machine.run()
+                self.assertEqual(status, code, log)
+                self.assertRegex(log, rf"error \({code}\): {said}")

@@ -35,6 +35,8 @@ HEALTHY_SECONDS=90
 READY_SECONDS=5
 # Of a unit, while it is waited for; there are two seconds between two.
 RESTARTS=3
+# For the balancer to stop. It takes 54 s at most: 30 of timeouts.drain, then its farewell to the store and its replicas.
+STOP_SECONDS=60
 # Between two attempts of apt.
 APT_PAUSE_SECONDS=15
 # The user of the balancer's image; Redis runs as it, too.
@@ -58,11 +60,16 @@ fail() {
     exit "$1"
 }
 
+# metadata FILE PATH: asks the metadata server; sets `code` to the status of the answer, which is in the file.
+metadata() {
+    code=$("${CURL[@]}" --noproxy '*' --header 'Metadata-Flavor: Google' --output "$1" --write-out '%{http_code}' "$METADATA/$2") ||
+        fail 6 "the metadata server does not answer: is this a VM of Google's?"
+}
+
 # Sets `value` to an attribute of the instance, or to the default $2.
 attribute() {
     local code
-    code=$("${CURL[@]}" --noproxy '*' --header 'Metadata-Flavor: Google' --output "$work/answer" --write-out '%{http_code}' \
-        "$METADATA/instance/attributes/$1") || fail 6 "the metadata server does not answer: is this a VM of Google's?"
+    metadata "$work/answer" "instance/attributes/$1"
     case $code in
         200) value=$(<"$work/answer") ;;
         404) value=$2 ;;
@@ -100,6 +107,10 @@ read_settings() {
     if [ "$stack" = core ]; then
         image redis-image "$REDIS_IMAGE"
         redis_image=$value
+        setting redis-url '' '(rediss?://([A-Za-z0-9_-]+@)?[A-Za-z0-9.-]+(:[0-9]+)?(/[0-9]+)?)?' \
+            'redis://HOST:PORT or rediss://HOST:PORT is wanted; its password is what redis-password-secret names'
+        redis_url=$value
+        [ -z "$redis_url" ] || [ -n "$redis_secret" ] || fail 2 'attribute redis-password-secret: redis-url wants the password of that Redis'
         image prometheus-image "$PROMETHEUS_IMAGE"
         prometheus_image=$value
         attribute prometheus-config ''
@@ -138,12 +149,17 @@ folder() {
 
 # A token of the VM's service account, as a header in a file: arguments can be read by everybody.
 authorize() {
+    local code
     [ ! -e "$work/authorization" ] || return 0
-    "${CURL[@]}" --noproxy '*' --fail --header 'Metadata-Flavor: Google' --output "$work/token" \
-        "$METADATA/instance/service-accounts/default/token" || fail 4 'this VM has no service account that it could ask for secrets or images with'
+    metadata "$work/token" instance/service-accounts/default/token
+    case $code in
+        200) ;;
+        404) fail 4 'this VM has no service account that it could ask for secrets or images with' ;;
+        *) fail 6 "the metadata server answers $code for a token of the service account" ;;
+    esac
+    metadata "$work/project" project/project-id
+    [ "$code" = 200 ] || fail 6 "the metadata server answers $code for the project"
     printf 'Authorization: Bearer %s\n' "$(json access_token "$work/token")" >"$work/authorization"
-    "${CURL[@]}" --noproxy '*' --fail --header 'Metadata-Flavor: Google' --output "$work/project" "$METADATA/project/project-id" ||
-        fail 6 'the metadata server does not tell the project'
 }
 
 # The first text of that name in a JSON file; for values without quotes or escapes.
@@ -214,22 +230,27 @@ fetch_image() {
 }
 
 # unit NAME FILE… <CONTENT: has it installed, enabled and running, restarted where it or one of these files has changed.
+# When each file was written is in the unit: it differs, too, where a run that failed before this line has written one. A
+# time and no digest, since everybody may read a unit, and could try guesses at a secret on a digest.
 unit() {
-    local name=$1 file change
-    put "/etc/systemd/system/$name.service" 644 0
+    local name=$1
+    local file=/etc/systemd/system/$name.service
     shift
-    [[ " ${changed[*]-} " != *" /etc/systemd/system/$name.service "* ]] || systemctl daemon-reload
-    systemctl is-enabled --quiet "$name" || systemctl enable --quiet "$name"
-    for change in "${changed[@]}"; do
-        for file in "/etc/systemd/system/$name.service" "$@"; do
-            if [ "$change" = "$file" ]; then
-                say "starting $name, since $file has changed"
-                systemctl restart "$name" || give_up "$name" 'does not start'
-                return
-            fi
-        done
-    done
-    systemctl start "$name" || give_up "$name" 'does not start'
+    {
+        cat
+        printf '\n'
+        stat --format='# with %n of %.9Y' "$@"
+    } >"$work/unit"
+    put "$file" 644 0 <"$work/unit"
+    if [[ " ${changed[*]-} " != *" $file "* ]]; then
+        systemctl is-enabled --quiet "$name" || systemctl enable --quiet "$name"
+        systemctl start "$name" || give_up "$name" 'does not start'
+        return
+    fi
+    say "starting $name, since its unit or one of its files has changed"
+    systemctl daemon-reload
+    systemctl enable --quiet "$name"
+    systemctl restart "$name" || give_up "$name" 'does not start'
 }
 
 give_up() {
@@ -345,35 +366,47 @@ balancer_config() {
     done
 }
 
-# The environment wins over lb-config: these are what this VM relies on.
-balancer() {
-    local options
-    folder /var/lib/ballast 750 "$USER_ID"
+# check_config FILE OPTIONS…: has the balancer look at a configuration, before anything that runs is touched.
+check_config() {
+    local file=$1
+    shift
+    docker run --rm --pull never --network none "$@" --volume "$file:/candidate.toml:ro" "$lb_image" check --config /candidate.toml ||
+        fail 2 'the balancer refuses its configuration (attribute lb-config or lb-backends); above is why'
+}
+
+# Sets `options`. The environment wins over lb-config: these are what this VM relies on.
+balancer_options() {
     options=(--env BALLAST_LISTEN__TRAFFIC=0.0.0.0:5000 --env BALLAST_LISTEN__ADMIN=127.0.0.1:9901
         --env BALLAST_CONTROL__TOKEN_FILE=/run/secrets/token --env BALLAST_STATE__FILE=/var/lib/ballast/state.json
-        --env BALLAST_STORE__URL=redis://127.0.0.1:6379 --env BALLAST_STORE__PASSWORD_FILE=/run/secrets/redis-password
+        --env "BALLAST_STORE__URL=${redis_url:-redis://127.0.0.1:6379}" --env BALLAST_STORE__PASSWORD_FILE=/run/secrets/redis-password
         --volume "$SECRET_DIR/token:/run/secrets/token:ro" --volume "$SECRET_DIR/redis-password:/run/secrets/redis-password:ro"
         --volume /var/lib/ballast:/var/lib/ballast)
-    balancer_config >"$work/load-balancer.toml"
-    docker run --rm --pull never --network none "${options[@]}" --volume "$work/load-balancer.toml:/candidate.toml:ro" "$lb_image" \
-        check --config /candidate.toml || fail 2 'the balancer refuses its configuration (attribute lb-config or lb-backends); above is why'
+}
+
+balancer() {
     put "$CONFIG_DIR/load-balancer.toml" 644 0 <"$work/load-balancer.toml"
-    # The directory, since a file that is replaced would stay the old one inside. Forty seconds: timeouts.drain is 30 s.
+    # The directory, since a file that is replaced would stay the old one inside. For the stop see STOP_SECONDS.
     unit ballast-balancer "$CONFIG_DIR/load-balancer.toml" "$SECRET_DIR/token" "$SECRET_DIR/redis-password" < <(
-        run ballast-balancer 40 --memory 512m --pids-limit 200 "${options[@]}" --volume "$CONFIG_DIR:/etc/ballast:ro" \
+        run ballast-balancer "$STOP_SECONDS" --memory 512m --pids-limit 200 "${options[@]}" --volume "$CONFIG_DIR:/etc/ballast:ro" \
             "$lb_image" serve --config /etc/ballast/load-balancer.toml
     )
 }
 
 core() {
-    fetch_image "$redis_image"
+    local options
+    [ -n "$redis_url" ] || fetch_image "$redis_image"
     fetch_image "$prometheus_image"
     fetch_image "$lb_image"
+    folder /var/lib/ballast 750 "$USER_ID"
+    balancer_options
+    balancer_config >"$work/load-balancer.toml"
+    check_config "$work/load-balancer.toml" "${options[@]}"
     retire ballast-stack
-    redis
+    [ -n "$redis_url" ] || redis
     balancer
     prometheus
-    wait_for ballast-redis healthy ballast-redis
+    [ -z "$redis_url" ] || retire ballast-redis
+    [ -n "$redis_url" ] || wait_for ballast-redis healthy ballast-redis
     wait_for ballast-prometheus healthy ballast-prometheus
     wait_for ballast-balancer curl --disable --noproxy '*' --fail http://127.0.0.1:9901/health
     curl --disable --silent --noproxy '*' --fail --max-time 5 --retry $READY_SECONDS --retry-delay 1 --output /dev/null \
@@ -382,7 +415,7 @@ core() {
 
 # The repository at one revision, with its docker-compose.yml and both images fetched instead of built.
 full() {
-    local home=/opt/ballast/${source_sum:0:12} one n
+    local home=/opt/ballast/${source_sum:0:12} config=deploy/compose/load-balancer.toml one n
     if [ ! -d "$home" ]; then
         say "fetching $source"
         "${CURL[@]}" --fail --location --proto '=https' --max-time 300 --output "$work/source.tar.gz" "$source" || fail 3 "$source cannot be fetched"
@@ -390,27 +423,45 @@ full() {
         rm -rf "$home.new"
         mkdir -p "$home.new"
         tar --extract --gzip --no-same-owner --strip-components=1 --directory "$home.new" --file "$work/source.tar.gz"
+        for one in docker-compose.yml "$config"; do
+            [ -e "$home.new/$one" ] || fail 3 "lb-source has no $one"
+        done
+        # For the day when lb-config, which takes its place, is removed.
+        cp "$home.new/$config" "$home.new/$config.original"
         mv "$home.new" "$home"
     fi
-    [ -e "$home/docker-compose.yml" ] || fail 3 'lb-source has no docker-compose.yml'
-    [ -z "$lb_config" ] || put "$home/deploy/compose/load-balancer.toml" 644 0 <<<"$lb_config"
-    put "$home/.env" 600 0 <<END
+    cat >"$work/env" <<END
 GRAFANA_PASSWORD=$(<"$SECRET_DIR/grafana-password")
 BALLAST_TOKEN=$(<"$SECRET_DIR/token")
 REDIS_PASSWORD=$(<"$SECRET_DIR/redis-password")
 END
-    put "$home/docker-compose.override.yml" 644 0 < <(
+    {
         printf 'services:\n  load-balancer: {image: "%s"}\n' "$lb_image"
         for n in 1 2 3 4 5 6; do
             printf '  backend%s: {image: "%s"}\n' "$n" "$backend_image"
         done
-    )
-    docker compose --project-directory "$home" config --images | sort --unique >"$work/images" || fail 2 'docker-compose.yml of lb-source is refused; above is why'
+    } >"$work/override.yml"
+    if [ -n "$lb_config" ]; then
+        printf '%s\n' "$lb_config" >"$work/load-balancer.toml"
+    else
+        cat "$home/$config.original" >"$work/load-balancer.toml"
+    fi
+    docker compose --project-directory "$home" --env-file "$work/env" --file "$home/docker-compose.yml" --file "$work/override.yml" config --images |
+        sort --unique >"$work/images" || fail 2 'docker-compose.yml of lb-source is refused; above is why'
     while IFS= read -r one; do
         fetch_image "$one"
     done <"$work/images"
+    # What docker-compose.yml sets.
+    cat >"$work/balancer.env" <<END
+BALLAST_CONTROL__TOKEN=$(<"$SECRET_DIR/token")
+BALLAST_STORE__URL=redis://:$(<"$SECRET_DIR/redis-password")@redis:6379
+END
+    check_config "$work/load-balancer.toml" --env-file "$work/balancer.env"
+    put "$home/$config" 644 0 <"$work/load-balancer.toml"
+    put "$home/.env" 600 0 <"$work/env"
+    put "$home/docker-compose.override.yml" 644 0 <"$work/override.yml"
     retire ballast-balancer ballast-prometheus ballast-redis
-    unit ballast-stack "$home/.env" "$home/docker-compose.override.yml" "$home/deploy/compose/load-balancer.toml" <<END
+    unit ballast-stack "$home/.env" "$home/docker-compose.override.yml" "$home/$config" <<END
 # Written by the startup script of this VM, which would undo changes.
 [Unit]
 Description=Ballast: the whole stack of docker-compose.yml
@@ -425,7 +476,7 @@ WorkingDirectory=$home
 ExecStart=/usr/bin/docker compose --project-name ballast up --detach --no-build --pull never --remove-orphans --wait --wait-timeout 300
 ExecStop=/usr/bin/docker compose --project-name ballast stop
 TimeoutStartSec=330
-TimeoutStopSec=90
+TimeoutStopSec=$((2 * STOP_SECONDS))
 
 [Install]
 WantedBy=multi-user.target
