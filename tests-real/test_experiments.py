@@ -62,6 +62,7 @@ class Experiments(unittest.TestCase):
         for table in report["tables"]:
             self.assertIn(table["title"], run.stdout)
             self.assertTrue(table["rows"] and all(len(row) == len(table["columns"]) for row in table["rows"]), table)
+        self.assertTrue(report["charts"])
         self.assertEqual({chart["file"] for chart in report["charts"]}, {file.name for file in kept.glob("*.svg")})
         for chart in kept.glob("*.svg"):
             self.assertEqual(xml.parse(chart).getroot().tag, "{http://www.w3.org/2000/svg}svg")
@@ -143,7 +144,7 @@ class Experiments(unittest.TestCase):
         self.assertTrue(all(abs(rate - 500) < 60 for rate in rates), f"not the offered rate: {rates}")
 
     def test_ctrl_c_leaves_nothing(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with subprocess.Popen(self.command("a-3"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=self.environment()) as run:
                 try:
                     rig.until(lambda: len(self.left()) > 4, "balancer and replicas run")

@@ -160,7 +160,8 @@ class Tester(Case):
             ((self.url("/"), 1, "--rate", 0), "the rate is 0"),
             ((self.url("/"), 1, "--out", "/proc/nowhere"), "/proc/nowhere"),
             ((self.url("/"), 1, "--out", self.directory, "--id", "taken"), "is there already"),
-            ((self.url("/"), 1_000_000_000, "--concurrency", 1_000_000_000), "ulimit -Hn"),
+            ((self.url("/"), 2_000_000, "--concurrency", 1_000_001), "at most 1000000"),
+            ((self.url("/"), "--duration", "0s"), "the duration is 0"),
             ((self.url("/"),), "it would never end"),
         ):
             self.assertIn(says, run(*arguments, code=2))
@@ -174,10 +175,12 @@ class Precision(unittest.TestCase):
     are short and many, and the quietest rounds are compared. The figures are printed: with TESTS_REAL_PROGRAMS at release
     builds and TESTER_ROUNDS=30 they are those of tests-real/README.md."""
 
-    CONNECTIONS = 55
+    CONNECTIONS = 60
     SECONDS = 3
     ROUNDS = int(os.environ.get("TESTER_ROUNDS", "4"))
-    # What the tester may add to the p99 that wrk sees. Released, it is to be 0.05; this build is hardly optimized.
+    # What the tester may add to the p99 that wrk sees: the median of the rounds' differences when released, the difference
+    # of the quietest rounds for a build that is hardly optimized.
+    ADDED_RELEASED_MS = 0.05
     ADDED_MS = 0.5
 
     def setUp(self):
@@ -196,7 +199,12 @@ class Precision(unittest.TestCase):
             wrk, tester = (of(p99 for p99, _ in seen) for seen in zip(*rounds))
             rates = "/s, ".join(f"{statistics.median(rate for _, rate in seen):.0f}" for seen in zip(*rounds))
             print(f"p99, {name} of {self.ROUNDS}: wrk {wrk:.3f} ms, tester {tester:.3f} ms, {tester - wrk:+.3f} ms ({rates}/s)")
-        self.assertLess(tester - wrk, self.ADDED_MS, rounds)
+        added = statistics.median(tester - wrk for (wrk, _), (tester, _) in rounds)
+        print(f"median of the differences: {added:+.3f} ms")
+        if rig.PROGRAMS.name == "release":
+            self.assertLess(added, self.ADDED_RELEASED_MS, rounds)
+        else:
+            self.assertLess(tester - wrk, self.ADDED_MS, rounds)
 
     def by_wrk(self, url):
         """p99 in ms, and requests a second."""

@@ -130,8 +130,9 @@ fn in_scratch(arguments: &Arguments) -> Result<bool> {
     }
     std::fs::create_dir_all(&lab.scratch).context("making a directory for configurations")?;
     let result = one_by_one(&lab, &names, arguments);
-    std::fs::remove_dir_all(&lab.scratch).context("removing the directory of configurations")?;
-    result
+    let removed = std::fs::remove_dir_all(&lab.scratch).context("removing the directory of configurations");
+    // What went wrong first is what matters.
+    result.and_then(|good| removed.map(|()| good))
 }
 
 fn one_by_one(lab: &Lab, names: &[Name], arguments: &Arguments) -> Result<bool> {
@@ -146,16 +147,18 @@ fn one_by_one(lab: &Lab, names: &[Name], arguments: &Arguments) -> Result<bool> 
     Ok(good)
 }
 
-/// Runs one; Ctrl-C or SIGTERM is an error, so that processes end and files are removed as after any other.
+/// Runs one; Ctrl-C, SIGTERM or a closed terminal is an error, so that processes end and files are removed as after any other.
 fn under_interruption(lab: &Lab, name: Name) -> Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("waiting for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+        let mut hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
         tokio::select! {
             report = carry_out(lab, name) => report,
             _ = interrupt.recv() => bail!("interrupted"),
             _ = terminate.recv() => bail!("interrupted"),
+            _ = hangup.recv() => bail!("interrupted"),
         }
     })
 }

@@ -1,5 +1,8 @@
-//! `traffic-lab`: `simulate` runs the decision code in a simulated world, `scenario` runs the whole balancer and its peers
-//! over real sockets. Both read the same kind of scenario and print the same kind of table.
+//! `traffic-lab`: traffic simulated, sent, kept, drawn and played again.
+//!
+//! `simulate` runs the decision code in a simulated world, `scenario` the whole balancer and its peers over real sockets;
+//! both read the same kind of scenario and print the same kind of table. `tester` sends requests and keeps a run, `run`
+//! does the originals' experiments with it, `dashboard` draws runs, and `replay` simulates one under other algorithms.
 
 #![allow(clippy::print_stdout)] // What a command prints is its result.
 

@@ -71,6 +71,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     ensure!(!policies.is_empty(), "say under which algorithm: --algo, one of {}", play::names().join(", "));
     let run = results::read(path)?;
+    ensure!(
+        results::named(&run.id),
+        "run id {:?}: rename the file, with letters, digits, `-`, `_` and `.` only",
+        run.id
+    );
     let backends = arguments.pool.as_deref().map(pool::read).transpose()?.unwrap_or_default();
     let (pool, predicted) =
         predict(&run, &Said { backends, slots: arguments.slots }, &policies, arguments.seed)?;

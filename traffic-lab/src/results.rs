@@ -5,12 +5,10 @@
 //! How it fails: a file that is no run is refused with its name, the place and what was expected; a file is written beside
 //! its place and moved there, so that nobody reads half of it.
 
-#![allow(dead_code, unused_imports)] // Until all who share it are there.
-
 mod store;
 mod summary;
 
-pub(crate) use store::{list, named, read, write};
+pub(crate) use store::{files, named, read, write};
 pub(crate) use summary::{Quantiles, Summary};
 
 use serde::{Deserialize, Serialize};

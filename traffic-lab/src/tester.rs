@@ -1,6 +1,6 @@
 //! `traffic-lab tester URL N`: sends requests, and keeps what became of each.
 //!
-//! Reading order: [`plan`] (what is to be sent) → [`send()`] (the engine, for experiments as well) → [`connection`] and
+//! Reading order: [`plan`] (what is to be sent) → [`send_watched()`] (the engine, for experiments as well) → [`connection`] and
 //! [`answer`] (one exchange) → [`teller`] and [`offset`] (what answers say of who sent them).
 //! How it fails: exit code 0 if every request was answered well, 1 if any was not (they are records of the run, which is
 //! kept all the same), 2 for a plan that cannot be sent.
@@ -30,8 +30,9 @@ use anyhow::{Context as _, Result};
 pub(crate) use arrivals::Arrivals;
 pub(crate) use options::Arguments;
 pub(crate) use plan::{Pace, Plan};
-#[allow(unused_imports)] // For experiments.
-pub(crate) use send::{send, send_watched};
+#[cfg(test)]
+use send::send;
+pub(crate) use send::send_watched;
 pub(crate) use watch::Watch;
 
 use crate::results;

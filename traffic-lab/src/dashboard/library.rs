@@ -50,7 +50,7 @@ impl Library {
         let mut listed = Vec::new();
         let mut known = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
         let mut still = HashMap::new();
-        for path in files(&self.directory)? {
+        for path in results::files(&self.directory)? {
             // A file that went away meanwhile is not there.
             let Ok(stamp) = stamp(&path) else { continue };
             let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -93,16 +93,6 @@ impl Library {
         }
         Ok(run)
     }
-}
-
-fn files(directory: &Path) -> Result<Vec<PathBuf>> {
-    if !directory.exists() {
-        return Ok(Vec::new());
-    }
-    let entries =
-        std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect())
 }
 
 fn stamp(path: &Path) -> std::io::Result<Stamp> {

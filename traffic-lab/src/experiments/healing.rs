@@ -67,6 +67,9 @@ pub(crate) async fn a3(lab: &Lab) -> Result<Report> {
     let healed = kill_under_load(lab, &stage, "/home?request_id={random}", None).await?;
     stage.stop().await?;
     tell(&mut report, &healed)?;
+    if let Some(run) = &healed.run {
+        report.chart("timeline", timeline(run, &healed));
+    }
     report.remark(
         "A dead replica is noticed when the kernel tells of its end, not at the next check; what it held is sent to another one, and its \
          replacement starts at once, a little later where the dead one was younger than 10 s.",

@@ -107,9 +107,13 @@ impl Report {
 
     /// A section of a page; charts are looked for in `experiments/`.
     pub(crate) fn markdown(&self) -> String {
-        let quick = if self.quick { " --quick" } else { "" };
-        let mut out =
-            format!("## {}: {}\n\n```\ntraffic-lab run {}{quick}\n```\n\n", self.name, self.title, self.name);
+        let Self { name, title, .. } = self;
+        let command = if self.quick {
+            format!("traffic-lab run {name} --quick")
+        } else {
+            format!("make experiments ONLY={name}        # traffic-lab run {name}")
+        };
+        let mut out = format!("## {name}: {title}\n\n```\n{command}\n```\n\n");
         let _ = writeln!(out, "{}.\n", self.environment.line());
         for table in &self.tables {
             let _ = writeln!(out, "{}", table.markdown());

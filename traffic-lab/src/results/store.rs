@@ -24,18 +24,18 @@ pub(crate) fn read(path: &Path) -> Result<Run> {
     parse(&text, id(path)).with_context(|| path.display().to_string())
 }
 
-/// The runs of a directory, by name, and what is wrong with those that cannot be read. A directory that is not there is
-/// empty.
-pub(crate) fn list(directory: &Path) -> Result<Vec<(String, Result<Run>)>> {
+/// The files of a directory that may be runs, by name. A directory that is not there has none.
+pub(crate) fn files(directory: &Path) -> Result<Vec<PathBuf>> {
     if !directory.exists() {
         return Ok(Vec::new());
     }
     let entries =
         std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    // One that went away meanwhile is not there.
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     files.sort();
-    Ok(files.into_iter().map(|path| (id(&path), read(&path))).collect())
+    Ok(files)
 }
 
 fn parse(text: &str, id: String) -> Result<Run> {
@@ -106,11 +106,11 @@ mod tests {
         assert_eq!(read(&path).unwrap(), run);
         std::fs::write(directory.join("broken.json"), "{").unwrap();
         std::fs::write(directory.join("other.txt"), "{").unwrap();
-        let listed = list(&directory).unwrap();
-        let good: Vec<(&str, bool)> = listed.iter().map(|(id, run)| (id.as_str(), run.is_ok())).collect();
-        assert_eq!(good, [("broken", false), ("seen", true)]);
+        let listed = files(&directory).unwrap();
+        let good: Vec<(String, bool)> = listed.iter().map(|path| (id(path), read(path).is_ok())).collect();
+        assert_eq!(good, [("broken".to_owned(), false), ("seen".to_owned(), true)]);
         std::fs::remove_dir_all(&directory).unwrap();
-        assert!(list(&directory).unwrap().is_empty());
+        assert!(files(&directory).unwrap().is_empty());
     }
 
     #[test]

@@ -59,6 +59,10 @@ pub(crate) struct Arguments {
     /// Ask the balancer for this algorithm (header x-lb-algo)
     #[arg(long, value_name = "NAME")]
     algo: Option<String>,
+    /// Where these clients are: kept with each record, for replay. Nothing is sent; add the header that the balancer
+    /// takes for it, such as -H "x-forwarded-for: 203.0.113.7"
+    #[arg(long, value_name = "NAME")]
+    region: Option<String>,
     /// Where to keep the run
     #[arg(long, value_name = "DIR", default_value = "results")]
     out: PathBuf,
@@ -106,6 +110,7 @@ impl Arguments {
             timeout: self.timeout.unwrap_or(plan.timeout),
             seed: self.seed,
             algorithm: self.algo.clone(),
+            region: self.region.clone(),
             ..plan
         })
     }
@@ -155,7 +160,7 @@ mod tests {
     fn every_option_reaches_the_plan() {
         let plan = plan(
             "http://x/ 9 -c 3 -r 2.5 --arrivals constant -d 1.5s -X PUT -H a:b -H c:d:e --body hi --no-keep-alive \
-             --timeout 250ms --seed 4 --algo random --id i --title t",
+             --timeout 250ms --seed 4 --algo random --region EU --id i --title t",
         )
         .unwrap();
         assert_eq!((plan.url.as_str(), plan.requests, plan.concurrency), ("http://x/", Some(9), Some(3)));
@@ -166,6 +171,7 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(plan.headers, [pair("a", "b"), pair("c", "d:e")]);
         assert!(!plan.keep_alive && plan.seed == 4);
+        assert_eq!(plan.region.as_deref(), Some("EU"));
         let texts = (plan.algorithm.as_deref(), plan.id.as_deref(), plan.title.as_deref());
         assert_eq!(texts, (Some("random"), Some("i"), Some("t")));
     }

@@ -16,6 +16,8 @@ use crate::results::{Loop, Sending};
 const CONCURRENCY: usize = 50;
 /// Connections in an open loop, unless told otherwise: enough that only a server that answers nothing uses them up.
 const CONNECTIONS: usize = 2_000;
+/// The most requests at once: more than Linux lets one process open unless its `fs.nr_open` is raised (1,048,576).
+const CONCURRENCY_MOST: usize = 1_000_000;
 /// How long an answer is waited for, unless told otherwise: what the balancer itself allows a request.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Chooses the balancer's algorithm.
@@ -69,6 +71,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// The algorithm to ask the balancer for.
     pub(crate) algorithm: Option<String>,
+    /// Where the clients are, for the records alone.
+    pub(crate) region: Option<String>,
 }
 
 /// What is sent, ready to be filled in and written.
@@ -105,6 +109,7 @@ impl Plan {
             timeout: TIMEOUT,
             seed: 1,
             algorithm: None,
+            region: None,
         }
     }
 
@@ -144,6 +149,12 @@ impl Plan {
         );
         ensure!(self.requests != Some(0), "N is 0: there is nothing to send");
         ensure!(self.concurrency != Some(0), "the concurrency is 0: nothing would be sent");
+        let most = self.concurrency();
+        ensure!(most <= CONCURRENCY_MOST, "the concurrency is {most}: at most {CONCURRENCY_MOST}");
+        ensure!(
+            self.duration.is_none_or(|duration| !duration.is_zero()),
+            "the duration is 0: nothing would be sent"
+        );
         ensure!(!self.timeout.is_zero(), "the timeout is 0: every request would fail");
         if let Pace::Open { rate, .. } = self.pace {
             ensure!(rate.is_finite() && rate > 0.0, "the rate is {rate}: give requests a second, above 0");
@@ -271,6 +282,11 @@ mod tests {
             (Plan::new("http://x/", 0), "N is 0"),
             (Plan { requests: None, ..good.clone() }, "never end"),
             (Plan { concurrency: Some(0), ..good.clone() }, "concurrency is 0"),
+            (
+                Plan { concurrency: Some(CONCURRENCY_MOST + 1), ..Plan::new("http://x/", u64::MAX) },
+                "at most 1000000",
+            ),
+            (Plan { duration: Some(Duration::ZERO), ..good.clone() }, "duration is 0"),
             (Plan { timeout: Duration::ZERO, ..good.clone() }, "timeout is 0"),
             (Plan { method: "G T".to_owned(), ..good.clone() }, "method"),
             (Plan { algorithm: Some("a\r\nb".to_owned()), ..good.clone() }, "algorithm"),

@@ -25,12 +25,12 @@ use crate::clock::{self, Origin};
 use crate::results::{Record, Run, Summary, VERSION};
 
 /// Sends it all, and waits for the last answer.
-#[allow(dead_code)] // For experiments.
+#[cfg(test)]
 pub(crate) fn send(plan: &Plan) -> Result<Run> {
     send_watched(plan, &Arc::default())
 }
 
-/// The same; `watch` tells how far it is, and can stop it.
+/// Sends it all, and waits for the last answer; `watch` tells how far it is, and can stop it.
 pub(crate) fn send_watched(plan: &Plan, watch: &Arc<Watch>) -> Result<Run> {
     let message = plan.message()?;
     descriptors::make_room(plan.concurrency())?;
@@ -174,6 +174,7 @@ impl Sender {
             req_snd_time: self.origin.unix(sent),
             resp_rcv_time: self.origin.unix(ended),
             key,
+            region: self.plan.region.clone(),
             ..Record::default()
         };
         match exchanged {
@@ -197,7 +198,8 @@ impl Sender {
             req_due_time: Some(self.origin.unix(due)),
             req_snd_time: ended,
             resp_rcv_time: ended,
-            key: self.message.head.fill(self.plan.seed, number).1,
+            key: self.message.head.fill(self.plan.seed, self.plan.first + number).1,
+            region: self.plan.region.clone(),
             error: Some("no_connection".to_owned()),
             ..Record::default()
         };

@@ -138,6 +138,26 @@ fn what_fails_is_a_record_with_its_reason() {
     assert!(format!("{unknown:#}").contains("no-such-host.invalid"));
 }
 
+/// One has the only connection; the others give up before it is free, and their records are whole all the same.
+#[test]
+fn a_request_that_found_no_connection_is_known_by_its_number() {
+    let silent = answering(Duration::from_secs(3600));
+    let pace = Pace::Open { rate: 1e6, arrivals: Arrivals::Constant };
+    let plan = Plan {
+        pace,
+        timeout: Duration::from_millis(60),
+        concurrency: Some(1),
+        first: 7,
+        region: Some("EU".to_owned()),
+        ..Plan::new(&format!("{silent}?request_id={{n}}"), 3)
+    };
+    let run = send(&plan).unwrap();
+    assert_eq!(run.summary.failed, 3);
+    let keys: Vec<&str> = run.records.iter().filter_map(|record| record.key.as_deref()).collect();
+    assert_eq!(keys, ["7", "8", "9"]);
+    assert!(run.records.iter().all(|record| record.region.as_deref() == Some("EU")));
+}
+
 #[test]
 fn connections_are_kept_unless_told_otherwise_and_a_closed_one_is_replaced() {
     let url = answering(Duration::ZERO);
