@@ -12,7 +12,7 @@ SEEN_WITHIN = 2.0
 FORGOTTEN_WITHIN = 15.0
 
 
-def config(store, backends, more="", checks=True):
+def config(store, backends, more="", checks=True, store_more=""):
     pool = rig.members_text(backends)
     return f"""\
 [listen]
@@ -20,6 +20,7 @@ traffic = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 [store]
 url = "{store}"
+{store_more}
 [health]
 enabled = {str(checks).lower()}
 interval = "500ms"
@@ -35,6 +36,7 @@ slow_start = "0"
 
 class Fleet(unittest.TestCase):
     settings = ""
+    store_settings = ""
     checks = True
     backend_flags = ("--fault",)
 
@@ -52,7 +54,7 @@ class Fleet(unittest.TestCase):
         """One over the common backends, at the Redis or at what stands before it."""
         file = self.directory / f"{name}.toml"
         more = self.settings if more is None else more
-        file.write_text(config(f"redis://127.0.0.1:{port or self.redis.port}", self.backends, more, self.checks))
+        file.write_text(config(f"redis://127.0.0.1:{port or self.redis.port}", self.backends, more, self.checks, self.store_settings))
         balancer = self.started(rig.Serving(self.directory, file, name, **self.environment(name)))
         rig.until(lambda: balancer.eligible() >= BACKENDS, f"every backend eligible at {name}")
         return balancer

@@ -179,6 +179,55 @@ class DashboardPage(unittest.TestCase):
             page.until(f"Math.abs({x_range.format(chart)}[1] - {whole[1]}) < 1e-6")
         self.assertEqual(page.errors, [])
 
+    def test_a_part_without_requests_says_so_and_the_charts_come_back(self):
+        directory = rig.directory(self.id())
+        times = [100 + at / 10 for at in (*range(10), *range(90, 100))]
+        gap = [{"instance": "A", "req_snd_time": at, "req_rcv_time": at + 0.01, "resp_snd_time": at + 0.02, "resp_rcv_time": at + 0.05, "status": 200} for at in times]
+        (directory / "gap.json").write_text(json.dumps(gap))
+        dashboard = Dashboard(directory, directory, self.balancer.admin)
+        self.addCleanup(dashboard.stop)
+        page = self.page("#/run/gap", dashboard)
+        self.assertEqual(self.drawn(page, "gap"), traces(gap))
+        button = "[...document.querySelectorAll('.toolbar button')].find(b => b.textContent === '{}').click()"
+        delays = "['service', 'processing'].map(id => document.getElementById(`chart-${id}-gap`))"
+        for _ in range(2):
+            page.js(button.format("Zoom in"))
+            page.until(f"{delays}.every(chart => chart.textContent === 'No request in this part of the run.')")
+            page.js(button.format("Whole run"))
+            page.until(f"{delays}.every(chart => !chart.classList.contains('empty') && chart.querySelectorAll('.scatterlayer .point').length === {len(gap)})")
+        # They zoom the others as before.
+        page.js("Plotly.relayout('chart-service-gap', { 'xaxis.range': [0, 1] }).then(() => true)")
+        page.until("document.querySelector('.toolbar [role=status]').textContent.startsWith('Showing 0 to 1 s')")
+        page.until("document.querySelectorAll('#chart-processing-gap .scatterlayer .point').length <= 11")
+        self.assertEqual(page.errors, [])
+
+    def test_where_nothing_was_answered_well_there_is_no_latency(self):
+        page = self.page("#/run/refused")
+        self.drawn(page, "refused")
+        tiles = "Object.fromEntries([...document.querySelectorAll('.head .tile')].map(tile => [tile.firstChild.textContent, tile.lastChild.textContent]))"
+        self.assertEqual({name: text for name, text in page.js(tiles).items() if "latency" in name}, {"latency p50": "– ms", "latency p99": "– ms"})
+        page.open(f"{self.dashboard.url}/#/compare/adaptive/refused")
+        self.drawn(page, "refused")
+        rows = page.js("[...document.querySelectorAll('main > .card tbody tr')].map(row => [...row.cells].map(cell => cell.textContent))")
+        latencies = [row for row in rows if row[0].startswith("latency")]
+        self.assertEqual(len(latencies), 6)
+        for name, left, *rest in latencies:
+            self.assertGreater(float(left.replace(",", "")), 0, name)
+            self.assertEqual(rest, ["–", "–"], name)
+        self.assertEqual(page.errors, [])
+
+    def test_the_address_names_the_view_and_nothing_else(self):
+        page = self.page("#/run/adaptive")
+        self.drawn(page, "adaptive")
+        page.js("document.querySelector('.skip').focus()")
+        page.press("Enter", 13)
+        page.until("document.activeElement.id === 'main'")
+        self.assertEqual(page.js("location.hash"), "#/run/adaptive")
+        self.assertEqual(page.js("document.querySelector('nav [aria-current=page]').id"), "tab-runs")
+        page.open(f"{self.dashboard.url}/#/run/%")
+        page.until("document.querySelector('main').innerText.includes('there is no run \"%\"')")
+        self.assertEqual(page.errors, [])
+
     def test_runs_are_chosen_from_the_list_by_keyboard_too(self):
         page = self.page("#/run/adaptive")
         self.drawn(page, "adaptive")
@@ -211,7 +260,7 @@ class DashboardPage(unittest.TestCase):
     def test_live_shows_requests_states_weights_and_why(self):
         page = self.page("#/live", height=1780)
         page.until("document.getElementById('live-state').textContent.startsWith('watching')", LIVE_WITHIN)
-        with subprocess.Popen([rig.PROGRAMS / "traffic-lab", "tester", f"{self.balancer.traffic}/bench?slow=1", "--rate", "120", "--duration", "12s",
+        with subprocess.Popen([rig.PROGRAMS / "traffic-lab", "tester", f"{self.balancer.traffic}/bench?slow=1", "--rate", "120", "--duration", "60s",
                                "--out", self.directory / "live"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               env=rig.environment()) as load:
             self.addCleanup(load.kill)
@@ -224,6 +273,7 @@ class DashboardPage(unittest.TestCase):
             page.until("document.querySelectorAll('#live-why tbody tr').length === 3", LIVE_WITHIN)
             self.assertRegex(page.js("document.getElementById('live-why').innerText"), r"cost|drawn")
             page.until("document.getElementById('chart-live-rates').data[0].x.length >= 10", LIVE_WITHIN)
+            page.until("parseFloat(document.querySelector('.head .tile dd').textContent) > 5", LIVE_WITHIN)
             self.shot(page, "dashboard-live")
             load.terminate()
         self.assertEqual(page.errors, [])
@@ -262,6 +312,15 @@ class DashboardPage(unittest.TestCase):
         records = tester(directory / "none", "first", url.replace("http://127.0.0.1:5000", self.balancer.traffic), int(number) // 100)
         page.click("#reload")
         self.assertEqual(self.drawn(page, "first"), traces(records))
+        self.assertEqual(page.errors, [])
+
+    def test_without_runs_and_balancer_it_says_how_to_get_them(self):
+        directory = rig.directory(self.id())
+        dashboard = Dashboard(directory, directory / "none", f"http://127.0.0.1:{rig.free_port()}")
+        self.addCleanup(dashboard.stop)
+        page = self.page("", dashboard)
+        page.until("document.getElementById('live-state')?.textContent.includes('is away')", LIVE_WITHIN)
+        page.until("document.querySelector('main pre')?.textContent.includes('make demo')")
         self.assertEqual(page.errors, [])
 
     def test_a_broken_file_is_named_with_its_reason_and_the_others_work(self):
@@ -324,6 +383,14 @@ class DashboardPage(unittest.TestCase):
         self.assertIn("default-src 'self'", headers["Content-Security-Policy"])
         self.assertEqual(self.get("/style.css", **{"If-None-Match": self.get("/style.css")[1]["ETag"]})[0], 304)
         self.assertEqual(self.get("/api/runs")[1]["Cache-Control"], "no-store")
+
+    def test_what_a_token_guards_is_not_given_to_the_network(self):
+        token = self.directory / "token"
+        token.write_text("secret")
+        command = [rig.PROGRAMS / "traffic-lab", "dashboard", "--listen", "0.0.0.0:0", "--admin-token-file", token]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=rig.environment(), check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("--listen 0.0.0.0:0 would give everybody there what the token guards", done.stderr)
 
     def test_a_taken_address_is_named(self):
         port = self.dashboard.url.rpartition(":")[2]

@@ -28,7 +28,7 @@ class Trouble(Fleet):
         self.beside = self.started(rig.Serving(self.directory, file, "beside"))
 
     def measured(self, balancer, seconds, during=lambda: None):
-        """p99 in milliseconds under a load during which something happens, there and beside; no request may fail."""
+        """Under a load during which something happens no request fails, and p99 is what it is beside, but for a tenth."""
         with SideBySide([balancer.traffic, self.beside.traffic], PATH, CONNECTIONS) as load:
             rig.until(lambda: len(load.took[0]) > 100, "the load is under way")
             until = time.monotonic() + seconds
@@ -36,7 +36,9 @@ class Trouble(Fleet):
             time.sleep(max(0, until - time.monotonic()))
         self.assertEqual(load.failed, [])
         self.assertGreater(min(map(len, load.took)), 40 * seconds, "enough of them that the slowest hundredth says something")
-        return load.p99
+        here, beside = load.p99
+        print(f"    p99 {here:.1f} ms, {beside:.1f} ms beside without a store")
+        self.assertLessEqual(here, beside * P99_MOST)
 
     @staticmethod
     def up(balancer):
@@ -50,9 +52,7 @@ class Trouble(Fleet):
             hurt()
             rig.until(lambda: self.up(balancer) == 0, "the loss is seen", 10)
 
-        hurting, beside = self.measured(balancer, 10, trouble)
-        print(f"    p99 {hurting:.1f} ms while Redis fails, {beside:.1f} ms beside without any")
-        self.assertLessEqual(hurting, beside * P99_MOST)
+        self.measured(balancer, 10, trouble)
         self.assertEqual(len(facts(balancer, "store_lost")), told + 1)
         if result:
             self.assertGreater(balancer.metrics().sum("lb_state_store_operations_total", result=result), 0)
@@ -121,8 +121,10 @@ class Trouble(Fleet):
         self.goes_on(balancer, full, lambda: self.redis.say("CONFIG", "SET", "maxmemory", "0"), "refused")
 
     def test_flushed(self):
+        # Long enough that no round of a busy machine's is lost to time: here none may be.
+        self.store_settings = 'interval = "3s"\ntimeout = "3s"'
         fleet = self.fleet()
-        self.measured(fleet[0], 6, lambda: self.redis.say("FLUSHALL"))
+        self.measured(fleet[0], 8, lambda: self.redis.say("FLUSHALL"))
         self.all_meet(fleet)
         self.assertEqual([len(facts(balancer, "store_lost")) for balancer in fleet], [0] * BALANCERS)
 

@@ -10,7 +10,10 @@ let view = null;
 let listed = { directory: "", runs: [] };
 let turn = 0;
 
-const words = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+const decoded = (word) => {
+  try { return decodeURIComponent(word); } catch { return word; } // typed by hand: the name of no run, which is said
+};
+const words = () => location.hash.replace(/^#\/?/, "").split("/").map(decoded);
 const link = (...parts) => `#/${parts.map(encodeURIComponent).join("/")}`;
 
 function notice(title, fault, ...children) {
@@ -77,14 +80,14 @@ async function show() {
   view?.end();
   view = null;
   document.body.classList.toggle("live-view", kind === "live");
-  document.getElementById("tab-live").toggleAttribute("aria-current", kind === "live");
-  document.getElementById("tab-runs").toggleAttribute("aria-current", kind !== "live");
+  document.getElementById("tab-live").ariaCurrent = kind === "live" ? "page" : null;
+  document.getElementById("tab-runs").ariaCurrent = kind === "live" ? null : "page";
   try {
     await load();
     if (mine !== turn) return;
     const newest = listed.runs.find((run) => !run.fault);
     if (kind === "live") {
-      view = new Live(main);
+      view = new Live(main, listed.runs.length ? null : nothingYet());
     } else if (kind === "run" || kind === "compare") {
       await showRuns(ids);
     } else if (newest) {
@@ -104,5 +107,9 @@ async function show() {
 window.addEventListener("hashchange", show);
 document.getElementById("reload").addEventListener("click", () => (["run", "compare", "live"].includes(words()[0]) ? load() : show()));
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => view?.redraw());
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // what comes after # is the view
+  main.focus();
+});
+// After this module and Plotly, which are both deferred.
 window.addEventListener("DOMContentLoaded", show);
-if (document.readyState !== "loading" && window.Plotly) show();

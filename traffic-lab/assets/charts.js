@@ -29,7 +29,7 @@ function timeline(charts, colour) {
       hovertemplate: "%{text}<extra></extra>", x: [], y: [], text: [], line: { width: 0 } };
     for (let at = 0; at < start.length; at += 1) {
       const [from, to, low] = [start[at], end[at], lane[at]];
-      const what = count[at] > 1 ? `${count[at]} requests` : plain(outcome[at]);
+      const what = count[at] > 1 ? `${count[at]} requests, ${plain(outcome[at])}` : plain(outcome[at]);
       const text = `${plain(name)} · ${what} · ${digits((to - from) * 1000)} ms<br>sent at ${from} s`;
       trace.x.push(from, to, to, from, null);
       trace.y.push(low + 0.06, low + 0.06, low + 0.94, low + 0.94, null);

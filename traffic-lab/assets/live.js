@@ -10,8 +10,9 @@ const LISTS = 300; // milliseconds between two drawings of the lists
 const STATES = { healthy: "ok", warming: "warn", saturated: "warn", trial: "warn", unknown: "" };
 
 export class Live {
-  constructor(main) {
-    Object.assign(this, { ticks: [], requests: [], facts: [], chosen: null, names: [] });
+  /** `help` is shown while the balancer is away. */
+  constructor(main, help) {
+    Object.assign(this, { ticks: [], requests: [], facts: [], chosen: null, names: [], help, helping: el("div") });
     this.state = el("span", { className: "pill", role: "status", id: "live-state" }, "connecting …");
     this.tiles = el("dl", { className: "tiles" });
     this.rates = el("div", { className: "chart", id: "chart-live-rates" });
@@ -23,7 +24,7 @@ export class Live {
     this.skipped = el("p", { className: "quiet" });
     this.follow = el("button", { type: "button", onclick: () => this.choose(null) }, "Follow the newest");
     main.replaceChildren(
-      el("section", { className: "card head" }, el("div", { className: "row spread" }, el("h2", {}, "Live"), this.state), this.tiles),
+      el("section", { className: "card head" }, el("div", { className: "row spread" }, el("h2", {}, "Live"), this.state), this.tiles), this.helping,
       el("div", { className: "halves" },
         card("Requests per second by backend", el("p", { className: "quiet" }, `Attempts sent to each, the last ${SECONDS} s.`), this.rates),
         card("Weights by backend", el("p", { className: "quiet" }, "The share each draws now: weight × warmth ÷ price. Nothing while it may not be picked."), this.shares)),
@@ -48,6 +49,7 @@ export class Live {
   }
 
   connected({ up, admin, why }) {
+    if (this.help) this.helping.replaceChildren(...(up ? [] : [this.help]));
     if (up) {
       // What follows begins with the past again.
       Object.assign(this, { requests: [], facts: [], ticks: [], chosen: null });

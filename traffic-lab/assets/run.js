@@ -13,6 +13,9 @@ export function manner({ sending }) {
   return sending.method ? parts.filter(Boolean).join(" · ") : "";
 }
 
+/** Milliseconds of the good answers; where there was none, none rather than 0. */
+export const delay = ({ requests, failed }, value) => (failed < requests ? value : null);
+
 /** Name, target and the figures that are read first. */
 export function head(run, ...buttons) {
   const { summary } = run;
@@ -25,8 +28,8 @@ export function head(run, ...buttons) {
       tile("failed", count(summary.failed), summary.failed ? percent(summary.failed / summary.requests) : "", summary.failed ? "bad" : ""),
       tile("throughput", digits(summary.throughput), "/s"),
       tile("duration", digits(summary.seconds), "s"),
-      tile("latency p50", digits(summary.latency_ms.p50), "ms"),
-      tile("latency p99", digits(summary.latency_ms.p99), "ms")));
+      tile("latency p50", digits(delay(summary, summary.latency_ms.p50)), "ms"),
+      tile("latency p99", digits(delay(summary, summary.latency_ms.p99)), "ms")));
 }
 
 /** Who answered how often, percentiles, and what went wrong. */
@@ -36,7 +39,7 @@ export function figures(run, colour) {
   const most = Math.max(1, ...servers.map(([, requests]) => requests));
   const counts = servers.map(([name, requests]) => [el("span", {}, dot(colour(name)), name), bar(requests / most, colour(name)), count(requests), percent(requests / summary.requests)]);
   const quantiles = ["mean", "p50", "p90", "p99", "p999", "max"];
-  const row = (name, values) => [name, ...quantiles.map((key) => digits(values[key]))];
+  const row = (name, values) => [name, ...quantiles.map((key) => digits(delay(summary, values[key])))];
   const statuses = Object.entries(summary.statuses).map(([status, requests]) => [status < 400 ? status : el("b", { className: "bad" }, status), "status", count(requests), percent(requests / summary.requests)]);
   const errors = Object.entries(summary.errors).map(([reason, requests]) => [el("b", { className: "bad" }, reason), "no answer", count(requests), percent(requests / summary.requests)]);
   return el("div", { className: "thirds" },
@@ -84,6 +87,10 @@ export class Charts {
     const drawing = chart.draw(this.charts, this.colour, this.scale);
     const series = this.charts[chart.id];
     if (!drawing) {
+      // Text over a drawing would leave Plotly nothing to draw into: it has to let go first, and takes its listeners along.
+      forget(place);
+      delete place.dataset.wired;
+      this.notes[at].textContent = "";
       place.classList.add("empty");
       const all = this.charts.window.from <= 0 && this.charts.window.to >= this.charts.whole.to;
       place.textContent = all ? "The answers of this run do not tell when the server had the request and when it answered." : "No request in this part of the run.";

@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     /// Where runs are.
     #[arg(long, value_name = "DIR", default_value = "results")]
     results: PathBuf,
-    /// Where to listen; port 0 lets the system choose.
+    /// Where to listen; port 0 lets the system choose. Whoever reaches it sees the runs and what the balancer does: with a
+    /// token, only loopback will do.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8050")]
     listen: SocketAddr,
     /// The balancer's admin listener, for the live view.
@@ -63,6 +64,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 }
 
 async fn serve(arguments: Arguments) -> Result<()> {
+    ensure!(
+        arguments.admin_token_file.is_none() || arguments.listen.ip().is_loopback(),
+        "--listen {} would give everybody there what the token guards: listen on 127.0.0.1, and reach it by \
+         `ssh -L 8050:127.0.0.1:8050 HOST`",
+        arguments.listen
+    );
     let token = arguments.admin_token_file.as_deref().map(|path| {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

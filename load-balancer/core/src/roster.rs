@@ -19,6 +19,8 @@ pub struct Word<T> {
     pub by: String,
     /// What the member is; `None` where it was removed.
     pub member: Option<T>,
+    /// A removal that its operator wanted, of a member that everybody knows without being told.
+    pub retired: bool,
 }
 
 impl<T> Word<T> {
@@ -36,7 +38,7 @@ pub struct Roster<T> {
 }
 
 impl<T: Clone + PartialEq> Roster<T> {
-    /// An empty list of the balancer called `own`.
+    /// An empty list of the balancer called `own`: a name of this start only, for numbers begin anew with it.
     #[must_use]
     pub fn new(own: &str) -> Self {
         Roster { own: own.to_owned(), highest: 0, words: BTreeMap::new() }
@@ -44,17 +46,27 @@ impl<T: Clone + PartialEq> Roster<T> {
 
     /// Says that `name` is `member` (`None`: is no more). Saying again what is said already changes nothing.
     pub fn say(&mut self, name: &str, member: Option<T>) {
-        if self.words.get(name).is_some_and(|word| word.member == member) {
+        self.speak(name, member, false);
+    }
+
+    /// Says that `name`, which everybody knows without being told, is no more.
+    pub fn retire(&mut self, name: &str) {
+        self.speak(name, None, true);
+    }
+
+    fn speak(&mut self, name: &str, member: Option<T>, retired: bool) {
+        if self.words.get(name).is_some_and(|word| word.member == member && word.retired == retired) {
             return;
         }
         self.highest += 1;
-        let word = Word { number: self.highest, by: self.own.clone(), member };
+        let word = Word { number: self.highest, by: self.own.clone(), member, retired };
         self.words.insert(name.to_owned(), word);
     }
 
     /// Says what was so before a restart: any word that others have heard since, or had heard before, stands against it.
     pub fn remember(&mut self, name: &str, member: Option<T>) {
-        self.words.insert(name.to_owned(), Word { number: 0, by: self.own.clone(), member });
+        let word = Word { number: 0, by: self.own.clone(), member, retired: false };
+        self.words.insert(name.to_owned(), word);
     }
 
     /// Takes in a word of others; true where it is news.
@@ -122,7 +134,10 @@ mod tests {
         assert_eq!((list(&a), a.word("S1").unwrap().member), (list(&b), None));
         a.say("S1", Some(2));
         tell(&a, &mut b);
-        assert_eq!(b.word("S1"), Some(&Word { number: 3, by: "a".to_owned(), member: Some(2) }));
+        assert_eq!(
+            b.word("S1"),
+            Some(&Word { number: 3, by: "a".to_owned(), member: Some(2), retired: false })
+        );
         b.say("S1", Some(2));
         assert_eq!(b.word("S1").unwrap().by, "a", "said already");
     }
@@ -161,6 +176,33 @@ mod tests {
             all.iter_mut().for_each(|other| hear_all(other, &told));
             assert!(all.iter().all(|roster| roster.word("S1").unwrap().member == Some(1_000)));
         }
+    }
+
+    /// The other knows that the member was removed, and must learn that this was meant for good.
+    #[test]
+    fn to_retire_is_more_than_to_remove() {
+        let (mut a, mut b) = (Roster::<u32>::new("a"), Roster::new("b"));
+        a.say("S1", None);
+        tell(&a, &mut b);
+        b.retire("S1");
+        b.retire("S1");
+        assert_eq!((tell(&b, &mut a), a.word("S1").unwrap().number), (1, 2));
+        assert!(a.word("S1").unwrap().retired);
+        a.say("S1", Some(1));
+        assert!(!a.word("S1").unwrap().retired);
+    }
+
+    /// Who starts again says other things under the same numbers; others must take one of the two, and all the same.
+    #[test]
+    fn two_starts_of_one_balancer_agree_with_the_others() {
+        let (mut before, mut after, mut other) = (Roster::new("a/1"), Roster::new("a/2"), Roster::new("b/1"));
+        before.say("S9", Some(1));
+        tell(&before, &mut other);
+        after.say("S9", Some(2));
+        tell(&after, &mut other);
+        tell(&other, &mut after);
+        assert_eq!(list(&after), list(&other));
+        assert_eq!(other.word("S9").unwrap().member, Some(2));
     }
 
     #[test]

@@ -35,6 +35,8 @@ use message::{Message, Place};
 
 /// Removals that are remembered: whoever was away while more were made may bring one back.
 const REMOVALS_MOST: usize = 1_000;
+/// Between a balancer's name and the number of its start; in no name.
+const START: char = '/';
 /// How long the end waits until the others have taken replicas out that end with it.
 const PARTING: Duration = Duration::from_secs(6);
 /// How long the end waits for the farewell, beyond a round's own time.
@@ -44,6 +46,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) struct Sharing {
     /// What the others call this balancer.
     own: String,
+    /// The same and a number of this start: words of an earlier start are another's, and no two of one rank differ.
+    speaker: String,
     /// What the store is called; `None` where there is none.
     store: Option<String>,
     roster: Roster<Place>,
@@ -71,9 +75,11 @@ impl Sharing {
     pub(super) fn new(config: &Config, shares: bool, rng: &mut Rng) -> Self {
         let own = config.store.instance.clone().unwrap_or_else(|| format!("{:016x}", rng.next_u64()));
         let place = config.store.place.as_ref().map_or_else(|| "memory".to_owned(), ToString::to_string);
+        let speaker = format!("{own}{START}{:08x}", rng.next_u64() >> 32);
         Sharing {
-            roster: Roster::new(&own),
+            roster: Roster::new(&speaker),
             own,
+            speaker,
             store: shares.then_some(place),
             hearing: false,
             others: BTreeMap::new(),
@@ -88,6 +94,11 @@ impl Sharing {
     /// Whether there is nothing (more) to hear before traffic may come.
     pub(super) fn settled(&self) -> bool {
         self.store.is_none() || self.up.is_some()
+    }
+
+    /// Whether whoever spoke is still there, and since when what it says is known; `None` for an earlier start of this one.
+    fn speaks_still(&self, speaker: &str) -> Option<&Heard> {
+        self.others.get(speaker.split(START).next().unwrap_or(speaker))
     }
 
     /// The others by their hashes.
@@ -267,6 +278,7 @@ impl Control {
         }
         self.reclaim();
         self.yield_names();
+        self.follow_missing();
         self.share_scrapes(now);
     }
 }

@@ -87,20 +87,20 @@ async fn it_has_the_capacities_that_others_have_measured() {
 async fn a_backend_is_as_warm_for_it_as_for_the_others() {
     let (backends, room) = (replicas(3).await, Arc::new(Room::default()));
     let addresses = addresses(&backends);
-    let slow = [("pool.slow_start", "15s"), ("health.enabled", "true"), ("health.interval", "200ms")];
+    let slow = [("pool.slow_start", "60s"), ("health.enabled", "true"), ("health.interval", "200ms")];
     let veteran = one(&room, &addresses, &slow).await;
     let warmth = |s: &Scrape| of(s, "lb_backend_warmth_ratio", "b3");
     // Out for longer than a drain takes, and in again: it is a new one, beside two that are not.
     veteran.remove(1, &["b3"]).await.members();
     veteran.until("b3 is gone", |s| s.facts("left") == 1.0).await;
     veteran.add(1, &["b3"]).await.members();
-    veteran.until("b3 half warm", |s| (0.4..0.9).contains(&warmth(s))).await;
+    veteran.until("b3 partly warm", |s| (0.2..0.4).contains(&warmth(s))).await;
     // Long enough that all this is seen after its first round and before its second.
     let seldom = [&slow[..], &[("store.interval", "8s"), ("store.timeout", "8s")]].concat();
     let late = one(&room, &addresses, &seldom).await;
     let ours = late.until("b3 is warming up here, too", |s| warmth(s) < 1.0).await;
     let theirs = warmth(&veteran.scrape().await);
-    assert!(theirs < 1.0, "the machine was too slow for this test to say anything");
+    assert!(theirs < 1.0, "the machine was slower by far than this test allows for: {theirs}");
     assert!((warmth(&ours) - theirs).abs() <= 0.21, "b3 is {} warm here and {theirs} there", warmth(&ours));
     assert_eq!(
         ours.sum("lb_state_store_operations_total", &[("result", "ok")]),

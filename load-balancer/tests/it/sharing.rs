@@ -6,7 +6,7 @@ use std::sync::Arc;
 use load_balancer::store::Room;
 use tokio::net::TcpListener;
 
-use super::support::{Conn, Lb, Script, addresses, config, ok, replicas, within};
+use super::support::{Conn, Lb, Scrape, Script, addresses, config, configured, ok, replicas, within};
 
 const QUICK: [(&str, &str); 3] =
     [("store.interval", "100ms"), ("store.timeout", "100ms"), ("pool.algorithm", "round_robin")];
@@ -77,6 +77,48 @@ async fn what_one_is_told_of_membership_all_do() {
     }
 }
 
+fn rounds(scrape: &Scrape) -> f64 {
+    scrape.sum("lb_state_store_operations_total", &[("result", "ok")])
+}
+
+/// One that registered once and was removed says nothing of a backend that the configuration calls the same.
+#[tokio::test]
+async fn an_old_removal_takes_no_configured_backend_out() {
+    let (backends, room) = (replicas(2).await, Arc::new(Room::default()));
+    let addresses = addresses(&backends);
+    let first = one(&room, &addresses[..1], &[("control.registration", "true")]).await;
+    assert_eq!(first.register(&format!("http://{}", addresses[1])).await.status(), 200);
+    let name = first.members().await.remove(1);
+    assert_eq!(first.remove(1, &[&name]).await.members(), ["b1"]);
+    let backend = |(name, address): (&str, &SocketAddr)| {
+        format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+    };
+    let text: String = ["b1", &name].into_iter().zip(&addresses).map(backend).collect();
+    let late = Lb::start_in(configured(&text, &QUICK), Arc::clone(&room)).await;
+    late.until("it has heard", |s| s.sum("lb_balancers_live", &[]) == 2.0 && rounds(s) >= 2.0).await;
+    assert_eq!(late.members().await, ["b1", &name]);
+}
+
+/// Whoever did not fit in comes once there is room; who only drains takes none.
+#[tokio::test]
+async fn a_full_pool_takes_another_balancers_member_in_later() {
+    let (backends, room) = (replicas(4).await, Arc::new(Room::default()));
+    let addresses = addresses(&backends);
+    let open = ("control.registration", "true");
+    let small = one(&room, &addresses[..2], &[open, ("control.max_backends", "3")]).await;
+    let large = one(&room, &addresses[..2], &[open]).await;
+    let url = |at: usize| format!("http://{}", addresses[at]);
+    assert_eq!(large.register(&url(2)).await.status(), 200);
+    let third = small.until_members("the third", |names| names.len() == 3).await.remove(2);
+    assert_eq!(large.register(&url(3)).await.status(), 200);
+    let before = rounds(&small.scrape().await);
+    small.until("it has heard of the fourth", |s| rounds(s) >= before + 3.0).await;
+    assert_eq!(small.members().await.len(), 3);
+    large.remove(1, &[&third]).await.members();
+    let names = small.until_members("the fourth", |names| names.len() == 3 && !names.contains(&third)).await;
+    assert_eq!(names, large.members().await);
+}
+
 /// A backend that fails everybody.
 async fn broken() -> Script {
     Script::start(|mut conn: Conn| async move {
@@ -102,7 +144,6 @@ async fn one_vote_does_not_spread_and_two_do() {
         .await;
     };
     convict(&all[0]).await;
-    let rounds = |s: &super::support::Scrape| s.sum("lb_state_store_operations_total", &[("result", "ok")]);
     for lb in &all[1..] {
         let before = rounds(&lb.scrape().await);
         lb.until("ten rounds", |s| rounds(s) >= before + 10.0).await;

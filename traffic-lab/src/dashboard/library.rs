@@ -15,6 +15,9 @@ use crate::results::{self, Run};
 /// Runs whose records are kept in memory: two side by side, and two that somebody goes back to.
 const KEPT: usize = 4;
 
+/// Why a file whose name cannot stand in an address is no run.
+const NO_ID: &str = "its name is no run id: rename it, with letters, digits, - _ . alone";
+
 /// What tells whether a file is still the same.
 type Stamp = (SystemTime, u64);
 /// A run without its records, or why there is none.
@@ -50,11 +53,12 @@ impl Library {
         for path in files(&self.directory)? {
             // A file that went away meanwhile is not there.
             let Ok(stamp) = stamp(&path) else { continue };
+            let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let figures = match known.remove(&path) {
                 Some((then, figures)) if then == stamp => figures,
+                _ if !results::named(&id) => Err(NO_ID.to_owned()),
                 _ => figures(&path),
             };
-            let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             listed.push((id, figures.clone()));
             still.insert(path, (stamp, figures));
         }
@@ -130,14 +134,17 @@ mod tests {
         std::fs::write(directory.join("outside.json"), RUN).unwrap();
         std::fs::write(library.directory().join("good.json"), RUN).unwrap();
         std::fs::write(library.directory().join("half.json"), &RUN[..20]).unwrap();
+        std::fs::write(library.directory().join("my run.json"), RUN.replace("10", "20")).unwrap();
         let listed = library.list().unwrap();
         assert_eq!(listed[0].0, "good");
         assert_eq!(listed[0].1.as_ref().unwrap().summary.requests, 1);
-        let why = listed[1].1.as_ref().unwrap_err();
+        let (id, fault) = &listed[1];
+        assert_eq!((id.as_str(), fault.as_ref().unwrap_err().as_str()), ("my run", NO_ID));
+        let why = listed[2].1.as_ref().unwrap_err();
         assert!(why.contains("not an array of records") && !why.contains("half.json"), "{why}");
         assert_eq!(library.run("good").unwrap().records.len(), 1);
         assert!(Arc::ptr_eq(&library.run("good").unwrap(), &library.run("good").unwrap()));
-        for id in ["../outside", "", ".good", "good/../good", "missing", "half"] {
+        for id in ["../outside", "", ".good", "good/../good", "missing", "half", "my run"] {
             assert!(library.run(id).is_err(), "{id}");
         }
         let twice = format!("[{0},{0}]", &RUN[1..RUN.len() - 1]);

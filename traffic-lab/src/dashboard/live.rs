@@ -104,6 +104,10 @@ impl Viewer {
                     }
                     self.skipped += 1;
                 }
+                // The balancer had more to tell than this connection took.
+                Ok(Item { kind, data }) if kind == "lost" => {
+                    self.skipped += data.parse::<u64>().unwrap_or_default();
+                }
                 Ok(Item { kind, data }) => return Event::default().event(kind).data(data),
                 Err(why) => {
                     self.news = None;

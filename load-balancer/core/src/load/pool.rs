@@ -105,7 +105,7 @@ impl PoolLoad {
     /// Looks whether failures still weigh on `loads`, which are all there are. One caller only.
     pub(crate) fn settle_debts<'a>(&self, loads: &(impl Iterator<Item = &'a Load> + Clone)) {
         let any = || loads.clone().any(|load| load.failure_debt() > 0.0);
-        // A failure may come between the look and the answer: looked again after it, none is missed.
+        // A failure may come between the look and the answer: looked again after it, one is missed for a tick at most.
         if any() || (self.indebted.swap(false, AcqRel) && any()) {
             self.indebt();
         }

@@ -47,9 +47,11 @@ impl Control {
 
     /// Says that a member is gone for good, where others would go on sending to it.
     pub(in super::super) fn say_left(&mut self, name: &str, origin: Origin, retired: bool) {
-        let own = origin == Origin::Replica && self.is_configured(name);
-        if !own && (origin != Origin::Configured || retired) {
+        if origin != Origin::Configured && !self.is_configured(name) {
             self.say(name, None);
+        } else if origin == Origin::Configured && retired && self.speaks() {
+            self.sharing.roster.retire(name);
+            self.sharing.urgent.notify_one();
         }
     }
 
@@ -68,8 +70,13 @@ impl Control {
         }
     }
 
+    /// Whether what changes now is this balancer's to tell.
+    fn speaks(&self) -> bool {
+        self.shares() && !self.sharing.hearing
+    }
+
     fn say(&mut self, name: &str, member: Option<Place>) {
-        if !self.shares() || self.sharing.hearing {
+        if !self.speaks() {
             return;
         }
         if self.events.is_none() {
@@ -101,6 +108,36 @@ impl Control {
         !news.is_empty()
     }
 
+    /// Takes in members there was no room for when they were told.
+    pub(super) fn follow_missing(&mut self) {
+        if self.staying() >= self.config.control.max_backends {
+            return;
+        }
+        let here = |name: &str, place: &Place| {
+            let same = |e: &Entry| e.backend.name == name || e.backend.address.to_string() == place.address;
+            self.entries.iter().any(|e| e.leaving.is_none() && same(e))
+        };
+        let missing = |(name, word): &(&str, &Word<Place>)| {
+            let brought = |place: &&Place| place.kind != Kind::Configured && !place.away;
+            let fits = |place: &Place| {
+                Address::parse(&place.address).is_some_and(|address| self.may_be_shared(&address))
+                    && !here(name, place)
+            };
+            word.by != self.sharing.speaker
+                && word.member.as_ref().filter(brought).is_some_and(fits)
+                && !self.is_configured(name)
+                && !self.supply.spoken_for().any(|spoken| spoken == *name)
+        };
+        let names: Vec<String> =
+            self.sharing.roster.words().filter(missing).map(|(name, _)| name.to_owned()).collect();
+        names.iter().for_each(|name| self.follow_member(name));
+    }
+
+    /// Members that are not on their way out: these make a pool full.
+    fn staying(&self) -> usize {
+        self.entries.iter().filter(|e| e.leaving.is_none()).count()
+    }
+
     fn follow_member(&mut self, name: &str) {
         let Some(word) = self.sharing.roster.word(name).cloned() else { return };
         let at = self.entries.iter().position(|e| e.leaving.is_none() && e.backend.name == name);
@@ -118,7 +155,7 @@ impl Control {
             }
             Some(place) if !place.away => self.follow_place(name, place, at),
             gone => match origin {
-                Some(Origin::Configured) if gone.is_none() => self.leave(name, true),
+                Some(Origin::Configured) if word.retired => self.leave(name, true),
                 Some(Origin::Registered | Origin::Shared | Origin::Replica) => self.leave(name, false),
                 // One that was to be started again.
                 None if gone.is_none() && !self.is_configured(name) => self.supply.cancel(name),
@@ -138,7 +175,7 @@ impl Control {
                     .member
                     .as_ref()
                     .is_some_and(|place| place.away || place.address != e.backend.address.to_string());
-                differs && word.by != self.sharing.own && !self.sharing.others.contains_key(&word.by)
+                differs && word.by != self.sharing.speaker && self.sharing.speaks_still(&word.by).is_none()
             })
         };
         let ours: Vec<usize> =
@@ -151,10 +188,10 @@ impl Control {
     /// balancer itself, before a crash.
     pub(super) fn yield_names(&mut self) {
         let lost = |e: &&Entry| {
-            let others = |word: &&Word<Place>| word.by != self.sharing.own;
+            let others = |word: &&Word<Place>| word.by != self.sharing.speaker;
             let word = self.sharing.roster.word(&e.backend.name).filter(others);
             let elsewhere = |place: &Place| !place.away && place.address != e.backend.address.to_string();
-            let spoke = |by: &str| self.sharing.others.get(by).is_some_and(|heard| heard.at > e.born);
+            let spoke = |by: &str| self.sharing.speaks_still(by).is_some_and(|heard| heard.at > e.born);
             e.origin == Origin::Replica
                 && e.leaving.is_none()
                 && !self.is_configured(&e.backend.name)
@@ -198,7 +235,7 @@ impl Control {
         if self.entries.iter().any(same) {
             return;
         }
-        if self.entries.len() >= self.config.control.max_backends {
+        if self.staying() >= self.config.control.max_backends {
             tracing::warn!(name, "another balancer's backend is one more than control.max_backends");
             return;
         }
@@ -218,7 +255,7 @@ impl Control {
     pub(in super::super) fn may_forget(&self, entry: &Entry) -> bool {
         let runs = self.sharing.roster.word(&entry.backend.name).map(|word| word.by.as_str());
         let cared_for =
-            entry.origin == Origin::Shared && runs.is_some_and(|by| self.sharing.others.contains_key(by));
+            entry.origin == Origin::Shared && runs.is_some_and(|by| self.sharing.speaks_still(by).is_some());
         self.sharing.up != Some(false) && !cared_for && !self.others_find_it_up(entry)
     }
 
@@ -239,7 +276,7 @@ impl Control {
 
     /// Whether all live others know what this balancer has said.
     pub(in super::super) fn all_know(&self) -> bool {
-        let ours = self.sharing.roster.words().filter(|(_, word)| word.by == self.sharing.own);
+        let ours = self.sharing.roster.words().filter(|(_, word)| word.by == self.sharing.speaker);
         let said: Vec<(&str, u64)> = ours.map(|(name, word)| (name, word.number)).collect();
         let knows = |heard: &super::Heard| {
             said.iter().all(|(name, number)| heard.known.get(*name).is_some_and(|known| known >= number))

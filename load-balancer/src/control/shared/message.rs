@@ -28,6 +28,9 @@ pub(super) struct Told {
     by: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     member: Option<Place>,
+    /// Of a removal: of a configured backend. Any other concerns none, whatever it is called.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    retired: bool,
 }
 
 /// What a member is, for those who did not bring it in.
@@ -101,7 +104,8 @@ pub(super) struct Reported {
 
 impl Told {
     pub(super) fn new(name: &str, word: &Word<Place>) -> Self {
-        Told { name: name.to_owned(), number: word.number, by: word.by.clone(), member: word.member.clone() }
+        let Word { number, by, member, retired } = word.clone();
+        Told { name: name.to_owned(), number, by, member, retired }
     }
 
     pub(super) fn numbered(&self) -> (String, u64) {
@@ -109,7 +113,8 @@ impl Told {
     }
 
     pub(super) fn word(self) -> (String, Word<Place>) {
-        (self.name, Word { number: self.number, by: self.by, member: self.member })
+        let Told { name, number, by, member, retired } = self;
+        (name, Word { number, by, member, retired })
     }
 }
 
@@ -154,7 +159,7 @@ mod tests {
             ordinal: 7,
             away: false,
         };
-        let word = Word { number: 4, by: "a".into(), member: Some(place) };
+        let word = Word { number: 4, by: "a".into(), member: Some(place), retired: false };
         let backends = BTreeMap::from([("b1 10.0.0.1:80".to_owned(), about)]);
         let written =
             serde_json::to_string(&Message { members: vec![Told::new("S5", &word)], backends }).unwrap();
@@ -162,8 +167,13 @@ mod tests {
         assert_eq!(read.members[0].clone().word(), ("S5".to_owned(), word));
         assert_eq!(read.backends["b1 10.0.0.1:80"].report.unwrap().report(), report);
         assert!(!written.contains("away") && !written.contains("warming"), "{written}");
-        let later = r#"{"news":1,"backends":{"b1":{"mood":"fine","ejected_ms":5}}}"#;
+        let later = r#"{"news":1,"members":[{"name":"S5","number":5,"by":"a"}],
+            "backends":{"b1":{"mood":"fine","ejected_ms":5}}}"#;
         let read: Message = serde_json::from_str(later).unwrap();
         assert_eq!(read.backends["b1"].ejected_ms, Some(5));
+        let removal = Word { number: 5, by: "a".into(), member: None, retired: false };
+        assert_eq!(read.members[0].clone().word().1, removal);
+        let retired = serde_json::to_string(&Told::new("b1", &Word { retired: true, ..removal })).unwrap();
+        assert!(serde_json::from_str::<Told>(&retired).unwrap().retired, "{retired}");
     }
 }

@@ -13,8 +13,9 @@ use std::collections::BTreeMap;
 use super::super::Control;
 use super::message::Kind;
 
-/// The largest number that is believed: far above what a pool comes to.
-const ORDINAL_MOST: u32 = 1 << 30;
+/// The largest number that is taken as claimed: more than ever came to any pool. Whoever claims more comes behind all others
+/// without a gap, so that the next newcomer's number is no larger for it.
+const ORDINAL_MOST: u32 = 1 << 20;
 
 impl Control {
     /// Gives all members the numbers that all balancers give them.
@@ -34,19 +35,53 @@ impl Control {
 
     fn numbers(&self) -> BTreeMap<String, u32> {
         let names = self.config.pool.backends.iter().map(|backend| backend.name.clone());
-        let mut numbers: BTreeMap<String, u32> = names.zip(1..).collect();
+        let configured: BTreeMap<String, u32> = names.zip(1..).collect();
         let claim = |(name, word): (&str, &lb_core::roster::Word<super::Place>)| {
             let place = word.member.as_ref().filter(|place| place.kind != Kind::Configured)?;
-            let claimed = if place.ordinal <= ORDINAL_MOST { place.ordinal } else { 0 };
-            (!numbers.contains_key(name)).then(|| (claimed, name.to_owned()))
+            (!configured.contains_key(name)).then(|| (place.ordinal, name.to_owned()))
         };
-        let mut claims: Vec<(u32, String)> = self.sharing.roster.words().filter_map(claim).collect();
-        claims.sort_unstable();
-        let mut last = numbers.len() as u32;
-        for (claimed, name) in claims {
-            last = claimed.max(last + 1);
-            numbers.insert(name, last);
+        numbered(&configured, self.sharing.roster.words().filter_map(claim).collect())
+    }
+}
+
+/// Those of the configuration by their places, and behind them the others by what they claim.
+fn numbered(configured: &BTreeMap<String, u32>, mut claims: Vec<(u32, String)>) -> BTreeMap<String, u32> {
+    claims.sort_unstable();
+    let mut numbers = configured.clone();
+    let mut last = numbers.len() as u32;
+    for (claimed, name) in claims {
+        last = if claimed <= ORDINAL_MOST { claimed.max(last + 1) } else { last + 1 };
+        numbers.insert(name, last);
+    }
+    numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(claims: &[(u32, &str)]) -> Vec<(u32, String)> {
+        claims.iter().map(|&(number, name)| (number, name.to_owned())).collect()
+    }
+
+    #[test]
+    fn one_false_claim_leaves_room_for_those_who_come_later() {
+        let configured = BTreeMap::from([("b1".to_owned(), 1)]);
+        let honest = named(&[(7, "y"), (5, "x"), (5, "w")]);
+        let numbers = numbered(&configured, honest.clone());
+        assert_eq!((numbers["b1"], numbers["w"], numbers["x"], numbers["y"]), (1, 5, 6, 7));
+        for lie in [ORDINAL_MOST, ORDINAL_MOST + 1, u32::MAX] {
+            let mut claims = [honest.clone(), named(&[(lie, "liar")])].concat();
+            for newcomer in ["c", "b", "a"] {
+                // As whoever brings it in numbers it.
+                let next = numbered(&configured, claims.clone()).values().max().unwrap() + 1;
+                claims.push((next, newcomer.to_owned()));
+            }
+            let after = numbered(&configured, claims);
+            assert_eq!((after["w"], after["x"], after["y"]), (5, 6, 7));
+            let order = [after["y"], after["c"], after["b"], after["a"]];
+            assert!(order.is_sorted(), "{lie}: {order:?}");
+            assert!(after.values().all(|&number| number <= ORDINAL_MOST + 4), "{lie}: {after:?}");
         }
-        numbers
     }
 }

@@ -1,7 +1,7 @@
 //! Chart 1: each request as a bar from sending to its end, in its instance's band.
 //!
 //! Requests at once lie in lanes above one another, so the height of a band is how much an instance had at once. Neighbours
-//! that together are thinner than a column are one bar.
+//! with one outcome that together are thinner than a column are one bar.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -81,28 +81,26 @@ impl Timeline {
             first += lanes.count;
         }
         let column = window.length() / COLUMNS;
-        let mut last: HashMap<usize, usize> = HashMap::new();
+        // Bars that may still grow, each the last of its lane and outcome.
+        let mut last = HashMap::new();
         for (one, lane) in seen.iter().zip(taken) {
             if one.end < window.from || one.sent > window.to {
                 continue;
             }
             let lane = timeline.bands[one.instance].0 + lane;
-            if !one.record.good() {
-                let outcome = one.record.status.map(|status| status.to_string());
-                let outcome = outcome.or_else(|| one.record.error.clone()).unwrap_or_default();
-                timeline.failed.push(one, lane, outcome);
-                continue;
-            }
-            let bars = &mut timeline.good[one.instance];
-            if let Some(&at) = last.get(&lane)
+            let good = one.record.good();
+            let bars = if good { &mut timeline.good[one.instance] } else { &mut timeline.failed };
+            let key = (lane, one.record.status, one.record.error.as_deref());
+            if let Some(&at) = last.get(&key)
                 && one.end - bars.start[at] <= column
             {
                 bars.end[at] = micros(one.end);
                 bars.count[at] += 1;
                 continue;
             }
-            last.insert(lane, bars.start.len());
-            bars.push(one, lane, one.record.status.map(|status| status.to_string()).unwrap_or_default());
+            last.insert(key, bars.start.len());
+            let outcome = one.record.status.map(|status| status.to_string());
+            bars.push(one, lane, outcome.or_else(|| one.record.error.clone()).unwrap_or_default());
         }
         timeline
     }
@@ -150,5 +148,19 @@ mod tests {
         assert_eq!(whole.good[0].count.iter().sum::<usize>(), 101);
         let part = Charts::of(&records, Some(0.0), Some(1e-3)).timeline;
         assert_eq!(part.good[0].start.len(), 101);
+    }
+
+    #[test]
+    fn failures_of_one_kind_are_one_bar_too_and_keep_their_outcome() {
+        let at = |n: u32| f64::from(n) * 1e-5;
+        let statuses = [200, 500, 503, 500];
+        let mut records: Vec<_> =
+            (0..4_000).map(|n| record("A", at(n), at(n + 1), statuses[n as usize % 4])).collect();
+        records.push(record("A", 0.0, 40.0, 200));
+        let failed = Charts::of(&records, None, None).timeline.failed;
+        assert_eq!(failed.outcome, ["500", "503"]);
+        assert_eq!(failed.count, [2_000, 1_000]);
+        let part = Charts::of(&records, Some(0.0), Some(1e-3)).timeline.failed;
+        assert!(part.count.iter().all(|count| *count == 1), "zooming takes them apart");
     }
 }
