@@ -286,6 +286,8 @@ class Refusals(Case):
             "lb-stack": [{"lb_stack": "all"}],
             "lb-backends": [{"lb_backends": "10.0.0.5:8080"}, {"lb_backends": None}, {"lb_config": "[pool]"}],
             "lb-token-secret": [{"lb_token_secret": "projects/1/secrets/x"}],
+            "redis-url": [{"redis_url": "redis://:password@10.0.0.9:6379"}, {"redis_url": "10.0.0.9:6379"}],
+            "redis-password-secret": [{"redis_url": "redis://10.0.0.9:6379", "redis_password_secret": None}],
             "lb-source": [{"lb_stack": "full", "backend_image": BACKEND, "lb_source": "http://example.com/ballast.tar.gz"}],
         }
         for attribute, cases in wrong.items():
