@@ -9,10 +9,11 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
 import unittest
 
 import rig
-from clients import curl
+from clients import curl, curl_line
 
 TRAFFIC = "http://127.0.0.1:5000"
 ADMIN = "http://127.0.0.1:9901"
@@ -101,7 +102,9 @@ class Demo(unittest.TestCase):
         self.assertEqual(status, 200)
         self.assertIn("Request Flow for multiple instances of service", page)
         curl("--fail", f"{TRAFFIC}/home")
-        live = self.beginning([f"{DASHBOARD}/api/live"])
+        # A stream that does not end by itself: what comes in two seconds.
+        line = curl_line("--fail", "--max-time", 2, f"{DASHBOARD}/api/live")
+        live = subprocess.run(line, capture_output=True, text=True, check=False).stdout
         self.assertIn(f'"admin":"{ADMIN}","up":true', live)
         self.assertRegex(live, r'event: request\ndata: {.*"candidates":')
         self.assertEqual(len(set(re.findall(r'"name":"(backend\d)"', live))), 6)
