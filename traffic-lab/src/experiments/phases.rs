@@ -23,8 +23,8 @@ const CLIENTS: usize = 50;
 const REQUESTS: u64 = 500;
 /// The phases by what is up.
 const PHASES: [&str; 3] = ["two servers", "server1 stopped", "server1 back"];
-/// A shorter phase says nothing of a rate, in seconds: starting alone takes some tenths of it.
-const TELLING_S: f64 = 1.0;
+/// A shorter phase says nothing of a rate, in seconds: connecting alone takes some hundredths of one.
+const TELLING_S: f64 = 0.2;
 /// Row P's settings, those of load-balancer/examples/primes.toml.
 const SETTINGS: &str = "[health]\npath = \"/health_check\"\nwhen = \"idle\"\ninterval = \"2s\"\nrise = 1\n\
     [retry]\nbudget_ratio = 1.0\nbudget_per_second = 20.0\n";
@@ -185,7 +185,7 @@ fn tell(report: &mut Report, phases: &[Phase]) -> Result<()> {
          something, cores most likely; here each is pinned to a core, which it shares with clients and balancer. Its third phase for \
          6700417 is 10 % above the first with the same servers: so much a single run is worth.",
     );
-    report.remark("Phases below 1 s have no rate: too short to tell.");
+    report.remark("Phases below 0.2 s have no rate: too short to tell.");
     report.figure("phases", phases)
 }
 
