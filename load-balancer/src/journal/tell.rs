@@ -14,7 +14,7 @@ impl Entry {
         self.told(Choice::json)
     }
 
-    /// The same with each pick's [`exact`] record, which can be made again over [`Snapshot::exact`].
+    /// The same with each pick's exact record, which can be made again over [`Snapshot::exact`].
     #[must_use]
     pub fn exact(&self) -> Value {
         self.told(|choice, snapshot| {
