@@ -11,8 +11,10 @@ import signal
 import subprocess
 import tempfile
 import time
+import unittest
 from pathlib import Path
 
+import cloud
 import debian
 import rig
 
@@ -133,3 +135,15 @@ def status(said):
     """The exit status of the script in what Google's runner says, none where it had none to run, and all of that."""
     ended = re.search(r"startup-script exit status (\d+)", said)
     return ended and int(ended[1]), said
+
+
+class Case(unittest.TestCase):
+    """One machine for the class, and a cloud around it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = rig.directory(f"{cls.__module__}.{cls.__qualname__}")
+        cls.cloud = cloud.Cloud(cls.directory)
+        cls.addClassCleanup(cls.cloud.stop)
+        cls.machine = Machine(cls.directory, cls.cloud)
+        cls.addClassCleanup(cls.machine.stop)

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import tarfile
-import unittest
 
 import cloud
 import images
@@ -33,16 +32,12 @@ GOOD = {
 FAULTY = '[pool]\nalgorithm = "fastest"\n'
 
 
-class Case(unittest.TestCase):
-    """One machine for the class, on which its tests run in the order of their names."""
+class Case(machine.Case):
+    """The machine's tests run in the order of their names."""
 
     @classmethod
     def setUpClass(cls):
-        cls.directory = rig.directory(f"{cls.__module__}.{cls.__qualname__}")
-        cls.cloud = cloud.Cloud(cls.directory)
-        cls.addClassCleanup(cls.cloud.stop)
-        cls.machine = machine.Machine(cls.directory, cls.cloud)
-        cls.addClassCleanup(cls.machine.stop)
+        super().setUpClass()
         cls.cloud.secrets(**SECRETS)
 
     def attributes(self, **attributes):

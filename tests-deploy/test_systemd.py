@@ -4,9 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-import unittest
 
-import cloud
 import machine
 import rig
 
@@ -33,16 +31,12 @@ TOKEN = "a-token-of-the-environment"
 SLOW_MS = 3000
 
 
-class Units(unittest.TestCase):
-    """One machine for all; a test leaves the balancer running with one backend."""
+class Units(machine.Case):
+    """A test leaves the balancer running with one backend."""
 
     @classmethod
     def setUpClass(cls):
-        cls.directory = rig.directory(f"{cls.__module__}.{cls.__qualname__}")
-        cls.cloud = cloud.Cloud(cls.directory)
-        cls.addClassCleanup(cls.cloud.stop)
-        cls.machine = machine.Machine(cls.directory, cls.cloud)
-        cls.addClassCleanup(cls.machine.stop)
+        super().setUpClass()
         cls.machine.boot()
         for program in ("load-balancer", "backend"):
             shutil.copy(rig.PROGRAMS / program, cls.machine.path("/usr/local/bin"))

@@ -103,7 +103,26 @@ def wrk(text):
     return Tally(complete - refused, failed + refused, text)
 
 
-class Traffic:
+class Crowd:
+    """Threads that ask from the beginning of a `with` block to its end: `ask(*one)` for each `one` of `each`, until
+    `stopping` is set."""
+
+    def __init__(self, ask, each, patience):
+        self.stopping, self.patience = threading.Event(), patience
+        self.threads = [threading.Thread(target=ask, args=one, daemon=True) for one in each]
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        for thread in self.threads:
+            thread.join(self.patience)
+
+
+class Traffic(Crowd):
     """Requests at a steady rate over kept connections, in an open loop: GET, PUT with a small body, and a GET that takes
     50 ms, so that some are always under way.
 
@@ -121,21 +140,8 @@ class Traffic:
     def __init__(self, address, rate, connections=32):
         self.address, self.pause = address.removeprefix("http://"), connections / rate
         self.good, self.failed, self.slowest = 0, [], (0.0, "", 0.0)
-        self.stopping, self.lock = threading.Event(), threading.Lock()
-        self.threads = [
-            threading.Thread(target=self.send, args=(number * self.pause / connections,), daemon=True)
-            for number in range(connections)
-        ]
-
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(WITHIN)
+        self.lock = threading.Lock()
+        super().__init__(self.send, [(number * self.pause / connections,) for number in range(connections)], WITHIN)
 
     def send(self, offset):
         connection = http.client.HTTPConnection(self.address, timeout=WITHIN / 2)

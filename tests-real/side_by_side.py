@@ -5,32 +5,24 @@ on requests of both. What is left of a difference is the balancers' own.
 """
 
 import http.client
-import threading
 import time
+
+from clients import Crowd
 
 # Longer than any balancer may take; a request that waits for it has failed.
 WITHIN = 10
 
 
-class SideBySide:
+class SideBySide(Crowd):
     """Use it as a context; when it ends, `p99` has a figure in milliseconds for each, and `failed` what failed where."""
 
     def __init__(self, urls, path, connections):
         self.addresses, self.path = [url.removeprefix("http://") for url in urls], path
         self.took, self.failed = [[] for _ in urls], []
-        self.stopping = threading.Event()
-        starts = range(connections)
-        self.threads = [threading.Thread(target=self.ask, args=(n, n / connections), daemon=True) for n in starts]
+        super().__init__(self.ask, [(n, n / connections) for n in range(connections)], 2 * WITHIN)
 
-    def __enter__(self):
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stopping.set()
-        for thread in self.threads:
-            thread.join(2 * WITHIN)
+    def __exit__(self, *error):
+        super().__exit__(*error)
         self.p99 = [percentile(sorted(took), 0.99) * 1000 for took in self.took]
 
     def ask(self, first, after):

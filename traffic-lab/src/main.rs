@@ -10,6 +10,8 @@ mod chart;
 mod clock;
 mod dashboard;
 mod experiments;
+mod exposition;
+mod machine;
 mod replay;
 mod results;
 mod sim;

@@ -8,7 +8,7 @@
 mod store;
 mod summary;
 
-pub(crate) use store::{files, named, read, write};
+pub(crate) use store::{files, id, named, read, write};
 pub(crate) use summary::{Quantiles, Summary};
 
 use serde::{Deserialize, Serialize};

@@ -128,7 +128,10 @@ fn measure(arguments: &Arguments, scenarios: Vec<Scenario>, scratch: &Path) -> R
         planned.push((scenario, policies));
     }
     let environment = Environment::read(&site.programs, process::precede_others());
-    println!("{} of {} cores, kernel {}", environment.cpu, environment.cores, environment.kernel);
+    println!(
+        "{} of {} cores, kernel {}",
+        environment.machine.cpu, environment.machine.cores, environment.machine.kernel
+    );
     for (program, version) in &environment.versions {
         println!("{program}: {version}");
     }

@@ -53,7 +53,7 @@ impl Library {
         for path in results::files(&self.directory)? {
             // A file that went away meanwhile is not there.
             let Ok(stamp) = stamp(&path) else { continue };
-            let id = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let id = results::id(&path);
             let figures = match known.remove(&path) {
                 Some((then, figures)) if then == stamp => figures,
                 _ if !results::named(&id) => Err(NO_ID.to_owned()),
@@ -78,12 +78,11 @@ impl Library {
         let stamp = stamp(&path)
             .with_context(|| format!("there is no run {id:?} in {}", self.directory.display()))?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = kept.iter().position(|(known, then, _)| *known == path && *then == stamp) {
-            let found = kept.remove(at).map(|entry| (Arc::clone(&entry.2), entry));
-            if let Some((run, entry)) = found {
-                kept.push_back(entry);
-                return Ok(run);
-            }
+        let same = |(known, then, _): &(PathBuf, Stamp, Arc<Run>)| *known == path && *then == stamp;
+        if let Some(entry) = kept.iter().position(same).and_then(|at| kept.remove(at)) {
+            let run = Arc::clone(&entry.2);
+            kept.push_back(entry);
+            return Ok(run);
         }
         let run = Arc::new(results::read(&path)?);
         kept.retain(|(known, ..)| *known != path);

@@ -6,7 +6,6 @@
 //! How it fails: a balancer that is away, or says no, is told to the page with the reason, and is tried again.
 
 mod admin;
-mod exposition;
 mod figures;
 mod news;
 

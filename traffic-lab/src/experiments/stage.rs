@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Lab, control};
 use crate::clock;
+use crate::exposition::{Sample, samples};
 use crate::sockets::process::{Process, Signal, signal};
 
 /// How long the pool may take to become what is waited for.
@@ -108,13 +109,8 @@ impl Stage {
 
     /// Waits until so many members may be picked.
     pub(crate) async fn eligible(&self, count: usize) -> Result<()> {
-        let ready = format!("ready: {count} ");
         let what = format!("{count} eligible backends");
-        self.until(&what, async || {
-            let (code, text) = control::call(&self.admin, "GET", "/ready", "").await?;
-            Ok((code == 200 && text.starts_with(&ready)).then_some(()))
-        })
-        .await
+        self.until(&what, async || Ok((self.ready().await? == count).then_some(()))).await
     }
 
     /// How many may be picked.
@@ -160,11 +156,7 @@ impl Stage {
     pub(crate) async fn busiest(&self) -> Result<String> {
         let (_, text) = control::call(&self.admin, "GET", "/metrics", "").await?;
         let members = self.members().await?;
-        let picked = |name: &String| {
-            let own = format!("backend=\"{name}\"");
-            let lines = text.lines().filter(|line| line.contains(&own));
-            sum(&lines.collect::<Vec<_>>().join("\n"), "lb_decisions_total")
-        };
+        let picked = |name: &String| sum(&text, "lb_decisions_total", |one| one.label("backend") == name);
         let most = members.into_iter().max_by(|a, b| picked(a).total_cmp(&picked(b)));
         most.context("the pool is empty")
     }
@@ -172,7 +164,7 @@ impl Stage {
     /// The sum of a counter's series.
     pub(crate) async fn counter(&self, family: &str) -> Result<f64> {
         let (_, text) = control::call(&self.admin, "GET", "/metrics", "").await?;
-        Ok(sum(&text, family))
+        Ok(sum(&text, family, |_| true))
     }
 
     /// Kills a replica as a crash would: `kill -9`.
@@ -260,13 +252,9 @@ fn members((code, answer): &(u16, String)) -> Result<Vec<String>> {
     Ok(told.message.replicas)
 }
 
-/// The sum of a family's samples in Prometheus text.
-fn sum(text: &str, family: &str) -> f64 {
-    let sample = |line: &str| {
-        let rest = line.strip_prefix(family)?;
-        rest.starts_with(['{', ' ']).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
-    };
-    text.lines().filter_map(sample).sum()
+/// The sum of a family's samples that are wanted.
+fn sum(text: &str, family: &str, wanted: impl Fn(&Sample<'_>) -> bool) -> f64 {
+    samples(text).filter(|one| one.name == family && wanted(one)).map(|one| one.value).sum()
 }
 
 #[cfg(test)]
@@ -292,6 +280,7 @@ mod tests {
         let refused = members(&(400, "<Error> no".to_owned())).unwrap_err().to_string();
         assert!(refused.contains("400 <Error> no"), "{refused}");
         let metrics = "# TYPE a_total counter\na_total{x=\"1\"} 2\na_total{x=\"2\"} 3\na_total_more 9\n";
-        assert!((sum(metrics, "a_total") - 5.0).abs() < 1e-9);
+        assert!((sum(metrics, "a_total", |_| true) - 5.0).abs() < 1e-9);
+        assert!((sum(metrics, "a_total", |one| one.label("x") == "2") - 3.0).abs() < 1e-9);
     }
 }

@@ -72,7 +72,8 @@ fn parse(text: &str, id: String) -> Result<Run> {
     Ok(Run { summary, ..run })
 }
 
-fn id(path: &Path) -> String {
+/// The id of the run in a file: its name without the ending.
+pub(crate) fn id(path: &Path) -> String {
     path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
 }
 

@@ -9,19 +9,14 @@ use std::process::Command;
 use serde::Serialize;
 
 use super::policy::Program;
-use crate::clock;
+use crate::machine::Machine;
 
 /// The environment of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Environment {
-    /// Seconds since 1970.
-    pub(crate) date: u64,
+    #[serde(flatten)]
+    pub(crate) machine: Machine,
     pub(crate) commit: String,
-    pub(crate) cpu: String,
-    pub(crate) cores: usize,
-    pub(crate) kernel: String,
-    /// Load average before the first run: what others do here.
-    pub(crate) load_average: String,
     /// Whether the lab runs before all ordinary work.
     pub(crate) precedence: bool,
     pub(crate) versions: BTreeMap<&'static str, String>,
@@ -30,21 +25,14 @@ pub(crate) struct Environment {
 impl Environment {
     /// Asks the machine. Before anything is pinned, or it has but one core.
     pub(crate) fn read(programs: &BTreeMap<Program, std::path::PathBuf>, precedence: bool) -> Self {
-        let file = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let cpuinfo = file("/proc/cpuinfo");
-        let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
         let dirty = !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
         let commit = said("git", &["rev-parse", "--short", "HEAD"]);
         let version = |(program, path): (&Program, &std::path::PathBuf)| {
             (program.file().0, version(path, program.version_flag()))
         };
         Self {
-            date: clock::unix_seconds(),
+            machine: Machine::read(),
             commit: if dirty { format!("{commit} with changes") } else { commit },
-            cpu: model.map_or("unknown", |(_, name)| name.trim()).to_owned(),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
-            kernel: file("/proc/sys/kernel/osrelease").trim().to_owned(),
-            load_average: file("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
             precedence,
             versions: programs.iter().map(version).collect(),
         }
@@ -81,6 +69,6 @@ mod tests {
     #[test]
     fn the_machine_has_a_kernel_and_cores() {
         let environment = Environment::read(&BTreeMap::new(), false);
-        assert!(environment.cores > 0 && !environment.kernel.is_empty());
+        assert!(environment.machine.cores > 0 && !environment.machine.kernel.is_empty());
     }
 }

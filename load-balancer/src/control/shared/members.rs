@@ -113,17 +113,18 @@ impl Control {
         if self.staying() >= self.config.control.max_backends {
             return;
         }
-        let here = |name: &str, place: &Place| {
-            let same = |e: &Entry| e.backend.name == name || e.backend.address.to_string() == place.address;
-            self.entries.iter().any(|e| e.leaving.is_none() && same(e))
-        };
+        // Once a second for every word there is: each is looked up, not held against every member.
+        let here = || self.entries.iter().filter(|e| e.leaving.is_none());
+        let names: BTreeSet<&str> = here().map(|e| e.backend.name.as_str()).collect();
+        let addresses: BTreeSet<String> = here().map(|e| e.backend.address.to_string()).collect();
         let missing = |(name, word): &(&str, &Word<Place>)| {
             let brought = |place: &&Place| place.kind != Kind::Configured && !place.away;
             let fits = |place: &Place| {
-                Address::parse(&place.address).is_some_and(|address| self.may_be_shared(&address))
-                    && !here(name, place)
+                !addresses.contains(&place.address)
+                    && Address::parse(&place.address).is_some_and(|address| self.may_be_shared(&address))
             };
-            word.by != self.sharing.speaker
+            !names.contains(name)
+                && word.by != self.sharing.speaker
                 && word.member.as_ref().filter(brought).is_some_and(fits)
                 && !self.is_configured(name)
                 && !self.supply.spoken_for().any(|spoken| spoken == *name)

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::exposition::{Sample, samples};
+use crate::exposition::{Sample, samples};
 
 /// What the metrics say about one backend.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -5,21 +5,21 @@
 
 /// A sample with its labels.
 #[derive(Debug, PartialEq)]
-pub(super) struct Sample<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct Sample<'a> {
+    pub(crate) name: &'a str,
     labels: Vec<(&'a str, String)>,
-    pub(super) value: f64,
+    pub(crate) value: f64,
 }
 
 impl Sample<'_> {
     /// A label's value; empty where there is none.
-    pub(super) fn label(&self, name: &str) -> &str {
+    pub(crate) fn label(&self, name: &str) -> &str {
         self.labels.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
     }
 }
 
 /// All samples of a page.
-pub(super) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
+pub(crate) fn samples(text: &str) -> impl Iterator<Item = Sample<'_>> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(sample)
 }
 
