@@ -12,7 +12,7 @@ ONLY ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build experiments check test test-core test-workspace simulate test-real test-stack test-compose test-deploy doc deny bench dashboards screenshots tools venv start stop logs status
+.PHONY: help demo build images experiments check test test-core test-workspace simulate test-real test-stack test-compose test-deploy doc deny bench dashboards screenshots tools venv start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -25,6 +25,8 @@ help:
 	@echo
 	@echo '  make start      builds and starts it; stop, logs and status as they say; SERVICES=… for some'
 	@echo
+	@echo '  make images     the images load-balancer and backend for REGISTRY=…, with bills of materials; PUSH=1 sends them there'
+	@echo
 	@echo 'Parts of the tests:'
 	@echo
 	@echo '  make build      the programs, $(TARGET)/debug/load-balancer, backend and traffic-lab'
@@ -35,7 +37,7 @@ help:
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
-	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root, not in `make test`'
+	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description'
@@ -49,6 +51,9 @@ demo: build
 
 build:
 	@cargo build --package load-balancer --package backend --package traffic-lab
+
+images:
+	@deploy/images/build
 
 # Without ONLY all of them, short; with it the ones named, whole. Results go to results/experiments.
 experiments: build

@@ -23,6 +23,8 @@ WITHIN = 240
 
 
 class Experiments(unittest.TestCase):
+    alone = "measures, and loads the whole machine"
+
     def setUp(self):
         self.directory = rig.directory(self.id())
 

@@ -19,6 +19,8 @@ P99_MOST = 1.10
 
 
 class Trouble(Fleet):
+    early = True
+
     def setUp(self):
         super().setUp()
         # Beside every balancer under test: what is slow at both is the machine.
