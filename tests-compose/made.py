@@ -17,7 +17,7 @@ NAMES = ("load-balancer", "backend")
 SOURCE = "https://example.com/ballast"
 MAKE_WITHIN = 600
 HEALTHY_WITHIN = 60
-CLOSED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "none")
+CLOSED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 # Docker's own, in every container.
 DOCKERS = re.compile(r"(\.dockerenv|dev/.*|proc/|sys/|etc/(hostname|hosts|mtab|resolv\.conf))$")
 REGISTRYS = """\
@@ -113,13 +113,15 @@ class Images:
         config = self.directory / "least.toml"
         config.write_text(LEAST)
         config.chmod(0o644)
-        check = ("run", "--rm", *CLOSED, "--volume", f"{config}:/least.toml:ro", image, "check", "--config", "/least.toml")
+        check = ("run", "--rm", *CLOSED, "--network", "none", "--volume", f"{config}:/least.toml:ro", image, "check", "--config", "/least.toml")
         self.docker(*check)
         config.write_text('[pool]\nalgorithm = "fastest"\n' + LEAST)
         refused = subprocess.run(["docker", *check], env=self.stack.environment, capture_output=True, text=True, check=False)
         self.assertEqual(refused.returncode, 2, refused.stderr)
         self.assertIn("fastest", refused.stdout + refused.stderr)
-        self.docker("run", "--detach", "--name", "serving", *CLOSED, "--volume", "serving-state:/var/lib/ballast", image)
+        # It finds the backends of its own configuration by their names, and nobody else's: Redis it has not been told of.
+        where = ("--network", "ballast_traffic", "--volume", "serving-state:/var/lib/ballast")
+        self.docker("run", "--detach", "--name", "serving", *CLOSED, *where, image)
         self.addCleanup(self.docker, "volume", "rm", "serving-state")
         self.addCleanup(self.docker, "rm", "--force", "serving")
         state = ("inspect", "--format", "{{.State.Status}} {{.State.Health.Status}}", "serving")

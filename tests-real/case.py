@@ -57,6 +57,7 @@ class Row(unittest.TestCase):
     """One of the original systems, as its example file starts it: at its own ports, which must be free."""
 
     shares = "ports"
+    early = True
     example = ""
     traffic = ""
     ports = ()

@@ -9,7 +9,6 @@ CONNECTIONS = 64
 
 
 class Load(Case):
-    alone = "loads the whole machine"
     algorithm = "round_robin"
 
     def assert_even(self, picks):
@@ -58,8 +57,6 @@ class Load(Case):
 
 class Spread(Case):
     """Adaptive sends work to all of a pool of equals."""
-
-    alone = "loads the whole machine"
 
     def test_every_backend_gets_its_share(self):
         text = clients.run(clients.hey_line(self.url("/bench10"), "-n", REQUESTS, "-c", 50)).decode()

@@ -17,8 +17,6 @@ RETURN_WITHIN = 15
 class Crash(Case):
     """`kill -9` of one of three backends while a client sends GETs as fast as it can."""
 
-    alone = "loads the whole machine"
-
     def crash_under(self, client, tally_of):
         """Kills the victim while `client` runs, and checks that nobody noticed, and that it comes back."""
         self.addCleanup(client.kill)
