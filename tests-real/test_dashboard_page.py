@@ -69,7 +69,7 @@ def traces(records):
 
 
 class DashboardPage(unittest.TestCase):
-    alone = "times what a browser draws"
+    early = True
 
     @classmethod
     def setUpClass(cls):

@@ -23,7 +23,7 @@ WITHIN = 240
 
 
 class Experiments(unittest.TestCase):
-    alone = "measures, and loads the whole machine"
+    early = True
 
     def setUp(self):
         self.directory = rig.directory(self.id())

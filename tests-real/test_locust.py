@@ -91,7 +91,6 @@ def count(metrics, name="locust_requests_total", **labels):
 class Load(Case):
     """Locust before the balancer; each user sends five requests a second."""
 
-    alone = "counts what is sent in a few seconds"
     settings = '[client]\ntrusted_proxies = ["127.0.0.1/32"]'
 
     def locust(self, *arguments, log="locust", **settings):
