@@ -57,15 +57,16 @@ def unescape(match):
 
 
 def first_status(address, request):
-    """The status of the first answer, once the connection has ended."""
+    """The status of the first answer. Who is refused is heard to the connection's end, so that all has happened by then."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as wire:
         wire.sendall(request)
-        wire.shutdown(socket.SHUT_WR)
         said = b""
         try:
             while piece := wire.recv(65536):
                 said += piece
+                if said.startswith(b"HTTP/1.1 2") and said.endswith(b"ok") or said.startswith(b"HTTP/1.1 404"):
+                    break
         except ConnectionResetError:
             pass
     return int(said[9:12]) if said else None

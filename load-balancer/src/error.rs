@@ -157,6 +157,7 @@ impl Kind {
                 | Kind::TargetTooLong
                 | Kind::BadTarget
                 | Kind::BadHost
+                | Kind::MethodNotAllowed
         )
     }
 
