@@ -160,5 +160,16 @@ impl Gate {
     }
 }
 
+/// A field's value without the space and tabs around it (RFC 9110, 5.6.3): other blanks belong to it, and are wrong there.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 #[cfg(test)]
 mod tests;

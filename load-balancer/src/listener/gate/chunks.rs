@@ -1,6 +1,6 @@
 //! A body in chunks (RFC 9112, 7.1): sizes, the end of each chunk, and what trailers may not say.
 
-use super::Fault;
+use super::{Fault, trimmed};
 use crate::error::Kind;
 
 /// Digits of a chunk's size: 16 EiB is more than anybody sends.
@@ -90,7 +90,7 @@ fn size(line: &[u8]) -> Result<u64, Fault> {
         return Err(malformed("a chunk's size is not a hexadecimal number"));
     }
     // Space before an extension is tolerated by the grammar (BWS), and by nothing else.
-    let extension = rest.trim_ascii_start();
+    let extension = trimmed(rest);
     if !rest.is_empty() && extension.first() != Some(&b';') {
         return Err(malformed("a chunk's size is followed by something else"));
     }

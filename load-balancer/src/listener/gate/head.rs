@@ -1,6 +1,6 @@
 //! A request's head, line by line: how far the request extends.
 
-use super::Fault;
+use super::{Fault, trimmed};
 use crate::error::Kind;
 
 /// What has been seen of a head.
@@ -44,7 +44,7 @@ impl Head {
             return Ok(None);
         }
         let Some(colon) = memchr::memchr(b':', line) else { return Ok(None) };
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], trimmed(&line[colon + 1..]));
         if name.eq_ignore_ascii_case(b"content-length") {
             self.length(value)?;
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -92,7 +92,7 @@ impl Head {
         }
         if !value.eq_ignore_ascii_case(b"chunked") {
             // A coding that exists, with chunked behind it, is not wrong: nobody here takes it off.
-            let mut codings = value.rsplit(|&b| b == b',').map(<[u8]>::trim_ascii);
+            let mut codings = value.rsplit(|&b| b == b',').map(trimmed);
             let ends = codings.next().is_some_and(|last| last.eq_ignore_ascii_case(b"chunked"));
             let known = |coding: &[u8]| {
                 [&b"gzip"[..], b"x-gzip", b"deflate", b"compress", b"x-compress"]

@@ -93,6 +93,7 @@ fn two_ends_or_none_are_ambiguous() {
         "Transfer-Encoding: chunked;q=1\r\n",
         "Transfer-Encoding: ,chunked\r\n",
         "Transfer-Encoding: \u{b}chunked\r\n",
+        "Transfer-Encoding: chunked\u{c}\r\n",
         "Transfer-Encoding:\r\n",
         "X: 1\nTransfer-Encoding: chunked\r\n",
         "X: 1\rY: 2\r\n",
