@@ -1,7 +1,7 @@
 """Tests in processes of their own, two at a time: most of them wait, for health checks, intervals and timeouts.
 
 A part is one class, or all classes with the same `shares` (fixed ports, a Docker daemon's networks), which must never run
-beside each other. Those marked `alone`, with the reason, compare times: they have the machine for themselves, after the others.
+beside each other. Those marked `alone`, with the reason, go by times: they have the machine for themselves, after the others.
 The rest holds on one that is far busier (all passed at a load of 17 on two cores). `early` is for what takes longest, so that nothing waits for it at the end. Each part's output is shown whole
 when it has ended; one that ends without its result counts as a failed test.
 """
