@@ -1,6 +1,7 @@
 """The manifests as objects, and how one reaches into them."""
 
 import copy
+import functools
 import json
 import subprocess
 from dataclasses import dataclass
@@ -71,12 +72,14 @@ def documents(text, file):
     return [Object(file, data) for data in yaml.safe_load_all(text) if data]
 
 
+@functools.cache
 def folder(directory=FOLDER):
     """Every object of a folder, as `kubectl apply -f` takes them: by the names of the files, no deeper."""
     files = sorted(path for path in directory.iterdir() if path.suffix in (".yaml", ".yml", ".json"))
     return [one for file in files for one in documents(file.read_text(), file.name)]
 
 
+@functools.cache
 def overlay(name):
     """What kustomize makes of an overlay."""
     argv = [KUBECTL, "kustomize", "--load-restrictor=LoadRestrictionsNone", EXTRAS / name]

@@ -34,21 +34,25 @@ def lets(objects, labels, direction, other, port):
     return not policies
 
 
-def flows(objects):
-    """The pairs that are open are those that are needed, and clients reach the balancer."""
-    pods, open_pairs = workloads(objects), set()
-    for source in pods:
-        for target in pods:
+def open_pairs(objects):
+    """Who may speak to whom, at which port."""
+    for source in workloads(objects):
+        for target in workloads(objects):
             for name, port in target.ports().items():
                 sends = lets(objects, source.pod_labels, "Egress", target.pod_labels, port)
                 if sends and lets(objects, target.pod_labels, "Ingress", source.pod_labels, port):
-                    open_pairs.add((source.name, target.name, name))
-    for pair in sorted(NEEDED - open_pairs):
+                    yield source.name, target.name, name
+
+
+def flows(objects):
+    """The pairs that are open are those that are needed, and clients reach the balancer."""
+    found = set(open_pairs(objects))
+    for pair in sorted(NEEDED - found):
         yield f"the policies keep {pair[0]} from {pair[1]} at {pair[2]}"
-    for pair in sorted(open_pairs - NEEDED):
+    for pair in sorted(found - NEEDED):
         yield f"the policies let {pair[0]} speak to {pair[1]} at {pair[2]}"
     client = {"from": "anywhere"}
-    for one in pods:
+    for one in workloads(objects):
         for name, port in one.ports().items():
             if lets(objects, one.pod_labels, "Ingress", client, port) is not ((one.name, name) == ("load-balancer", "http")):
                 yield f"{one}: clients' way to its port {name} is wrong"
