@@ -9,6 +9,7 @@ use lb_core::signal::Report;
 use tokio::sync::oneshot;
 
 use crate::config::{Address, Config, Faults};
+use crate::discovery::Said;
 use crate::geo::{Database, Origin};
 use crate::provision::{Order, Replica};
 use crate::store::{Offer, exchange::Round};
@@ -31,6 +32,9 @@ pub enum Event {
     Reread(Result<Box<Config>, Faults>),
     /// The file of the database of countries has changed and was read again; or why it cannot be used.
     Located(Origin, Result<Database, String>),
+    /// A source of discovery has said who is there; the number is that of its start, so that what a stopped one said last is
+    /// told apart.
+    Discovered(u64, Said),
     /// A round with the other balancers is due: what are they to be told?
     Telling(oneshot::Sender<Offer>),
     /// A round with the other balancers has ended.

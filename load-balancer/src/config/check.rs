@@ -18,6 +18,7 @@ use crate::hashing::Preset;
 use crate::http::paths;
 
 mod decisions;
+mod discovery;
 mod geo;
 mod healing;
 mod metrics;
@@ -29,6 +30,8 @@ mod watching;
 const NAME_MAX: usize = 63;
 /// A day: anything longer is a mistyped unit.
 const LONGEST: Duration = Duration::from_secs(86_400);
+
+pub(super) use discovery::found;
 
 /// Validates everything.
 pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Faults> {
@@ -51,6 +54,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         control: c.control(&raw.control),
         decisions: c.decisions(&raw.decisions),
         metrics: c.metrics(&raw.metrics),
+        discovery: c.discovery(&raw.discovery),
         replicas: c.replicas(&raw.replicas),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),
@@ -122,14 +126,7 @@ impl Checker {
         if !names.insert(name.clone()) {
             self.faults.add(&at("name"), &quoted(&name), "is used twice: names must be unique");
         }
-        let address = raw.address.as_ref().and_then(|value| {
-            let text = self.text(&at("address"), Some(value), "");
-            let parsed = Address::parse(&text);
-            if parsed.is_none() {
-                self.faults.add(&at("address"), &quoted(&text), "is not an address: write \"host:port\"");
-            }
-            parsed
-        });
+        let address = self.address(&at("address"), raw.address.as_ref());
         Backend {
             name,
             address: address.or_else(|| {
@@ -139,6 +136,15 @@ impl Checker {
             weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, 1_000) as u32,
             region: self.text(&at("region"), raw.region.as_ref(), ""),
         }
+    }
+
+    fn address(&mut self, field: &str, value: Option<&Value>) -> Option<Address> {
+        let text = self.text(field, Some(value?), "");
+        let parsed = Address::parse(&text);
+        if parsed.is_none() {
+            self.faults.add(field, &quoted(&text), "is not an address: write \"host:port\"");
+        }
+        parsed
     }
 
     fn choosers(&mut self, raw: &raw::Algo) -> Choosers {

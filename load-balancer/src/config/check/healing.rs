@@ -190,9 +190,10 @@ impl Checker {
     pub(super) fn fits_together(&mut self, config: &Config) {
         let backends = &config.pool.backends;
         let provided = config.replicas.provider != Provider::Static;
-        if backends.is_empty() && !config.control.registration && !provided {
+        let come = provided || config.control.registration || config.discovery.finder.is_some();
+        if backends.is_empty() && !come {
             let remedy = "no backend: add [[pool.backend]] with name = \"…\" and address = \"host:port\"; \
-                          or let them come by control.registration or a replicas.provider";
+                          or let them come by discovery.source, control.registration or a replicas.provider";
             self.faults.add("pool.backend", "", remedy);
         }
         for (i, backend) in backends.iter().enumerate().filter(|(_, b)| b.address.is_none()) {
