@@ -41,6 +41,7 @@ mod prober;
 mod publish;
 mod reload;
 mod replicas;
+mod scaled;
 mod scraper;
 mod shared;
 mod standing;
@@ -271,6 +272,7 @@ impl Control {
             Event::Asked(ask, asker) => self.asked(ask, asker),
             Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
+            Event::Scaled(scaled, asker) => self.scaled(scaled, asker),
             Event::Reread(read) => self.reread(read),
             Event::Located(origin, read) => self.relocated(&origin, read),
             Event::Discovered(number, said) => self.discovered(number, said),

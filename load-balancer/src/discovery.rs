@@ -16,6 +16,7 @@ use crate::config::{self, Address, Finder};
 use crate::event::Event;
 
 pub mod file;
+mod kubernetes;
 
 /// Longest name of a backend: it becomes a metric label.
 const NAME_MOST: usize = 63;
@@ -97,6 +98,7 @@ pub(crate) fn start(
 async fn ask(finder: Finder, outlet: Outlet) {
     match finder {
         Finder::File(path) => file::watch(&path, &outlet).await,
+        Finder::Kubernetes(settings) => kubernetes::watch(&settings, &outlet).await,
     }
 }
 

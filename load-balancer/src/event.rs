@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::config::{Address, Config, Faults};
 use crate::discovery::Said;
 use crate::geo::{Database, Origin};
+use crate::provision::kubernetes::Scaled;
 use crate::provision::{Order, Replica};
 use crate::store::{Offer, exchange::Round};
 use crate::telemetry::Miss;
@@ -28,6 +29,8 @@ pub enum Event {
     Adopted(Result<Vec<Replica>, String>),
     /// Replicas that were asked for have started, or have not.
     Created(Created),
+    /// A Deployment was to be scaled, because somebody asked who now waits for the answer.
+    Scaled(Result<Scaled, Refused>, oneshot::Sender<Answer>),
     /// The configuration file has changed, or was read again by order.
     Reread(Result<Box<Config>, Faults>),
     /// The file of the database of countries has changed and was read again; or why it cannot be used.

@@ -28,6 +28,7 @@ pub mod hashing;
 pub mod health;
 pub mod http;
 pub mod journal;
+mod kubernetes;
 pub mod listener;
 pub mod observe;
 pub mod provision;
@@ -202,7 +203,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         // Where it cannot be reached, that takes a round's time to find out.
         patience += config.store.timeout;
     }
-    if config.replicas.provider != config::Provider::Static {
+    if config.replicas.provider.starts() {
         patience += FIRST_REPLICAS;
     }
     if config.discovery.finder.is_some() {

@@ -21,6 +21,7 @@ mod decisions;
 mod discovery;
 mod geo;
 mod healing;
+mod kubernetes;
 mod metrics;
 mod signals;
 mod store;
@@ -38,6 +39,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
     let mut c = Checker::default();
     c.unknown("", &raw.unknown, raw::Raw::KEYS);
     let pool = c.pool(raw);
+    let cluster = c.cluster(&raw.discovery.kubernetes);
     let config = Config {
         workers: c.workers(raw),
         listen: c.listen(&raw.listen),
@@ -54,8 +56,8 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         control: c.control(&raw.control),
         decisions: c.decisions(&raw.decisions),
         metrics: c.metrics(&raw.metrics),
-        discovery: c.discovery(&raw.discovery),
-        replicas: c.replicas(&raw.replicas),
+        discovery: c.discovery(&raw.discovery, &cluster),
+        replicas: c.replicas(&raw.replicas, &cluster),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),
         traces: c.traces(&raw.traces),

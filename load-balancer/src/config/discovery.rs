@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Kubernetes;
+
 /// Who says which backends there are, beside the configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Discovery {
@@ -20,6 +22,8 @@ pub struct Discovery {
 pub enum Finder {
     /// A file that is watched.
     File(PathBuf),
+    /// EndpointSlices of a Kubernetes cluster.
+    Kubernetes(Box<Kubernetes>),
 }
 
 impl Finder {
@@ -28,6 +32,7 @@ impl Finder {
     pub fn name(&self) -> &'static str {
         match self {
             Finder::File(_) => "file",
+            Finder::Kubernetes(_) => "kubernetes",
         }
     }
 }

@@ -27,6 +27,15 @@ pub struct Kubernetes {
     pub watch_timeout: Duration,
 }
 
+/// What `/add` and `/rm` scale.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deployment {
+    /// Where it is.
+    pub cluster: Cluster,
+    /// Its name.
+    pub name: String,
+}
+
 /// A port of an EndpointSlice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Port {

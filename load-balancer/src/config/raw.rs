@@ -70,6 +70,17 @@ section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
 section!(FoundBackend { name, address, weight, region, draining });
 section!(DiscoveryFile { path });
+section!(DiscoveryKubernetes {
+    namespace,
+    service,
+    selector,
+    port,
+    kubeconfig,
+    region_label,
+    weight_label,
+    watch_timeout
+});
+section!(ReplicasKubernetes { deployment, namespace });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
@@ -90,13 +101,14 @@ pub(super) struct Replicas {
     pub(super) scaling: Scaling,
     pub(super) process: Process,
     pub(super) docker: Docker,
+    pub(super) kubernetes: ReplicasKubernetes,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Replicas {
     pub(super) const KEYS: &'static [&'static str] =
-        &["provider", "weight", "region", "replace_after", "scaling", "process", "docker"];
+        &["provider", "weight", "region", "replace_after", "scaling", "process", "docker", "kubernetes"];
 }
 
 /// The `[discovery]` section with one for each source.
@@ -107,12 +119,13 @@ pub(super) struct Discovery {
     pub(super) settle: Leaf,
     pub(super) regions: Leaf,
     pub(super) file: DiscoveryFile,
+    pub(super) kubernetes: DiscoveryKubernetes,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Discovery {
-    pub(super) const KEYS: &'static [&'static str] = &["source", "settle", "regions", "file"];
+    pub(super) const KEYS: &'static [&'static str] = &["source", "settle", "regions", "file", "kubernetes"];
 }
 
 /// A file of discovery.

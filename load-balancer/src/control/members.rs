@@ -36,6 +36,10 @@ type Unanswered = (oneshot::Sender<Answer>, Refused);
 impl Control {
     /// Takes a request for a change in. Its answer goes out after the next publication, or when its replicas are up.
     pub(super) fn asked(&mut self, ask: Ask, asker: oneshot::Sender<Answer>) -> bool {
+        if let Some((deployment, change)) = self.scales(&ask) {
+            self.scale_pods(deployment, change, asker);
+            return false;
+        }
         let answer = match ask {
             Ask::Add { n, names } => match self.add(n, &names, asker) {
                 Ok(()) => return true,
@@ -127,6 +131,9 @@ impl Control {
     fn no_provider(&self) -> String {
         let again = "only configured backends that /rm removed can be added again";
         match &self.config.discovery.finder {
+            _ if matches!(self.config.replicas.provider, config::Provider::Kubernetes(_)) => {
+                format!("<Error> hostnames: Kubernetes names its pods itself: ask for n of them; {again}")
+            }
             Some(finder) => format!(
                 "<Error> backends come here by discovery ({}): add them there; {again}",
                 finder.name()

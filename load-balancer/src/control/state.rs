@@ -118,9 +118,7 @@ impl Control {
                 let at = self.join(Origin::Registered, name, address, member.weight, region);
                 self.count_joined(at);
             }
-            (SavedOrigin::Replica, None, _)
-                if self.config.replicas.provider != crate::config::Provider::Static =>
-            {
+            (SavedOrigin::Replica, None, _) if self.config.replicas.provider.starts() => {
                 self.supply.missing.push_back(Order {
                     name: member.name.clone(),
                     weight: member.weight,

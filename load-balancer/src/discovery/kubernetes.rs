@@ -8,7 +8,7 @@
 //! says nothing when a watch works again, and asks for a version that is refused for ever (docs/adr/026).
 //!
 //! How it fails: the last list stays; pauses grow to half a minute, drawn at random so that balancers do not come back
-//! together; what is wrong is said each time it changes.
+//! together; what is wrong is said each time.
 
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
@@ -64,8 +64,8 @@ struct Follower<'a> {
     fresh: bool,
     /// What these slices come to, as it was said last.
     said: Option<Said>,
-    /// What was said to be wrong since, until a watch works again.
-    fault: Option<String>,
+    /// That it does not work was said since.
+    complained: bool,
     failures: u32,
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn watch(settings: &Kubernetes, outlet: &Outlet) {
         version: None,
         fresh: false,
         said: None,
-        fault: None,
+        complained: false,
         failures: 0,
     };
     loop {
@@ -124,7 +124,9 @@ impl Follower<'_> {
         loop {
             let page = answered("list endpointslices", namespace, slices.list(&asked)).await;
             let page = page.map_err(|refusal| refusal.text)?;
-            all.extend(page.items.into_iter().filter_map(|slice| Some((slice.metadata.name.clone()?, slice))));
+            all.extend(
+                page.items.into_iter().filter_map(|slice| Some((slice.metadata.name.clone()?, slice))),
+            );
             if let Some(token) = page.metadata.continue_.filter(|token| !token.is_empty()) {
                 asked = asked.continue_token(&token);
                 continue;
@@ -227,14 +229,14 @@ impl Follower<'_> {
         let said = slices::found(self.slices.values(), &settings.port, &settings.labels);
         if self.said.as_ref() != Some(&said) {
             self.said = Some(said.clone());
-            self.fault = None;
+            self.complained = false;
             self.outlet.say(said);
         }
     }
 
     /// A watch has begun: whatever was wrong is over, and whoever was told so is told the list again.
     fn recovered(&mut self) {
-        if self.fault.take().is_some() {
+        if self.complained {
             self.said = None;
             self.say();
         }
@@ -242,9 +244,7 @@ impl Follower<'_> {
 
     fn failed(&mut self, fault: String) {
         self.failures = self.failures.saturating_add(1);
-        if self.fault.as_ref() != Some(&fault) {
-            self.outlet.say(Err(fault.clone()));
-            self.fault = Some(fault);
-        }
+        self.complained = true;
+        self.outlet.say(Err(fault));
     }
 }

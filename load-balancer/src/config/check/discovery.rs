@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::super::discovery::{Discovery, Finder};
-use super::super::{Faults, raw};
+use super::super::{Cluster, Faults, raw};
 use super::{Checker, quoted};
 use crate::discovery::{Found, name_of};
 
 /// The words of `discovery.source`, in the order of the arms below.
-const SOURCES: [&str; 2] = ["off", "file"];
+const SOURCES: [&str; 3] = ["off", "file", "kubernetes"];
 
 /// What a file of discovery says.
 pub(in super::super) fn found(text: &str) -> Result<Vec<Found>, Faults> {
@@ -25,11 +25,14 @@ pub(in super::super) fn found(text: &str) -> Result<Vec<Found>, Faults> {
 }
 
 impl Checker {
-    pub(super) fn discovery(&mut self, raw: &raw::Discovery) -> Discovery {
+    pub(super) fn discovery(&mut self, raw: &raw::Discovery, cluster: &Cluster) -> Discovery {
         self.unknown("discovery", &raw.unknown, raw::Discovery::KEYS);
         let file = self.discovery_file(&raw.file);
-        let finder = match self.one_of("discovery.source", raw.source.as_ref(), &SOURCES) {
+        let source = self.one_of("discovery.source", raw.source.as_ref(), &SOURCES);
+        let kubernetes = self.discovery_kubernetes(&raw.kubernetes, cluster, source == 2);
+        let finder = match source {
             1 => Some(self.readable(file)),
+            2 => Some(Finder::Kubernetes(Box::new(kubernetes))),
             _ => None,
         };
         Discovery {

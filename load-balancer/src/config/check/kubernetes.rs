@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::Value;
 
-use super::super::kubernetes::{Cluster, Kubernetes, Labels, Port};
+use super::super::kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 use super::super::raw;
 use super::{Checker, quoted};
 
@@ -17,10 +17,14 @@ const WATCH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 impl Checker {
     /// `used` where it is the source of discovery.
-    pub(super) fn discovery_kubernetes(&mut self, raw: &raw::DiscoveryKubernetes, used: bool) -> Kubernetes {
+    pub(super) fn discovery_kubernetes(
+        &mut self,
+        raw: &raw::DiscoveryKubernetes,
+        cluster: &Cluster,
+        used: bool,
+    ) -> Kubernetes {
         self.unknown("discovery.kubernetes", &raw.unknown, raw::DiscoveryKubernetes::KEYS);
         let at = |key: &str| format!("discovery.kubernetes.{key}");
-        let cluster = self.cluster(raw);
         let service = self.text(&at("service"), raw.service.as_ref(), "");
         let mut selector = self.text(&at("selector"), raw.selector.as_ref(), "");
         match (service.is_empty(), selector.is_empty()) {
@@ -30,7 +34,8 @@ impl Checker {
                 self.faults.add(&at("service"), "", remedy);
             }
             (false, false) => {
-                let remedy = "is one too many: either discovery.kubernetes.service or .selector says which Services";
+                let remedy =
+                    "is one too many: either discovery.kubernetes.service or .selector says which Services";
                 self.faults.add(&at("selector"), &quoted(&selector), remedy);
             }
             (false, true) => selector = format!("{OF_SERVICE}={service}"),
@@ -45,7 +50,7 @@ impl Checker {
             self.faults.add(&at("watch_timeout"), &text, "must be whole seconds from \"1s\" to \"300s\"");
         }
         Kubernetes {
-            cluster,
+            cluster: cluster.clone(),
             selector,
             port: self.slice_port(raw.port.as_ref()),
             labels: Labels {
@@ -56,11 +61,35 @@ impl Checker {
         }
     }
 
-    fn cluster(&mut self, raw: &raw::DiscoveryKubernetes) -> Cluster {
+    /// Where discovery and scaling find Kubernetes.
+    pub(super) fn cluster(&mut self, raw: &raw::DiscoveryKubernetes) -> Cluster {
         let optional = |text: String| (!text.is_empty()).then_some(text);
         let kubeconfig = self.text("discovery.kubernetes.kubeconfig", raw.kubeconfig.as_ref(), "");
         let namespace = self.text("discovery.kubernetes.namespace", raw.namespace.as_ref(), "");
         Cluster { kubeconfig: optional(kubeconfig).map(PathBuf::from), namespace: optional(namespace) }
+    }
+
+    pub(super) fn deployment(&mut self, raw: &raw::ReplicasKubernetes, cluster: &Cluster) -> Deployment {
+        self.unknown("replicas.kubernetes", &raw.unknown, raw::ReplicasKubernetes::KEYS);
+        let namespace = self.text("replicas.kubernetes.namespace", raw.namespace.as_ref(), "");
+        let mut cluster = cluster.clone();
+        if !namespace.is_empty() {
+            cluster.namespace = Some(namespace);
+        }
+        Deployment { cluster, name: self.text("replicas.kubernetes.deployment", raw.deployment.as_ref(), "") }
+    }
+
+    /// What a provider needs whose replicas are pods.
+    pub(super) fn scalable(&mut self, deployment: &Deployment, scaling: bool) {
+        if deployment.name.is_empty() {
+            let remedy = "is missing: name the Deployment that /add and /rm are to scale";
+            self.faults.add("replicas.kubernetes.deployment", "", remedy);
+        }
+        if scaling {
+            let remedy = "is not for replicas.provider = \"kubernetes\": there a HorizontalPodAutoscaler follows the load; \
+                          set it to 0";
+            self.faults.add("replicas.scaling.most", "", remedy);
+        }
     }
 
     fn slice_port(&mut self, value: Option<&Value>) -> Port {
@@ -88,3 +117,6 @@ impl Checker {
         Port::Name(text)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,7 +146,8 @@ fn distinct(mut seen: Vec<Seen<'_>>) -> Vec<Found> {
         let (identity, address) = (own(&one), Address::Ip(one.address));
         let name = one.pod.map_or_else(|| name_of(&address), str::to_owned);
         let state = best[&identity];
-        let taken = identities.contains(&identity) || addresses.contains(&one.address) || names.contains(&name);
+        let taken =
+            identities.contains(&identity) || addresses.contains(&one.address) || names.contains(&name);
         if state == State::Out || taken {
             continue;
         }

@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+mod clients;
+mod cluster;
 mod fleet;
 mod lab;
 mod mmdb;
@@ -13,6 +15,8 @@ mod scrape;
 mod script;
 mod wire;
 
+pub(crate) use clients::Clients;
+pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
 pub(crate) use lab::{Lb, config, configured, keep, post, request, variables};
 pub(crate) use mmdb::{flat, geolite, mmdb, registered};

@@ -128,7 +128,9 @@ fn the_port_is_the_one_that_is_meant() {
     assert_eq!(all, ["10.0.0.1:5000", "10.0.0.2:8080"]);
     let unclear = [slice("IPv4", &two, &json!([]))];
     let reason = found(unclear.iter(), &Port::Only, &labels()).unwrap_err();
-    assert!(reason.contains("\"http\" (5000), \"admin\" (9901)") && reason.contains("discovery.kubernetes.port"));
+    assert!(
+        reason.contains("\"http\" (5000), \"admin\" (9901)") && reason.contains("discovery.kubernetes.port")
+    );
 }
 
 #[test]
@@ -196,7 +198,7 @@ fn cut(seen: &[(bool, Value)], rng: &mut Rng) -> Vec<EndpointSlice> {
         let mut rest: Vec<Value> =
             seen.iter().filter(|(six, _)| *six == family).map(|(_, pod)| pod.clone()).collect();
         while !rest.is_empty() {
-            let tail = rest.split_off((rng.below(rest.len() as u64 + 1) as usize).min(rest.len()));
+            let tail = rest.split_off(rng.below(rest.len() as u32 + 1) as usize);
             slices.push(slice(kind, &http(), &json!(rest)));
             rest = tail;
         }
@@ -207,6 +209,6 @@ fn cut(seen: &[(bool, Value)], rng: &mut Rng) -> Vec<EndpointSlice> {
 
 fn shuffle<T>(all: &mut [T], rng: &mut Rng) {
     for i in (1..all.len()).rev() {
-        all.swap(i, rng.below(i as u64 + 1) as usize);
+        all.swap(i, rng.below(i as u32 + 1) as usize);
     }
 }
