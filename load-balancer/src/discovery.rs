@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use crate::config::{self, Address, Finder};
 use crate::event::Event;
 
+mod dns;
 pub mod file;
 
 /// Longest name of a backend: it becomes a metric label.
@@ -97,6 +98,7 @@ pub(crate) fn start(
 async fn ask(finder: Finder, outlet: Outlet) {
     match finder {
         Finder::File(path) => file::watch(&path, &outlet).await,
+        Finder::Dns(settings) => dns::watch(&settings, &outlet).await,
     }
 }
 

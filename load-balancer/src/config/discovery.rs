@@ -1,6 +1,7 @@
 //! Where backends are found by looking: see [`crate::discovery`].
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,49 @@ pub struct Discovery {
 pub enum Finder {
     /// A file that is watched.
     File(PathBuf),
+    /// Records in the DNS.
+    Dns(Dns),
+}
+
+/// What is asked of the DNS.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dns {
+    /// The name that is looked up.
+    pub name: String,
+    /// Which records it has.
+    pub record: Record,
+    /// Which addresses count.
+    pub family: Family,
+    /// Who is asked; empty for those of the system (`/etc/resolv.conf`).
+    pub servers: Vec<SocketAddr>,
+    /// Bounds of the time to live.
+    pub ttl: (Duration, Duration),
+    /// For one answer.
+    pub timeout: Duration,
+    /// How long the last list holds where a name has no records (any more).
+    pub hold: Duration,
+}
+
+/// Which records name the backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// Addresses (A, AAAA), each of them a backend at this port.
+    Address(u16),
+    /// SRV: targets with their ports and weights.
+    Srv,
+}
+
+/// Which addresses count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4; IPv6 where there is none of that, so that a host with both counts once.
+    Auto,
+    /// IPv4 alone.
+    Ipv4,
+    /// IPv6 alone.
+    Ipv6,
+    /// All: a host with both counts twice.
+    Both,
 }
 
 impl Finder {
@@ -28,6 +72,7 @@ impl Finder {
     pub fn name(&self) -> &'static str {
         match self {
             Finder::File(_) => "file",
+            Finder::Dns(_) => "dns",
         }
     }
 }

@@ -70,6 +70,7 @@ section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
 section!(FoundBackend { name, address, weight, region, draining });
 section!(DiscoveryFile { path });
+section!(DiscoveryDns { name, record, port, family, servers, min_ttl, max_ttl, timeout, hold });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
@@ -107,12 +108,13 @@ pub(super) struct Discovery {
     pub(super) settle: Leaf,
     pub(super) regions: Leaf,
     pub(super) file: DiscoveryFile,
+    pub(super) dns: DiscoveryDns,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Discovery {
-    pub(super) const KEYS: &'static [&'static str] = &["source", "settle", "regions", "file"];
+    pub(super) const KEYS: &'static [&'static str] = &["source", "settle", "regions", "file", "dns"];
 }
 
 /// A file of discovery.

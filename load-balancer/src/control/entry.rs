@@ -50,22 +50,26 @@ pub(super) enum Known {
     Shared,
     /// A file of discovery.
     File,
+    /// The DNS.
+    Dns,
 }
 
 impl Known {
-    pub(super) const ALL: [(Known, &'static str); 6] = [
+    pub(super) const ALL: [(Known, &'static str); 7] = [
         (Known::Config, "config"),
         (Known::Admin, "admin"),
         (Known::Registration, "registration"),
         (Known::Provider, "provider"),
         (Known::Shared, "shared"),
         (Known::File, "file"),
+        (Known::Dns, "dns"),
     ];
 
     /// Where whoever `finder` names is known from.
     pub(super) fn by(finder: &Finder) -> Self {
         match finder {
             Finder::File(_) => Known::File,
+            Finder::Dns(_) => Known::Dns,
         }
     }
 
