@@ -24,6 +24,10 @@ impl Written {
         Written { path: file(name, text) }
     }
 
+    pub(super) fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
     /// Replaced at once, as a ConfigMap is.
     pub(super) fn write(&self, text: &str) {
         let new = self.path.with_extension("new");
@@ -48,14 +52,14 @@ pub(super) fn backend(name: &str, address: SocketAddr, weight: u32) -> String {
 }
 
 /// Clients that go on until told to stop; any answer but 200 is a panic.
-struct Clients {
+pub(super) struct Clients {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Clients {
-    fn start(traffic: SocketAddr) -> Clients {
+    pub(super) fn start(traffic: SocketAddr) -> Clients {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let client = |stop: Arc<AtomicBool>, done: Arc<AtomicUsize>| async move {
             let mut wire = Wire::connect(traffic).await;
@@ -70,7 +74,7 @@ impl Clients {
         Clients { stop, done, tasks }
     }
 
-    async fn go_on(&self) {
+    pub(super) async fn go_on(&self) {
         let target = self.done.load(SeqCst) + 50;
         within("more requests", async {
             while self.done.load(SeqCst) < target {
@@ -80,7 +84,7 @@ impl Clients {
         .await;
     }
 
-    async fn stop(self) -> usize {
+    pub(super) async fn stop(self) -> usize {
         self.stop.store(true, SeqCst);
         for task in self.tasks {
             within("a client", task).await.unwrap();
