@@ -123,3 +123,6 @@ async fn pass_on(mut inbox: mpsc::UnboundedReceiver<Said>, settle: Duration, sen
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -175,3 +175,6 @@ impl Checker {
         address.map(|address| Found { name, address, weight, region, draining })
     }
 }
+
+#[cfg(test)]
+mod tests;
