@@ -248,7 +248,7 @@ impl Control {
             | self.keep_number(now)
             | self.hand_over(now);
         self.clear_series(now);
-        changed
+        changed | self.reshaped
     }
 
     fn announce(&mut self, settled: &watch::Sender<bool>) {

@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 use crate::config::{self, Address, Finder};
 use crate::event::Event;
 
+mod dns;
 pub mod file;
 mod kubernetes;
 
@@ -99,6 +100,7 @@ async fn ask(finder: Finder, outlet: Outlet) {
     match finder {
         Finder::File(path) => file::watch(&path, &outlet).await,
         Finder::Kubernetes(settings) => kubernetes::watch(&settings, &outlet).await,
+        Finder::Dns(settings) => dns::watch(&settings, &outlet).await,
     }
 }
 
@@ -123,3 +125,6 @@ async fn pass_on(mut inbox: mpsc::UnboundedReceiver<Said>, settle: Duration, sen
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

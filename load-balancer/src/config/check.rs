@@ -40,10 +40,11 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
     c.unknown("", &raw.unknown, raw::Raw::KEYS);
     let pool = c.pool(raw);
     let cluster = c.cluster(&raw.discovery.kubernetes);
+    let discovery = c.discovery(&raw.discovery, &cluster);
     let config = Config {
         workers: c.workers(raw),
         listen: c.listen(&raw.listen),
-        geo: c.geo(&raw.geo, &pool.backends, &raw.replicas),
+        geo: c.geo(&raw.geo, &pool.backends, &raw.replicas, &discovery),
         pool,
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),
@@ -56,7 +57,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         control: c.control(&raw.control),
         decisions: c.decisions(&raw.decisions),
         metrics: c.metrics(&raw.metrics),
-        discovery: c.discovery(&raw.discovery, &cluster),
+        discovery,
         replicas: c.replicas(&raw.replicas, &cluster),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),

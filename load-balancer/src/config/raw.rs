@@ -81,6 +81,7 @@ section!(DiscoveryKubernetes {
     watch_timeout
 });
 section!(ReplicasKubernetes { deployment, namespace });
+section!(DiscoveryDns { name, record, port, family, servers, min_ttl, max_ttl, timeout, hold });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
@@ -120,12 +121,14 @@ pub(super) struct Discovery {
     pub(super) regions: Leaf,
     pub(super) file: DiscoveryFile,
     pub(super) kubernetes: DiscoveryKubernetes,
+    pub(super) dns: DiscoveryDns,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Discovery {
-    pub(super) const KEYS: &'static [&'static str] = &["source", "settle", "regions", "file", "kubernetes"];
+    pub(super) const KEYS: &'static [&'static str] =
+        &["source", "settle", "regions", "file", "dns", "kubernetes"];
 }
 
 /// A file of discovery.

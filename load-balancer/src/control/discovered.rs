@@ -104,6 +104,7 @@ impl Control {
             return false;
         }
         let source = finder.name();
+        let before = self.discovered.trouble(&self.config.discovery);
         self.metrics.discovery_up.with_label_values(&[source]).set(i64::from(said.is_ok()));
         match said {
             Ok(mut list) => {
@@ -127,12 +128,14 @@ impl Control {
                 }
             }
         }
-        true
+        // A list that says the same again is no news.
+        self.reshaped || before != self.discovered.trouble(&self.config.discovery)
     }
 
-    /// Once a second: whoever had to be left out may have room now.
+    /// Once a second: whoever had to be left out may have room now, and a last resort may no longer be needed.
     pub(super) fn settle_discovery(&mut self) {
-        if !self.discovered.left_out.is_empty() {
+        let draining = self.discovered.list.iter().flat_map(|list| list.iter()).any(|found| found.draining);
+        if draining || !self.discovered.left_out.is_empty() {
             self.follow_found();
         }
     }

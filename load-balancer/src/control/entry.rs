@@ -52,10 +52,12 @@ pub(super) enum Known {
     File,
     /// EndpointSlices.
     Kubernetes,
+    /// The DNS.
+    Dns,
 }
 
 impl Known {
-    pub(super) const ALL: [(Known, &'static str); 7] = [
+    pub(super) const ALL: [(Known, &'static str); 8] = [
         (Known::Config, "config"),
         (Known::Admin, "admin"),
         (Known::Registration, "registration"),
@@ -63,6 +65,7 @@ impl Known {
         (Known::Shared, "shared"),
         (Known::File, "file"),
         (Known::Kubernetes, "kubernetes"),
+        (Known::Dns, "dns"),
     ];
 
     /// Where whoever `finder` names is known from.
@@ -70,6 +73,7 @@ impl Known {
         match finder {
             Finder::File(_) => Known::File,
             Finder::Kubernetes(_) => Known::Kubernetes,
+            Finder::Dns(_) => Known::Dns,
         }
     }
 

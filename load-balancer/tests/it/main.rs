@@ -8,6 +8,8 @@ mod agreeing;
 mod algo;
 mod control_fuzz;
 mod decisions;
+mod discovery;
+mod discovery_dns;
 mod drain;
 mod duplex;
 mod ejection;

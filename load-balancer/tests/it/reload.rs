@@ -21,6 +21,10 @@ impl Written {
         Written { path: file(name, text) }
     }
 
+    pub(super) fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
     /// Replaced at once, as a ConfigMap is.
     pub(super) fn write(&self, text: &str) {
         let new = self.path.with_extension("new");

@@ -1,17 +1,24 @@
 //! The discovery section, and the file that a source of it reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{AddrParseError, SocketAddr};
 use std::path::PathBuf;
 
 use toml::Value;
 
-use super::super::discovery::{Discovery, Finder};
+use super::super::discovery::{Discovery, Dns, Family, Finder, Record};
 use super::super::{Cluster, Faults, raw};
 use super::{Checker, quoted};
 use crate::discovery::{Found, name_of};
 
 /// The words of `discovery.source`, in the order of the arms below.
-const SOURCES: [&str; 3] = ["off", "file", "kubernetes"];
+const SOURCES: [&str; 4] = ["off", "file", "dns", "kubernetes"];
+
+/// Longest DNS name and longest label of one, bytes (RFC 1035, 2.3.4).
+const DNS_MOST: usize = 253;
+const LABEL_MOST: usize = 63;
+/// Where DNS servers listen unless told.
+const DNS_PORT: u16 = 53;
 
 /// What a file of discovery says.
 pub(in super::super) fn found(text: &str) -> Result<Vec<Found>, Faults> {
@@ -28,11 +35,18 @@ impl Checker {
     pub(super) fn discovery(&mut self, raw: &raw::Discovery, cluster: &Cluster) -> Discovery {
         self.unknown("discovery", &raw.unknown, raw::Discovery::KEYS);
         let file = self.discovery_file(&raw.file);
+        let dns = self.discovery_dns(&raw.dns);
         let source = self.one_of("discovery.source", raw.source.as_ref(), &SOURCES);
-        let kubernetes = self.discovery_kubernetes(&raw.kubernetes, cluster, source == 2);
+        let kubernetes = self.discovery_kubernetes(&raw.kubernetes, cluster, source == 3);
         let finder = match source {
             1 => Some(self.readable(file)),
-            2 => Some(Finder::Kubernetes(Box::new(kubernetes))),
+            2 => {
+                if dns.name.is_empty() {
+                    self.faults.add("discovery.dns.name", "", "is missing: name what is to be looked up");
+                }
+                Some(Finder::Dns(dns))
+            }
+            3 => Some(Finder::Kubernetes(Box::new(kubernetes))),
             _ => None,
         };
         Discovery {
@@ -45,6 +59,60 @@ impl Checker {
     fn discovery_file(&mut self, raw: &raw::DiscoveryFile) -> PathBuf {
         self.unknown("discovery.file", &raw.unknown, raw::DiscoveryFile::KEYS);
         PathBuf::from(self.text("discovery.file.path", raw.path.as_ref(), ""))
+    }
+
+    fn discovery_dns(&mut self, raw: &raw::DiscoveryDns) -> Dns {
+        self.unknown("discovery.dns", &raw.unknown, raw::DiscoveryDns::KEYS);
+        let name = self.text("discovery.dns.name", raw.name.as_ref(), "");
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let labels = name.strip_suffix('.').unwrap_or(&name).split('.');
+        let whole = labels.clone().all(|label| (1..=LABEL_MOST).contains(&label.len()));
+        if !name.is_empty() && (name.len() > DNS_MOST || !name.chars().all(fits) || !whole) {
+            let remedy = "is no DNS name: write \"backend.default.svc.cluster.local.\" or \"_http._tcp.backend.local.\"";
+            self.faults.add("discovery.dns.name", &quoted(&name), remedy);
+        }
+        let port = self.int("discovery.dns.port", raw.port.as_ref(), 5000, 1, 65_535) as u16;
+        let families = ["auto", "ipv4", "ipv6", "both"];
+        let least = self.time("discovery.dns.min_ttl", raw.min_ttl.as_ref(), "1s");
+        let most = self.time("discovery.dns.max_ttl", raw.max_ttl.as_ref(), "5m");
+        if most < least {
+            let remedy = "must not be shorter than discovery.dns.min_ttl";
+            self.faults.add("discovery.dns.max_ttl", &quoted(&format!("{most:?}")), remedy);
+        }
+        Dns {
+            name,
+            record: match self.one_of("discovery.dns.record", raw.record.as_ref(), &["address", "srv"]) {
+                1 => Record::Srv,
+                _ => Record::Address(port),
+            },
+            family: match self.one_of("discovery.dns.family", raw.family.as_ref(), &families) {
+                1 => Family::Ipv4,
+                2 => Family::Ipv6,
+                3 => Family::Both,
+                _ => Family::Auto,
+            },
+            servers: self.discovery_servers(raw.servers.as_ref()),
+            ttl: (least, most),
+            timeout: self.time("discovery.dns.timeout", raw.timeout.as_ref(), "2s"),
+            hold: self.time_or_off("discovery.dns.hold", raw.hold.as_ref(), "30s").unwrap_or_default(),
+        }
+    }
+
+    fn discovery_servers(&mut self, value: Option<&Value>) -> Vec<SocketAddr> {
+        let field = "discovery.dns.servers";
+        let mut servers = Vec::new();
+        for text in self.texts(field, value, &[]) {
+            let found =
+                text.parse().or_else(|_| Ok::<_, AddrParseError>(SocketAddr::new(text.parse()?, DNS_PORT)));
+            match found {
+                Ok(server) => servers.push(server),
+                Err(_) => {
+                    let remedy = "is no server: write an IP address, with a port where it is not 53: \"127.0.0.1:5353\"";
+                    self.faults.add(field, &quoted(&text), remedy);
+                }
+            }
+        }
+        servers
     }
 
     /// What cannot be read from the start is a fault; later the last list holds.
@@ -110,3 +178,6 @@ impl Checker {
         address.map(|address| Found { name, address, weight, region, draining })
     }
 }
+
+#[cfg(test)]
+mod tests;
