@@ -99,7 +99,7 @@ pub enum Ask {
 /// The names of the members after the change, or why nothing was changed.
 pub type Answer = Result<Vec<String>, Refused>;
 
-/// Why a change was refused. Nothing is half done then.
+/// Why a change was refused. Nothing is half done then, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It does not fit the members there are.
@@ -111,6 +111,9 @@ pub enum Refused {
     /// It was tried and failed.
     #[error("<Error> {0}; nothing was changed")]
     Failed(String),
+    /// It was tried, and the answer was lost.
+    #[error("<Error> {0}; whether anything was changed is not known")]
+    Unclear(String),
 }
 
 /// What became of an attempt to start replicas.

@@ -4,10 +4,10 @@
 //! `discovery.kubernetes.watch_timeout`: the API server ends it then, so one that is still open [`GRACE`] later is a
 //! connection that died unnoticed. What ends as it should goes on from the last version seen (bookmarks keep that fresh);
 //! what the API server has forgotten (410) is listed again, and so is everything after a watch that could not be begun,
-//! which makes a list every half minute of a watch that is forbidden. The loop is ours and not kube's `watcher`: that one
+//! which makes lists, one in ten seconds at most, of a watch that is forbidden. The loop is ours and not kube's `watcher`: that one
 //! says nothing when a watch works again, and asks for a version that is refused for ever (docs/adr/026).
 //!
-//! How it fails: the last list stays; pauses grow to half a minute, drawn at random so that balancers do not come back
+//! How it fails: the last list stays; pauses grow to ten seconds, drawn at random so that balancers do not come back
 //! together; what is wrong is said each time.
 
 use std::collections::BTreeMap;
@@ -32,8 +32,8 @@ mod slices;
 const GRACE: Duration = Duration::from_secs(5);
 /// A watch that has lasted this long, or has told something, is one that works.
 const CALM: Duration = Duration::from_secs(1);
-/// Pauses after failures in a row.
-const PAUSES: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(30) };
+/// Pauses after failures in a row, the longest short enough for whoever has just mended something and looks on.
+const PAUSES: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
 /// Slices in one answer to a list; the rest comes in further ones.
 const PAGE: u32 = 500;
 /// The status for a version that is forgotten.
@@ -60,8 +60,10 @@ struct Follower<'a> {
     slices: BTreeMap<String, EndpointSlice>,
     /// Up to where; `None` where a list is needed.
     version: Option<String>,
-    /// It was just listed: no watch has gone on from it yet.
+    /// It was listed, and no watch from there has worked yet.
     fresh: bool,
+    /// The watch under way works: it has told something, or lasts.
+    works: bool,
     /// What these slices come to, as it was said last.
     said: Option<Said>,
     /// That it does not work was said since.
@@ -78,6 +80,7 @@ pub(super) async fn watch(settings: &Kubernetes, outlet: &Outlet) {
         slices: BTreeMap::new(),
         version: None,
         fresh: false,
+        works: false,
         said: None,
         complained: false,
         failures: 0,
@@ -85,7 +88,7 @@ pub(super) async fn watch(settings: &Kubernetes, outlet: &Outlet) {
     loop {
         let fault = follower.follow().await;
         follower.failed(fault);
-        tokio::time::sleep(PAUSES.jittered(follower.failures, &mut rng)).await;
+        sleep(PAUSES.jittered(follower.failures, &mut rng)).await;
     }
 }
 
@@ -153,15 +156,16 @@ impl Follower<'_> {
                 return End::Fault(refusal.text);
             }
         };
-        self.recovered();
+        self.works = false;
         let longest = self.settings.watch_timeout + GRACE;
         let (mut over, mut calm) = (pin!(sleep(longest)), pin!(sleep(CALM).fuse()));
-        let (mut changes, mut works) = (pin!(changes), false);
+        let mut changes = pin!(changes);
         loop {
             let change = tokio::select! {
                 change = changes.next() => change,
                 () = &mut calm => {
-                    (works, self.failures) = (true, 0);
+                    self.worked();
+                    self.say();
                     continue;
                 }
                 () = &mut over => {
@@ -169,8 +173,8 @@ impl Follower<'_> {
                 }
             };
             match self.take_all(change, changes.as_mut()) {
-                Ok(()) => (works, self.failures) = (true, 0),
-                Err(End::Closed) if !works => {
+                Ok(()) => {}
+                Err(End::Closed) if !self.works => {
                     return End::Fault("the API server ends the watch as soon as it has begun".to_owned());
                 }
                 Err(end) => return end,
@@ -220,7 +224,16 @@ impl Follower<'_> {
     }
 
     fn went_on(&mut self, version: Option<String>) {
-        (self.version, self.fresh) = (version, false);
+        self.version = version;
+        self.worked();
+    }
+
+    /// Whatever was wrong is over. Whoever was told so is told the list again.
+    fn worked(&mut self) {
+        (self.works, self.fresh, self.failures) = (true, false, 0);
+        if self.complained {
+            self.said = None;
+        }
     }
 
     /// Says who is there, unless it was said.
@@ -231,14 +244,6 @@ impl Follower<'_> {
             self.said = Some(said.clone());
             self.complained = false;
             self.outlet.say(said);
-        }
-    }
-
-    /// A watch has begun: whatever was wrong is over, and whoever was told so is told the list again.
-    fn recovered(&mut self) {
-        if self.complained {
-            self.said = None;
-            self.say();
         }
     }
 

@@ -51,8 +51,8 @@ impl Change {
 /// Changes how many pods a Deployment is to have.
 ///
 /// # Errors
-/// Where the number does not fit, the API server refuses or does not answer. Nothing is changed then, but for an answer that
-/// was lost on its way.
+/// Where the number does not fit, the API server refuses or does not answer. Nothing is changed then, unless it is the last
+/// answer that was lost.
 pub async fn scale(deployment: &config::Deployment, change: Change) -> Result<Scaled, Refused> {
     let (client, namespace) = connect(&deployment.cluster).await.map_err(failed)?;
     let all: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(client, &namespace);
@@ -71,6 +71,7 @@ pub async fn scale(deployment: &config::Deployment, change: Change) -> Result<Sc
             Ok(_) => return Ok(Scaled { from: have, to: want as u32 }),
             // Somebody else was quicker: from what is there now.
             Err(refusal) if refusal.code == CONFLICT => {}
+            Err(refusal) if refusal.code == 0 => return Err(Refused::Unclear(refusal.text)),
             Err(refusal) => return Err(refused(refusal.code, refusal.text)),
         }
     }

@@ -135,14 +135,14 @@ async fn where_all_terminate_they_serve_on_and_where_none_is_left_nobody_does() 
     cluster.put("web-1", slice(port, &[pod("one", FIRST)]));
     let lb = following(&cluster, &[]).await;
     let clients = Clients::start(lb.traffic);
-    let version = joined(&lb.scrape().await);
+    let before = joined(&lb.scrape().await);
     cluster.put("web-1", slice(port, &[ending("one", FIRST)]));
     // Once this has been seen, so has that.
     cluster.put("web-2", slice(port, &[ending("two", SECOND)]));
     lb.until_members("both of them", |names| names == ["one", "two"]).await;
     clients.go_on().await;
     clients.stop().await;
-    assert_eq!((version, lb.scrape().await.facts("draining")), (1.0, 0.0));
+    assert_eq!((before, lb.scrape().await.facts("draining")), (1.0, 0.0));
     cluster.delete("web-1");
     cluster.delete("web-2");
     lb.until_members("nobody", <[String]>::is_empty).await;

@@ -111,7 +111,7 @@ async fn a_server_that_hangs_is_noticed_and_left() {
     let began = Instant::now();
     cluster.put("web-2", slice(port, &[pod("two", ip(2))]));
     lb.until("the watch is taken for dead", |s| !up(s)).await;
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let fault = lb.facts("discovery_lost").await;
     assert!(fault[0]["reason"].as_str().unwrap().contains("nothing more was heard"), "{fault:?}");
     // Now watches are not even answered.
@@ -184,7 +184,7 @@ async fn what_cannot_work_is_said_and_not_tried_without_pause() {
     let mut two = slice(1, &[pod("one", ip(1))]);
     two["ports"] = json!([{ "name": "http", "port": 1 }, { "name": "admin", "port": 2 }]);
     cluster.put("web-1", two);
-    for (key, value, text) in [
+    let wrong = [
         (
             "discovery.kubernetes.namespace",
             "elsewhere",
@@ -192,10 +192,15 @@ async fn what_cannot_work_is_said_and_not_tried_without_pause() {
         ),
         ("discovery.kubernetes.port", "", "say which by discovery.kubernetes.port"),
         ("discovery.kubernetes.kubeconfig", "/nowhere/kubeconfig", "/nowhere/kubeconfig: "),
-    ] {
-        let lb = Lb::start(configured("", &at(&cluster, &[(key, value)]))).await;
-        let lost = lb.facts("discovery_lost").await;
-        assert!(lost[0]["reason"].as_str().unwrap().contains(text), "{lost:?}");
-        assert_eq!(lb.admin("/ready").await.status(), 503);
-    }
+    ];
+    let refused = wrong.map(|(key, value, text)| {
+        let config = configured("", &at(&cluster, &[(key, value)]));
+        async move {
+            let lb = Lb::start(config).await;
+            let lost = lb.facts("discovery_lost").await;
+            assert!(lost[0]["reason"].as_str().unwrap().contains(text), "{lost:?}");
+            assert_eq!(lb.admin("/ready").await.status(), 503);
+        }
+    });
+    futures_util::future::join_all(refused).await;
 }

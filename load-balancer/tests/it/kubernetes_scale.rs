@@ -60,6 +60,9 @@ async fn without_the_right_the_answer_says_which_one_is_missing() {
     assert_eq!((lb.members().await.len(), cluster.world().replicas), (0, (3, 1)));
     let elsewhere = scaling(&cluster, &[("replicas.kubernetes.deployment", "other")]).await;
     assert_refused(&elsewhere.add(1, &[]).await, 502, "\"get deployments/scale\" asks for (404)");
+    cluster.world().lost = vec!["patch"];
+    assert_refused(&lb.add(1, &[]).await, 502, "whether anything was changed is not known");
+    assert_eq!(cluster.world().replicas.0, 4);
     cluster.go().await;
     assert_refused(&lb.remove(1, &[]).await, 502, "nothing was changed");
 }

@@ -31,8 +31,8 @@ pub const DISCOVERY_ENDPOINTS: Family = gauge(
     "lb_discovery_endpoints",
     &["source", "state"],
     "Backends by where they are known from and by state: config (the file), admin (/add), registration (/server_up), \
-     provider (replicas that the balancer keeps), shared (other balancers' replicas), file and dns (found by that \
-     source of discovery). States as in lb_backend_state.",
+     provider (replicas that the balancer keeps), shared (other balancers' replicas), file, dns and kubernetes (found by \
+     that source of discovery). States as in lb_backend_state.",
 );
 /// Coming and going.
 pub const DISCOVERY_EVENTS: Family = counter(

@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) forbidden: Vec<&'static str>,
     /// Requests are taken and never answered, and watches tell nothing and do not end.
     pub(crate) mute: bool,
+    /// Requests with these verbs are done, and never answered.
+    pub(crate) lost: Vec<&'static str>,
     /// Watches end as soon as they have begun.
     pub(crate) curt: bool,
     /// Lines of requests, as they came.
@@ -306,6 +308,9 @@ async fn serve(mut wire: Wire, world: Arc<Mutex<World>>, mut news: watch::Receiv
                 None
             }
         };
+        if world.lock().unwrap().lost.contains(&verb) {
+            return std::future::pending().await;
+        }
         let sent = match reply {
             Some(reply) => wire.try_send(reply).await.is_ok(),
             None => {
