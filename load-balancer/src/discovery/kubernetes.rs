@@ -4,7 +4,7 @@
 //! `discovery.kubernetes.watch_timeout`: the API server ends it then, so one that is still open [`GRACE`] later is a
 //! connection that died unnoticed. What ends as it should goes on from the last version seen (bookmarks keep that fresh);
 //! what the API server has forgotten (410) is listed again, and so is everything after a watch that could not be begun,
-//! which makes lists, one in ten seconds at most, of a watch that is forbidden. The loop is ours and not kube's `watcher`: that one
+//! which makes a list every few seconds of a watch that is forbidden. The loop is ours and not kube's `watcher`: that one
 //! says nothing when a watch works again, and asks for a version that is refused for ever (docs/adr/026).
 //!
 //! How it fails: the last list stays; pauses grow to ten seconds, drawn at random so that balancers do not come back
