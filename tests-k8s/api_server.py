@@ -1,4 +1,4 @@
-"""A double of the Kubernetes API server, as far as `kubectl apply`, Prometheus's discovery and the balancer's go.
+"""A double of the Kubernetes API server, as far as `kubectl apply` and the balancer's discovery go.
 
 It keeps objects and answers discovery, gets, lists, watches (which tell nothing new), creations and merge patches. Like the
 real one it refuses what has no namespace yet, what the schema of its version does not allow, and annotations beyond 256
@@ -17,8 +17,8 @@ ANNOTATIONS_MAX = 256 * 1024
 # Group and version to the resources in it: plural, kind, whether they are in namespaces.
 RESOURCES = {
     "v1": [
-        ("configmaps", "ConfigMap", True), ("namespaces", "Namespace", False), ("nodes", "Node", False), ("pods", "Pod", True),
-        ("persistentvolumeclaims", "PersistentVolumeClaim", True), ("serviceaccounts", "ServiceAccount", True), ("services", "Service", True),
+        ("configmaps", "ConfigMap", True), ("namespaces", "Namespace", False), ("persistentvolumeclaims", "PersistentVolumeClaim", True),
+        ("serviceaccounts", "ServiceAccount", True), ("services", "Service", True),
     ],
     "apps/v1": [("daemonsets", "DaemonSet", True), ("deployments", "Deployment", True)],
     "autoscaling/v2": [("horizontalpodautoscalers", "HorizontalPodAutoscaler", True)],

@@ -2,6 +2,7 @@
 targets, probes ask what answers."""
 
 import http.server
+import json
 import subprocess
 import threading
 import urllib.parse
@@ -109,13 +110,16 @@ class Running(unittest.TestCase):
     def test_prometheus_finds_who_is_there_under_the_names_that_rules_know(self):
         objects = manifests.folder()
         kubelet = self.started(Kubelet("secret"))
-        self.api.put(cluster.NODES, cluster.node("node-1", "127.0.0.1", kubelet.port))
         owner = manifests.found(objects, "Deployment", "load-balancer")
         ports = {"http": int(self.balancer.traffic.rpartition(":")[2]), "admin": int(self.balancer.admin.rpartition(":")[2])}
-        self.api.put(cluster.PODS, cluster.pod(owner, "load-balancer-5c9f7d8b4-abcde", "127.0.0.1", ports))
-        self.api.put(cluster.PODS, cluster.pod(owner, "load-balancer-5c9f7d8b4-ended", "127.0.0.1", ports, "Succeeded"))
-        self.api.put(cluster.PODS, *(cluster.pod(one, name, address, {"http": self.pods.port}) for name, (one, address, _) in self.pods.backends.items()))
-        prometheus = self.started(Prometheus(self.directory, manifests.scrapes(objects), self.api.url))
+        pods = [
+            *cluster.pod(owner, "load-balancer-5c9f7d8b4-abcde", "127.0.0.1", ports),
+            *cluster.pod(owner, "load-balancer-5c9f7d8b4-ended", "127.0.0.1", ports, "Succeeded"),
+        ]
+        for name, (one, address, _) in self.pods.backends.items():
+            pods += cluster.pod(one, name, address, {"http": self.pods.port})
+        nodes = [cluster.node("node-1", "127.0.0.1", kubelet.port)]
+        prometheus = self.started(Prometheus(self.directory, pods, nodes))
         wanted = {("load-balancer", "load-balancer-5c9f7d8b4-abcde"), ("cadvisor", "node-1"), ("prometheus", prometheus.address)}
         wanted |= {("backends", name) for name in self.pods.backends}
         rig.until(lambda: prometheus.up() == wanted, f"targets {wanted}", WITHIN)
@@ -134,10 +138,12 @@ class Running(unittest.TestCase):
 
 
 class Prometheus(rig.Process):
-    """Debian's Prometheus with the ConfigMaps' configuration and rules; only the API server, the token and the intervals are others."""
+    """Debian's Prometheus with the ConfigMaps' configuration and rules. Others are the intervals, the token's file, and the finding of
+    pods and nodes: it reads from files what Kubernetes would tell, since it knows no Kubernetes."""
 
-    def __init__(self, directory, config, api):
+    def __init__(self, directory, pods, nodes):
         objects = manifests.folder()
+        config = manifests.scrapes(objects)
         self.address = f"127.0.0.1:{rig.free_port()}"
         token = directory / "token"
         token.write_text("secret")
@@ -151,10 +157,10 @@ class Prometheus(rig.Process):
             if "authorization" in job:
                 job["authorization"]["credentials_file"] = str(token)
                 job["scheme"] = "http"
-            for source in job.get("kubernetes_sd_configs", []):
-                source["api_server"] = api
-                if "namespaces" in source:
-                    source["namespaces"] = {"names": ["ballast"]}
+            for source in job.pop("kubernetes_sd_configs", []):
+                found = directory / f"{job['job_name']}.json"
+                found.write_text(json.dumps(cluster.targets(source, pods, nodes)))
+                job["file_sd_configs"] = [{"files": [str(found)]}]
             for source in job.get("static_configs", []):
                 source["targets"] = [self.address]
         file = directory / "prometheus.yml"
@@ -169,7 +175,7 @@ class Prometheus(rig.Process):
     def api(self, path):
         code, text = rig.get(f"http://{self.address}/api/v1/{path}")
         assert code == 200, text
-        return yaml.safe_load(text)["data"]
+        return json.loads(text)["data"]
 
     def up(self):
         """Job and instance of every target that answers; one that does not is a failure of discovery's."""
