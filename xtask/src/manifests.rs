@@ -53,8 +53,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
 fn render(root: &Path) -> Result<BTreeMap<String, String>> {
     let rules = files(root, "monitoring/rules", "yml")?;
     let mut rendered = BTreeMap::new();
-    rendered
-        .insert(format!("{FOLDER}/51-prometheus-rules.yaml"), config_map("prometheus-rules", "prometheus", &rules));
+    rendered.insert(
+        format!("{FOLDER}/51-prometheus-rules.yaml"),
+        config_map("prometheus-rules", "prometheus", &rules),
+    );
     for (name, text) in &rules {
         let stem = name.trim_end_matches(".yml");
         rendered.insert(format!("{EXTRAS}/operator/rules-{stem}.yaml"), prometheus_rule(stem, text));
@@ -72,7 +74,8 @@ fn render(root: &Path) -> Result<BTreeMap<String, String>> {
         rendered.insert(format!("{FOLDER}/62-{own}.yaml"), config_map(&own, "grafana", &compact));
     }
     let locustfile = [("locustfile.py".to_owned(), read(&root.join("locustfile.py"))?)];
-    rendered.insert(format!("{EXTRAS}/locust/locustfile.yaml"), config_map("locustfile", "locust", &locustfile));
+    rendered
+        .insert(format!("{EXTRAS}/locust/locustfile.yaml"), config_map("locustfile", "locust", &locustfile));
     Ok(rendered)
 }
 
