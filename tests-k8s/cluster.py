@@ -1,6 +1,8 @@
 """What controllers of a cluster would make of the manifests, on a double of the API server: pods that are processes here, and the
 EndpointSlices, pods and nodes that tell of them."""
 
+import shutil
+
 import manifests
 import rig
 
@@ -83,13 +85,35 @@ users: [{name: pod, user: {}}]
 """
 
 
+class Mounted:
+    """A ConfigMap as the kubelet mounts it: files are links through `..data`, which a new version replaces at once."""
+
+    def __init__(self, directory, files):
+        self.directory, self.version = directory, 0
+        directory.mkdir()
+        self.hold(files)
+        for name in files:
+            (directory / name).symlink_to(f"..data/{name}")
+
+    def hold(self, files):
+        old = self.directory / f"..{self.version}"
+        self.version += 1
+        new, link = self.directory / f"..{self.version}", self.directory / "..data_tmp"
+        new.mkdir()
+        for name, text in files.items():
+            (new / name).write_text(text)
+        link.symlink_to(new.name)
+        link.rename(self.directory / "..data")
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def balancer(directory, api, started):
-    """The balancer with the ConfigMap's configuration, except for where it listens and whom it asks."""
-    config, kubeconfig = directory / "load-balancer.toml", directory / "kubeconfig.yaml"
-    config.write_text(manifests.settings(manifests.folder()))
+    """The balancer with the ConfigMap's configuration, mounted as in a pod, except for where it listens and whom it asks."""
+    kubeconfig = directory / "kubeconfig.yaml"
     kubeconfig.write_text(KUBECONFIG % api.url)
+    config = Mounted(directory / "config", manifests.found(manifests.folder(), "ConfigMap", "load-balancer").data["data"])
     # Redis is away, which must not matter.
-    return started(rig.Serving(
-        directory, config, BALLAST_LISTEN__TRAFFIC="127.0.0.1:0", BALLAST_LISTEN__ADMIN="127.0.0.1:0",
+    return config, started(rig.Serving(
+        directory, config.directory / "load-balancer.toml", BALLAST_LISTEN__TRAFFIC="127.0.0.1:0", BALLAST_LISTEN__ADMIN="127.0.0.1:0",
         BALLAST_STORE__URL="redis://127.0.0.1:1", BALLAST_DISCOVERY__KUBERNETES__KUBECONFIG=str(kubeconfig),
     ))  # fmt: skip

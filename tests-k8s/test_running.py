@@ -56,7 +56,7 @@ class Running(unittest.TestCase):
         cls.api = cls.started(Api())
         cls.pods = cluster.Pods(cls.directory, cls.started)
         cls.api.put(cluster.SLICES, *cls.pods.slices())
-        cls.balancer = cluster.balancer(cls.directory, cls.api, cls.started)
+        cls.config, cls.balancer = cluster.balancer(cls.directory, cls.api, cls.started)
         rig.until(lambda: cls.balancer.eligible() == len(cls.pods.backends), "every pod eligible")
 
     @classmethod
@@ -94,6 +94,20 @@ class Running(unittest.TestCase):
         [mount] = container["volumeMounts"]
         [key] = manifests.found(manifests.folder(), "ConfigMap", "load-balancer").data["data"]
         self.assertEqual(container["args"][1:], ["--config", f"{mount['mountPath']}/{key}"])
+
+    def test_an_edit_of_the_configmap_is_taken_over_and_a_fault_refused(self):
+        text = manifests.settings(manifests.folder())
+        asked = lambda result: self.balancer.metrics().sum("lb_config_reloads_total", result=result)  # noqa: E731
+        for edited, result, good in (
+            (text.replace('drain = "30s"', 'drain = "20s"'), "applied", 1),
+            (text.replace('drain = "30s"', 'drain = "half a minute"'), "refused", 0),
+            (text, "applied", 1),
+        ):
+            before = asked(result)
+            self.config.hold({"load-balancer.toml": edited})
+            rig.until(lambda: asked(result) == before + 1, f"{result}: {edited}")
+            self.assertEqual(self.balancer.metrics().sum("lb_config_last_reload_successful"), good)
+        self.assertEqual(self.balancer.eligible(), len(self.pods.backends))
 
     def check(self, text):
         file = self.directory / "checked.toml"
