@@ -1,4 +1,4 @@
-"""A double of the Kubernetes API server, as far as `kubectl apply` and the balancer's discovery go.
+"""A double of the Kubernetes API server, as far as `kubectl apply` and the discovery of the balancer and Prometheus go.
 
 It keeps objects and answers discovery, gets, lists, watches (which tell nothing new), creations and merge patches. Like the
 real one it refuses what has no namespace yet, what the schema of its version does not allow, and annotations beyond 256
@@ -17,8 +17,8 @@ ANNOTATIONS_MAX = 256 * 1024
 # Group and version to the resources in it: plural, kind, whether they are in namespaces.
 RESOURCES = {
     "v1": [
-        ("configmaps", "ConfigMap", True), ("namespaces", "Namespace", False), ("persistentvolumeclaims", "PersistentVolumeClaim", True),
-        ("serviceaccounts", "ServiceAccount", True), ("services", "Service", True),
+        ("configmaps", "ConfigMap", True), ("namespaces", "Namespace", False), ("nodes", "Node", False),
+        ("persistentvolumeclaims", "PersistentVolumeClaim", True), ("pods", "Pod", True), ("serviceaccounts", "ServiceAccount", True), ("services", "Service", True),
     ],
     "apps/v1": [("daemonsets", "DaemonSet", True), ("deployments", "Deployment", True)],
     "autoscaling/v2": [("horizontalpodautoscalers", "HorizontalPodAutoscaler", True)],
@@ -46,7 +46,8 @@ def discovery(path):
     if version not in RESOURCES:
         return None
     verbs = ["create", "get", "list", "patch", "watch"]
-    resources = [{"name": plural, "kind": kind, "namespaced": own, "singularName": kind.lower(), "verbs": verbs} for plural, kind, own in RESOURCES[version]]
+    named = lambda plural, kind, own: {"name": plural, "kind": kind, "namespaced": own, "singularName": kind.lower(), "verbs": verbs}  # noqa: E731
+    resources = [named(*one) for one in RESOURCES[version]]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources}
 
 
@@ -139,8 +140,10 @@ class Api:
             raise Refused(404, "NotFound", f"there is no {path}")
         wanted = dict(one.split("=") for one in query.get("labelSelector", [""])[0].split(",") if one)
         within = path + "/"
-        items = [one for key, one in sorted(self.objects.items()) if key.startswith(within) and wanted.items() <= one["metadata"].get("labels", {}).items()]
-        return {"kind": f"{kind}List", "apiVersion": root.rpartition("/api")[2].removeprefix("s/").lstrip("/"), "metadata": {"resourceVersion": "1"}, "items": items}
+        there = [one for key, one in sorted(self.objects.items()) if key.startswith(within)]
+        items = [one for one in there if wanted.items() <= one["metadata"].get("labels", {}).items()]
+        group = root.removeprefix("/apis/").removeprefix("/api/")
+        return {"kind": f"{kind}List", "apiVersion": group, "metadata": {"resourceVersion": "1"}, "items": items}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -176,7 +179,8 @@ class Handler(BaseHTTPRequestHandler):
             answer = make()
         except Refused as refused:
             code = refused.code
-            answer = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": refused.reason, "message": str(refused)}
+            answer = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": refused.reason}
+            answer["message"] = str(refused)
         text = json.dumps(answer).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")

@@ -6,6 +6,8 @@ import shutil
 import manifests
 import rig
 
+NODES = "/api/v1/nodes"
+PODS = "/api/v1/namespaces/ballast/pods"
 SLICES = "/apis/discovery.k8s.io/v1/namespaces/ballast/endpointslices"
 # Names as a ReplicaSet makes them.
 SUFFIXES = ("6d4cf56db6-2xkqp", "6d4cf56db6-9wz7t")
@@ -48,31 +50,24 @@ class Pods:
 
 
 def pod(owner, name, address, ports, phase="Running"):
-    """A pod as Prometheus's discovery of role `pod` tells it: a target for each port that its containers declare."""
-    for port, number in ports.items():
-        yield owner.pod_labels, {
-            "targets": [f"{address}:{number}"],
-            "labels": {
-                "__meta_kubernetes_namespace": "ballast", "__meta_kubernetes_pod_name": name, "__meta_kubernetes_pod_phase": phase,
-                "__meta_kubernetes_pod_container_port_name": port, "__meta_kubernetes_pod_container_port_number": str(number),
-            },
-        }  # fmt: skip
+    """A pod as the API server tells it; `ports` are those that its process really has."""
+    containers = [
+        {"name": one["name"], "image": one["image"], "ports": [{"name": port, "containerPort": number, "protocol": "TCP"} for port, number in ports.items()]}
+        for one in owner.containers
+    ]
+    return {
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": "ballast", "uid": f"uid-{name}", "labels": owner.pod_labels},
+        "spec": {"containers": containers, "nodeName": "node-1"},
+        "status": {"phase": phase, "podIP": address, "podIPs": [{"ip": address}]},
+    }  # fmt: skip
 
 
 def node(name, address, kubelet):
-    """A node as the discovery of role `node` tells it: its kubelet."""
-    return {"targets": [f"{address}:{kubelet}"], "labels": {"__meta_kubernetes_node_name": name, "__meta_kubernetes_node_address_InternalIP": address}}
-
-
-def targets(source, pods, nodes):
-    """What one of `kubernetes_sd_configs` would find. Debian's Prometheus is built without it; a key that is not known here is a fault."""
-    if source == {"role": "node"}:
-        return nodes
-    [selector] = source["selectors"]
-    assert source.keys() == {"role", "namespaces", "selectors"} and selector.keys() == {"role", "label"}, source
-    assert source["role"] == selector["role"] == "pod" and source["namespaces"] == {"own_namespace": True}, source
-    wanted = {"matchLabels": dict([selector["label"].split("=")])}
-    return [target for labels, target in pods if manifests.chosen(wanted, labels)]
+    return {
+        "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}, "spec": {},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}], "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet}}},
+    }  # fmt: skip
 
 
 KUBECONFIG = """\

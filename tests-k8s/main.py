@@ -14,18 +14,15 @@ import manifests  # noqa: E402
 import rig  # noqa: E402
 import run  # noqa: E402
 
-PROGRAMS = {
-    "prometheus": "prometheus",
-    "promtool": "prometheus",
-    "setpriv": "util-linux",
-}
+PROGRAMS = {"setpriv": "util-linux"}
 MODULES = ("checkov", "kubernetes_validate", "yaml")
 
 
 def missing():
     yield from run.lacking(PROGRAMS)
-    if not manifests.KUBECTL.exists():
-        yield f"{manifests.KUBECTL} is missing: `make tools`"
+    for program in (manifests.KUBECTL, manifests.PROMETHEUS):
+        if not program.exists():
+            yield f"{program} is missing: `make tools`"
     for module in MODULES:
         if not importlib.util.find_spec(module):
             yield f"the Python module {module} is missing: use `make test-k8s`, which runs this in a venv that has it"

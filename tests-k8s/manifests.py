@@ -13,8 +13,9 @@ import yaml
 FOLDER = rig.ROOT / "k8s"
 EXTRAS = rig.ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("kind", "minikube", "gke")
-# Debian's, which `make tools` unpacks here: other releases' differ, and older ones know no --load-restrictor.
+# Debian's of trixie, which `make tools` unpacks here: older ones know no --load-restrictor, and no Kubernetes.
 KUBECTL = rig.TARGET / "tests-k8s" / "bin" / "kubectl"
+PROMETHEUS = KUBECTL.with_name("prometheus")
 WORKLOADS = ("Deployment", "DaemonSet", "StatefulSet")
 # Kinds that belong to no namespace.
 CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding")

@@ -69,7 +69,8 @@ class Extras(unittest.TestCase):
         self.assertEqual([group for one in of_kind(objects, "PrometheusRule") for group in one.spec["groups"]], written)
         [services] = of_kind(objects, "ServiceMonitor")
         [service] = [one for one in of_kind(self.core, "Service") if chosen(services.spec["selector"], one.labels)]
-        self.assertEqual((service.labels[services.spec["jobLabel"]], services.spec["endpoints"][0]["port"]), ("load-balancer", service.spec["ports"][0]["name"]))
+        self.assertEqual(service.labels[services.spec["jobLabel"]], "load-balancer")
+        self.assertEqual(services.spec["endpoints"][0]["port"], service.spec["ports"][0]["name"])
         [pods] = of_kind(objects, "PodMonitor")
         chosen_pods = [one.name for one in manifests.workloads(self.core) if chosen(pods.spec["selector"], one.pod_labels)]
         self.assertEqual(chosen_pods, ["backend-apac", "backend-eu", "backend-us"])

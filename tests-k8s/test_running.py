@@ -16,12 +16,14 @@ from api_server import Api
 
 WITHIN = 30.0
 # What a kubelet says, in short: a container of ours, its pod's sandbox, the pod as a whole, somebody else's, and the node.
-CADVISOR = """\
-container_memory_working_set_bytes{container="backend",id="/kubepods/a/b",image="ballast/backend:local",name="0a1b",namespace="ballast",pod="backend-eu-6d4cf56db6-2xkqp"} 100
-container_memory_working_set_bytes{container="",id="/kubepods/a/s",image="pause",name="9f8e",namespace="ballast",pod="backend-eu-6d4cf56db6-2xkqp"} 1
-container_memory_working_set_bytes{container="",id="/kubepods/a",image="",name="",namespace="ballast",pod="backend-eu-6d4cf56db6-2xkqp"} 101
-container_memory_working_set_bytes{container="other",id="/kubepods/c",image="other",name="7777",namespace="default",pod="other-6d4cf56db6-2xkqp"} 7
-machine_memory_bytes{machine_id="1"} 1000
+USED = "container_memory_working_set_bytes"
+POD = 'namespace="ballast",pod="backend-eu-6d4cf56db6-2xkqp"'
+CADVISOR = f"""\
+{USED}{{container="backend",id="/kubepods/a/b",image="ballast/backend:local",name="0a1b",{POD}}} 100
+{USED}{{container="",id="/kubepods/a/s",image="pause",name="9f8e",{POD}}} 1
+{USED}{{container="",id="/kubepods/a",image="",name="",{POD}}} 101
+{USED}{{container="other",id="/kubepods/c",image="other",name="7777",namespace="default",pod="other-6d4cf56db6-2xkqp"}} 7
+machine_memory_bytes{{machine_id="1"}} 1000
 """
 
 
@@ -126,23 +128,21 @@ class Running(unittest.TestCase):
         kubelet = self.started(Kubelet("secret"))
         owner = manifests.found(objects, "Deployment", "load-balancer")
         ports = {"http": int(self.balancer.traffic.rpartition(":")[2]), "admin": int(self.balancer.admin.rpartition(":")[2])}
-        pods = [
-            *cluster.pod(owner, "load-balancer-5c9f7d8b4-abcde", "127.0.0.1", ports),
-            *cluster.pod(owner, "load-balancer-5c9f7d8b4-ended", "127.0.0.1", ports, "Succeeded"),
-        ]
+        self.api.put(cluster.PODS, cluster.pod(owner, "load-balancer-5c9f7d8b4-abcde", "127.0.0.1", ports))
+        self.api.put(cluster.PODS, cluster.pod(owner, "load-balancer-5c9f7d8b4-ended", "127.0.0.1", ports, "Succeeded"))
         for name, (one, address, _) in self.pods.backends.items():
-            pods += cluster.pod(one, name, address, {"http": self.pods.port})
-        nodes = [cluster.node("node-1", "127.0.0.1", kubelet.port)]
-        prometheus = self.started(Prometheus(self.directory, pods, nodes))
+            self.api.put(cluster.PODS, cluster.pod(one, name, address, {"http": self.pods.port}))
+        self.api.put(cluster.NODES, cluster.node("node-1", "127.0.0.1", kubelet.port))
+        prometheus = self.started(Prometheus(self.directory, self.api.url))
         wanted = {("load-balancer", "load-balancer-5c9f7d8b4-abcde"), ("cadvisor", "node-1"), ("prometheus", prometheus.address)}
         wanted |= {("backends", name) for name in self.pods.backends}
         rig.until(lambda: prometheus.up() == wanted, f"targets {wanted}", WITHIN)
-        told = rig.until(lambda: prometheus.ask('container_memory_working_set_bytes{name!=""}'), "a container's series", WITHIN)
+        told = rig.until(lambda: prometheus.ask(USED + '{name!=""}'), "a container's series", WITHIN)
         self.assertEqual(sorted(float(one["value"][1]) for one in told), [1, 100])
         for one in told:
             named = (one["metric"]["name"], one["metric"]["container_label_com_docker_compose_service"], one["metric"]["instance"])
             self.assertEqual(named, ("backend-eu-6d4cf56db6-2xkqp", "backend-eu", "node-1"))
-        self.assertEqual(prometheus.ask('container_memory_working_set_bytes{namespace!="ballast"}'), [])
+        self.assertEqual(prometheus.ask(USED + '{namespace!="ballast"}'), [])
         self.assertEqual(len(prometheus.ask("machine_memory_bytes")), 1)
         # The rules that are mounted, all of them, with nothing to complain of.
         judged = lambda: [rule["health"] for group in prometheus.api("rules")["groups"] for rule in group["rules"]]  # noqa: E731
@@ -152,10 +152,9 @@ class Running(unittest.TestCase):
 
 
 class Prometheus(rig.Process):
-    """Debian's Prometheus with the ConfigMaps' configuration and rules. Others are the intervals, the token's file, and the finding of
-    pods and nodes: it reads from files what Kubernetes would tell, since it knows no Kubernetes."""
+    """Prometheus with the ConfigMaps' configuration and rules; only the API server, the token's file and the intervals are others."""
 
-    def __init__(self, directory, pods, nodes):
+    def __init__(self, directory, api):
         objects = manifests.folder()
         config = manifests.scrapes(objects)
         self.address = f"127.0.0.1:{rig.free_port()}"
@@ -171,18 +170,17 @@ class Prometheus(rig.Process):
             if "authorization" in job:
                 job["authorization"]["credentials_file"] = str(token)
                 job["scheme"] = "http"
-            for source in job.pop("kubernetes_sd_configs", []):
-                found = directory / f"{job['job_name']}.json"
-                found.write_text(json.dumps(cluster.targets(source, pods, nodes)))
-                job["file_sd_configs"] = [{"files": [str(found)]}]
+            for source in job.get("kubernetes_sd_configs", []):
+                source["api_server"] = api
+                if "namespaces" in source:
+                    assert source["namespaces"] == {"own_namespace": True}, source
+                    source["namespaces"] = {"names": ["ballast"]}
             for source in job.get("static_configs", []):
                 source["targets"] = [self.address]
         file = directory / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
-        checked = subprocess.run(["promtool", "check", "config", file], capture_output=True, text=True, check=False)
-        assert checked.returncode == 0, checked.stdout + checked.stderr
         super().__init__(
-            directory / "prometheus", "prometheus", f"--config.file={file}", f"--web.listen-address={self.address}", f"--storage.tsdb.path={directory / 'data'}"
+            directory / "prometheus", manifests.PROMETHEUS, f"--config.file={file}", f"--web.listen-address={self.address}", f"--storage.tsdb.path={directory / 'data'}"
         )
         self.said(r"Server is ready to receive web requests", self.err)
 
