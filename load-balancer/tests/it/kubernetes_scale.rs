@@ -16,7 +16,7 @@ async fn add_and_rm_scale_the_deployment() {
     let cluster = Cluster::start().await;
     let one = real("one", Ipv4Addr::LOCALHOST).await;
     cluster.put("web-1", slice(one.address().port(), &[pod("one", Ipv4Addr::LOCALHOST)]));
-    let lb = scaling(&cluster, &[("control.max_backends", "9")]).await;
+    let lb = scaling(&cluster, &[("control.max_backends", "20")]).await;
     assert_eq!(lb.add(2, &[]).await.members(), ["one"], "the pods come when they are ready");
     assert_eq!(cluster.world().replicas.0, 5);
     assert_eq!(lb.remove(4, &[]).await.members(), ["one"]);
@@ -29,7 +29,7 @@ async fn add_and_rm_scale_the_deployment() {
     assert_refused(&lb.add(1, &[]).await, 502, "was changed by others 5 times meanwhile");
     cluster.world().meddling = 0;
     let now = cluster.world().replicas;
-    assert_refused(&lb.add(1, &[]).await, 400, "more than 9 replicas");
+    assert_refused(&lb.add(10, &[]).await, 400, "more than 20 replicas");
     assert_refused(&lb.remove(99, &[]).await, 400, "99 are to be removed and only 11 can be");
     assert_refused(&lb.add(1, &["mine"]).await, 409, "Kubernetes names its pods itself");
     assert_refused(
