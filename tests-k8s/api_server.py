@@ -18,7 +18,8 @@ ANNOTATIONS_MAX = 256 * 1024
 RESOURCES = {
     "v1": [
         ("configmaps", "ConfigMap", True), ("namespaces", "Namespace", False), ("nodes", "Node", False),
-        ("persistentvolumeclaims", "PersistentVolumeClaim", True), ("pods", "Pod", True), ("serviceaccounts", "ServiceAccount", True), ("services", "Service", True),
+        ("persistentvolumeclaims", "PersistentVolumeClaim", True), ("pods", "Pod", True),
+        ("serviceaccounts", "ServiceAccount", True), ("services", "Service", True),
     ],
     "apps/v1": [("daemonsets", "DaemonSet", True), ("deployments", "Deployment", True)],
     "autoscaling/v2": [("horizontalpodautoscalers", "HorizontalPodAutoscaler", True)],

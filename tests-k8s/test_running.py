@@ -180,8 +180,9 @@ class Prometheus(rig.Process):
         file = directory / "prometheus.yml"
         file.write_text(yaml.safe_dump(config))
         super().__init__(
-            directory / "prometheus", manifests.PROMETHEUS, f"--config.file={file}", f"--web.listen-address={self.address}", f"--storage.tsdb.path={directory / 'data'}"
-        )
+            directory / "prometheus", manifests.PROMETHEUS, f"--config.file={file}", f"--web.listen-address={self.address}",
+            f"--storage.tsdb.path={directory / 'data'}",
+        )  # fmt: skip
         self.said(r"Server is ready to receive web requests", self.err)
 
     def api(self, path):
