@@ -103,13 +103,15 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 
 /// 200 while new requests are welcome: not draining, and at least one backend eligible.
 async fn ready(State(admin): State<Admin>) -> Response {
-    let eligible = admin.registry.load().view.eligible().len();
+    let snapshot = admin.registry.load();
+    let eligible = snapshot.view.eligible().len();
+    let trouble = snapshot.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
     if *admin.draining.borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if eligible == 0 {
-        (StatusCode::SERVICE_UNAVAILABLE, "no eligible backend\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, format!("no eligible backend{trouble}\n")).into_response()
     } else {
-        format!("ready: {eligible} eligible backends\n").into_response()
+        format!("ready: {eligible} eligible backends{trouble}\n").into_response()
     }
 }
 

@@ -145,9 +145,12 @@ fn raise_descriptor_limit() {
 /// The variable that sets the log level.
 const LOG_VARIABLE: &str = "BALLAST_LOG";
 
+/// The library that speaks to Kubernetes logs each of its requests that fails. What comes of that is said here, once.
+const QUIET: &str = "kube_client=off";
+
 fn logs(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env(LOG_VARIABLE)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},{QUIET}")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

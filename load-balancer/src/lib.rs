@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod demo;
+pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod forward;
@@ -27,6 +28,7 @@ pub mod hashing;
 pub mod health;
 pub mod http;
 pub mod journal;
+mod kubernetes;
 pub mod listener;
 pub mod observe;
 pub mod provision;
@@ -51,6 +53,8 @@ use worker::Shared;
 const FIRST_ROUND: Duration = Duration::from_secs(1);
 /// Added to it where replicas have to be started first: a container takes a second, a busy machine several.
 const FIRST_REPLICAS: Duration = Duration::from_secs(15);
+/// Added to it where a source has to say which backends there are: a look-up with its retries.
+const FIRST_LIST: Duration = Duration::from_secs(5);
 
 /// Longest that stopping waits for spans to be exported, and again for lines to be written.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -199,8 +203,11 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         // Where it cannot be reached, that takes a round's time to find out.
         patience += config.store.timeout;
     }
-    if config.replicas.provider != config::Provider::Static {
+    if config.replicas.provider.starts() {
         patience += FIRST_REPLICAS;
+    }
+    if config.discovery.finder.is_some() {
+        patience += FIRST_LIST;
     }
     wait(settling, patience)?;
 

@@ -86,11 +86,15 @@ pub enum Fact {
     StoreLost { store: String, reason: String },
     /// It can be used (again): `balancers` meet in it, this one included.
     StoreBack { store: String, balancers: usize },
+    /// A source of discovery cannot say who is there: the last list, of so many backends, holds.
+    DiscoveryLost { source: &'static str, reason: String, backends: usize },
+    /// It says so again.
+    DiscoveryBack { source: &'static str, backends: usize },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 33] = [
+    pub const KINDS: [&str; 35] = [
         "joined",
         "left",
         "draining",
@@ -124,6 +128,8 @@ impl Fact {
         "geo_refused",
         "store_lost",
         "store_back",
+        "discovery_lost",
+        "discovery_back",
     ];
 
     /// Its name in logs and metrics.
@@ -163,6 +169,8 @@ impl Fact {
             Fact::GeoRefused { .. } => "geo_refused",
             Fact::StoreLost { .. } => "store_lost",
             Fact::StoreBack { .. } => "store_back",
+            Fact::DiscoveryLost { .. } => "discovery_lost",
+            Fact::DiscoveryBack { .. } => "discovery_back",
         }
     }
 
@@ -202,7 +210,9 @@ impl Fact {
             | Fact::GeoSwapped { .. }
             | Fact::GeoRefused { .. }
             | Fact::StoreLost { .. }
-            | Fact::StoreBack { .. } => None,
+            | Fact::StoreBack { .. }
+            | Fact::DiscoveryLost { .. }
+            | Fact::DiscoveryBack { .. } => None,
         }
     }
 
@@ -224,6 +234,7 @@ impl Fact {
                 | Fact::StateRefused { .. }
                 | Fact::GeoRefused { .. }
                 | Fact::StoreLost { .. }
+                | Fact::DiscoveryLost { .. }
         )
     }
 }

@@ -3,15 +3,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use load_balancer::control::Source;
-use tokio::task::JoinHandle;
 
 use super::process::{Served, file};
 use super::support::{
-    Conn, Lb, Scrape, Script, Wire, addresses, finish, hold, keep, replicas, variables, within,
+    Clients, Conn, Lb, Scrape, Script, addresses, finish, hold, replicas, variables, within,
 };
 
 /// A configuration file that a test writes again and again.
@@ -22,6 +19,10 @@ pub(super) struct Written {
 impl Written {
     pub(super) fn new(name: &str, text: &str) -> Written {
         Written { path: file(name, text) }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.path.to_str().unwrap()
     }
 
     /// Replaced at once, as a ConfigMap is.
@@ -45,48 +46,6 @@ impl Drop for Written {
 
 pub(super) fn backend(name: &str, address: SocketAddr, weight: u32) -> String {
     format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nweight = {weight}\n")
-}
-
-/// Clients that go on until told to stop; any answer but 200 is a panic.
-struct Clients {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Clients {
-    fn start(traffic: SocketAddr) -> Clients {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |stop: Arc<AtomicBool>, done: Arc<AtomicUsize>| async move {
-            let mut wire = Wire::connect(traffic).await;
-            while !stop.load(SeqCst) {
-                wire.send(keep("/echo")).await;
-                let reply = wire.reply().await;
-                assert_eq!(reply.status(), 200, "{}", reply.text());
-                done.fetch_add(1, SeqCst);
-            }
-        };
-        let tasks = (0..4).map(|_| tokio::spawn(client(Arc::clone(&stop), Arc::clone(&done)))).collect();
-        Clients { stop, done, tasks }
-    }
-
-    async fn go_on(&self) {
-        let target = self.done.load(SeqCst) + 50;
-        within("more requests", async {
-            while self.done.load(SeqCst) < target {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    async fn stop(self) -> usize {
-        self.stop.store(true, SeqCst);
-        for task in self.tasks {
-            within("a client", task).await.unwrap();
-        }
-        self.done.load(SeqCst)
-    }
 }
 
 fn reloads(scrape: &Scrape, result: &str) -> f64 {

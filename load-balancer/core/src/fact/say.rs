@@ -116,6 +116,8 @@ impl Fact {
             Fact::GeoRefused { database, reason } => fields![database, reason],
             Fact::StoreLost { store, reason } => fields![store, reason],
             Fact::StoreBack { store, balancers } => fields![store, balancers],
+            Fact::DiscoveryLost { source, reason, backends } => fields![source, reason, backends],
+            Fact::DiscoveryBack { source, backends } => fields![source, backends],
         }
     }
 
@@ -226,6 +228,12 @@ impl Fact {
                     format!("{balancers} balancers meet in it")
                 };
                 format!("the store {store} is there: {who}")
+            }
+            Fact::DiscoveryLost { source, reason, backends } => {
+                format!("discovery by {source} fails: {reason}; its last list holds ({backends} backends)")
+            }
+            Fact::DiscoveryBack { source, backends } => {
+                format!("discovery by {source} works: it lists {backends} backends")
             }
         }
     }

@@ -47,7 +47,9 @@ impl Control {
 
     /// Says that a member is gone for good, where others would go on sending to it.
     pub(in super::super) fn say_left(&mut self, name: &str, origin: Origin, retired: bool) {
-        if origin != Origin::Configured && !self.is_configured(name) {
+        if matches!(origin, Origin::Discovered(_)) {
+            // Each balancer sees for itself.
+        } else if origin != Origin::Configured && !self.is_configured(name) {
             self.say(name, None);
         } else if origin == Origin::Configured && retired && self.speaks() {
             self.sharing.roster.retire(name);
@@ -226,7 +228,7 @@ impl Control {
         };
         match at.map(|at| (at, self.entries[at].origin)) {
             Some((at, _)) if self.entries[at].backend.address == address => return,
-            Some((_, Origin::Configured | Origin::Replica)) => return,
+            Some((_, Origin::Configured | Origin::Replica | Origin::Discovered(_))) => return,
             Some((at, Origin::Registered | Origin::Shared)) => self.drop_entry(at),
             None if self.is_configured(name) => return,
             None => {}
