@@ -99,7 +99,9 @@ async fn what_cannot_be_found_out_takes_nobody_out() {
         (Reply::Code(ResponseCode::NoError), "has none"),
     ];
     for (n, (reply, text)) in (1..).zip(troubles) {
-        names.set(NAME, RecordType::A, reply);
+        for record in [RecordType::A, RecordType::AAAA] {
+            names.set(NAME, record, reply.clone());
+        }
         let scrape = lb.until(text, |s| s.sum("lb_discovery_up", &[]) == 0.0).await;
         assert!(scrape.sum("lb_discovery_errors_total", &[("source", "dns")]) >= n as f64);
         assert_eq!(lb.members().await, named(port, &[1, 2]));
