@@ -21,8 +21,8 @@ use crate::clock;
 use crate::config::Discovery;
 use crate::discovery::{self, Found, Said};
 
-/// Longest that a member which a source no longer names is held for newcomers: a check or two.
-const HANDOVER: Duration = Duration::from_secs(5);
+/// Longest that a member which a source no longer names is held for newcomers: some checks, while a new backend begins.
+const HANDOVER: Duration = Duration::from_secs(10);
 /// Names of those left out that a log line has.
 const SHOWN: usize = 5;
 

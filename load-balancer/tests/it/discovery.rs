@@ -121,7 +121,7 @@ async fn a_pool_of_nothing_but_draining_backends_serves_on() {
     assert_eq!(lb.get("/home").await.status(), 200);
     file.write(&(draining(1) + &draining(2) + &found("b3", at[2], "")));
     until(&lb, &["b3"]).await;
-    assert_eq!(lb.get("/home").await.json()["server"], "b3");
+    assert_eq!(lb.get("/echo").await.json()["server"], "b3");
 }
 
 #[tokio::test]
@@ -158,11 +158,11 @@ async fn one_name_at_another_address_is_another_member() {
     let at = addresses(&backends);
     let file = Written::new("moved", &found("web", at[0], ""));
     let lb = Lb::start(configured("", &by(&file, &[]))).await;
-    assert_eq!(lb.get("/home").await.json()["server"], "b1");
+    assert_eq!(lb.get("/echo").await.json()["server"], "b1");
     file.write(&found("web", at[1], ""));
     let address = at[1].to_string();
     lb.until("it has moved", |s| s.sum("lb_backend_info", &[("address", &address)]) == 1.0).await;
-    assert_eq!((lb.get("/home").await.json()["server"].as_str(), lb.members().await.len()), (Some("b2"), 1));
+    assert_eq!((lb.get("/echo").await.json()["server"].as_str(), lb.members().await.len()), (Some("b2"), 1));
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::{RData, RecordType};
 
-use super::support::{Clients, Lb, NameServer, Reply, backend_everywhere, configured, ip, ipv4, srv};
+use super::support::{
+    Clients, Lb, NameServer, Reply, backend_everywhere, configured, finish, hold, ip, ipv4, srv,
+};
 
 const NAME: &str = "backend.lab";
 
@@ -39,13 +41,23 @@ async fn until(lb: &Lb, port: u16, hosts: &[u8]) {
 async fn addresses_come_and_go_and_no_request_fails() {
     let (backend, names) = (backend_everywhere().await, NameServer::start().await);
     let port = backend.address().port();
-    names.set_ipv4(NAME, &["127.0.0.2", "127.0.0.1"], 0);
-    let lb = asking(&names, port, &[("health.enabled", "true"), ("workers", "2")]).await;
-    assert_eq!(lb.members().await, named(port, &[1, 2]), "in the order of their names");
+    names.set_ipv4(NAME, &["127.0.0.3", "127.0.0.1"], 0);
+    let more = [("health.enabled", "true"), ("workers", "2"), ("timeouts.drain", "20s")];
+    let lb = asking(&names, port, &more).await;
+    assert_eq!(lb.members().await, named(port, &[1, 3]), "in the order of their names");
+    // The third has something to end, so it drains as long as that.
+    let mut held = Vec::new();
+    loop {
+        let (wire, name) = hold(&lb).await;
+        held.push(wire);
+        if name == named(port, &[3])[0] {
+            break;
+        }
+    }
     let clients = Clients::start(lb.traffic);
     clients.go_on().await;
     names.set_ipv4(NAME, &["127.0.0.1", "127.0.0.2", "127.0.0.3"], 0);
-    until(&lb, port, &[1, 2, 3]).await;
+    until(&lb, port, &[1, 3, 2]).await;
     clients.go_on().await;
     // All at once others: those who go are held until these have passed a check.
     names.set_ipv4(NAME, &["127.0.0.4", "127.0.0.5"], 0);
@@ -60,7 +72,10 @@ async fn addresses_come_and_go_and_no_request_fails() {
     };
     lb.until_members("3 and 5", |names| of(names, &[3, 5])).await;
     clients.go_on().await;
-    let done = clients.stop().await;
+    let done = clients.stop().await + held.len();
+    for wire in held {
+        assert_eq!(finish(wire).await.status(), 200);
+    }
     let scrape = lb.settled().await;
     assert_eq!((scrape.code("200"), scrape.requests()), (done as f64, done as f64));
     assert_eq!(scrape.sum("lb_request_aborts_total", &[]), 0.0);
@@ -85,7 +100,9 @@ async fn what_cannot_be_found_out_takes_nobody_out() {
         (Reply::Code(ResponseCode::NoError), "has none"),
     ];
     for (n, (reply, text)) in (1..).zip(troubles) {
-        names.set(NAME, RecordType::A, reply);
+        for record in [RecordType::A, RecordType::AAAA] {
+            names.set(NAME, record, reply.clone());
+        }
         let scrape = lb.until(text, |s| s.sum("lb_discovery_up", &[]) == 0.0).await;
         assert!(scrape.sum("lb_discovery_errors_total", &[("source", "dns")]) >= n as f64);
         assert_eq!(lb.members().await, named(port, &[1, 2]));
