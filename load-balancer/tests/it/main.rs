@@ -21,6 +21,7 @@ mod geo_fuzz;
 mod hashing;
 mod health;
 mod hop;
+mod hostile;
 mod kill;
 mod kubernetes;
 mod kubernetes_faults;
