@@ -86,11 +86,13 @@ pub enum Fact {
     StoreLost { store: String, reason: String },
     /// It can be used (again): `balancers` meet in it, this one included.
     StoreBack { store: String, balancers: usize },
+    /// Another balancer goes by the name of this one: neither hears the other.
+    NameTaken { instance: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 33] = [
+    pub const KINDS: [&str; 34] = [
         "joined",
         "left",
         "draining",
@@ -124,6 +126,7 @@ impl Fact {
         "geo_refused",
         "store_lost",
         "store_back",
+        "name_taken",
     ];
 
     /// Its name in logs and metrics.
@@ -163,6 +166,7 @@ impl Fact {
             Fact::GeoRefused { .. } => "geo_refused",
             Fact::StoreLost { .. } => "store_lost",
             Fact::StoreBack { .. } => "store_back",
+            Fact::NameTaken { .. } => "name_taken",
         }
     }
 
@@ -202,7 +206,8 @@ impl Fact {
             | Fact::GeoSwapped { .. }
             | Fact::GeoRefused { .. }
             | Fact::StoreLost { .. }
-            | Fact::StoreBack { .. } => None,
+            | Fact::StoreBack { .. }
+            | Fact::NameTaken { .. } => None,
         }
     }
 
@@ -224,6 +229,7 @@ impl Fact {
                 | Fact::StateRefused { .. }
                 | Fact::GeoRefused { .. }
                 | Fact::StoreLost { .. }
+                | Fact::NameTaken { .. }
         )
     }
 }

@@ -116,6 +116,7 @@ impl Fact {
             Fact::GeoRefused { database, reason } => fields![database, reason],
             Fact::StoreLost { store, reason } => fields![store, reason],
             Fact::StoreBack { store, balancers } => fields![store, balancers],
+            Fact::NameTaken { instance } => fields![instance],
         }
     }
 
@@ -227,6 +228,10 @@ impl Fact {
                 };
                 format!("the store {store} is there: {who}")
             }
+            Fact::NameTaken { instance } => format!(
+                "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \
+                 of its own"
+            ),
         }
     }
 }
