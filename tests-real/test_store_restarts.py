@@ -8,7 +8,7 @@ import time
 import rig
 from redis_server import Redis
 from service import Service
-from store_fleet import BACKENDS, BALANCERS, SEEN_WITHIN, Fleet, facts, pass_rounds
+from store_fleet import BACKENDS, BALANCERS, SEEN_WITHIN, Fleet, config, facts, pass_rounds
 
 RATE = 200
 # Of the drain's delay: twenty looks at /ready.
@@ -30,14 +30,15 @@ class Rolling(Fleet):
     settings = f'[timeouts]\ndrain_delay = "{DELAY:g}s"\n'
 
     def at_fixed_ports(self, name):
-        """A balancer of the fleet, whose file then has ports to come back at."""
-        file = self.directory / f"{name}.toml"
-        self.balancer(name).stop()
-        text = file.read_text()
+        """A balancer of the fleet that can come back where it was."""
+        text = config(f"redis://127.0.0.1:{self.redis.port}", self.backends, self.settings)
         for listener in ("traffic", "admin"):
             text = text.replace(f'{listener} = "127.0.0.1:0"', f'{listener} = "127.0.0.1:{fixed_port()}"')
-        file.write_text(text)
-        return self.started(rig.Serving(self.directory, file, name))
+        (self.directory / f"{name}.toml").write_text(text)
+        return self.serving(name, name)
+
+    def serving(self, name, log):
+        return self.started(rig.Serving(self.directory, self.directory / f"{name}.toml", log))
 
     def test_three_are_restarted_in_turn_and_no_request_is_lost(self):
         """Not at those that stay, nor at the one that goes; and each comes back knowing what it missed."""
@@ -57,8 +58,7 @@ class Rolling(Fleet):
                 self.assertEqual(old.wait(END_WITHIN), 0)
                 # What it had written down is gone, too: it knows from the others.
                 (self.directory / f"balancer{at + 1}.state.json").unlink(missing_ok=True)
-                file = self.directory / f"balancer{at + 1}.toml"
-                fleet[at] = self.started(rig.Serving(self.directory, file, f"balancer{at + 1}-again"))
+                fleet[at] = self.serving(f"balancer{at + 1}", f"balancer{at + 1}-again")
                 self.assertEqual(fleet[at].traffic, old.traffic)
                 rig.until(lambda: "backend6" not in fleet[at].replicas(), "learned from the others", SEEN_WITHIN)
             rig.until(lambda: all(service.ready), "all three are ready again")

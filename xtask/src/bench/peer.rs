@@ -198,7 +198,9 @@ mod tests {
             backends: vec![6001, 6002],
             store: Some(6379),
         };
-        for peer in [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Twin, Peer::Logging, Peer::Tracing, Peer::Shared] {
+        for peer in
+            [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Twin, Peer::Logging, Peer::Tracing, Peer::Shared]
+        {
             let text = peer.config(&site, 5000, 9901).unwrap();
             assert!(text.contains("127.0.0.1:5000") && text.contains("127.0.0.1:6002"), "{text}");
             assert!(!text.contains("{{"), "{text}");

@@ -55,8 +55,15 @@ impl Report {
             if let Some(times) = row.to_plain {
                 let (name, plain) = (row.peer.name(), super::Peer::Ours.name());
                 let figures = format!("{:.4}, {:.2} to {:.2}", times.median, times.min, times.max);
-                let sure = times.interval.map(|[from, to]| format!("; 95 %: {from:.4} to {to:.4}")).unwrap_or_default();
-                let _ = writeln!(out, "\n{}: {name} costs {figures}{sure}, times what {plain} does.", row.scenario);
+                let sure = times
+                    .interval
+                    .map(|[from, to]| format!("; 95 %: {from:.4} to {to:.4}"))
+                    .unwrap_or_default();
+                let _ = writeln!(
+                    out,
+                    "\n{}: {name} costs {figures}{sure}, times what {plain} does.",
+                    row.scenario
+                );
             }
         }
         out
