@@ -37,7 +37,7 @@ impl Door {
         let (comes, passes) = (Arc::clone(&came), Arc::clone(&rounds));
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                comes.lock().unwrap().push(Instant::now());
+                comes.lock().unwrap().push(tokio::time::Instant::now());
                 let (mut opened, passes) = (opened.clone(), Arc::clone(&passes));
                 if *opened.borrow() {
                     tokio::spawn(async move {
@@ -66,7 +66,7 @@ async fn pass(client: TcpStream, redis: u16, rounds: Arc<Mutex<Vec<Instant>>>) {
         let mut bytes = vec![0; 64 << 10];
         while let Ok(n @ 1..) = from.read(&mut bytes).await {
             let calls = bytes[..n].windows(7).filter(|word| word == b"EVALSHA").count();
-            rounds.lock().unwrap().extend(std::iter::repeat_n(Instant::now(), calls));
+            rounds.lock().unwrap().extend(std::iter::repeat_n(tokio::time::Instant::now(), calls));
             if back.write_all(&bytes[..n]).await.is_err() {
                 return;
             }
@@ -102,7 +102,7 @@ async fn balancers_that_lost_a_store_together_come_back_one_by_one() {
     for lb in &all {
         lb.until("all live", met).await;
     }
-    let lost = Instant::now();
+    let lost = tokio::time::Instant::now();
     door.open.send_replace(false);
     redis.kill();
     for lb in &all {
@@ -110,7 +110,7 @@ async fn balancers_that_lost_a_store_together_come_back_one_by_one() {
         lb.until("tries in vain", |s| tries(s) >= TRIES).await;
     }
     let again = RedisServer::at(redis.port).await;
-    let back = Instant::now();
+    let back = tokio::time::Instant::now();
     let [tried, _] = door.since(lost);
     door.open.send_replace(true);
     for lb in &all {

@@ -75,7 +75,7 @@ fn colour(peer: Peer) -> &'static str {
         Peer::Nginx => "#7bab7b",
         Peer::Relay => "#cccccc",
         Peer::Ours => "#e07b39",
-        Peer::Logging | Peer::Tracing | Peer::Shared => "#e8a87c",
+        Peer::Twin | Peer::Logging | Peer::Tracing | Peer::Shared => "#e8a87c",
     }
 }
 
