@@ -56,14 +56,14 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
     let mut connection = builder(worker).serve_connection(io, service);
     let mut timer = Timer::new(&worker.shared.clock, client.deadline());
     let (mut looked, mut told) = (false, false);
+    let ending = || worker.stage.get() == Stage::Draining || client.last.get();
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
             // Before anything is written: a response that is ready now must already say that it is the last. But between
             // requests not before a look at what has arrived: hyper would close the connection upon an unread request.
             let between = matches!(client.phase(), Phase::Idle | Phase::Head);
-            let draining = worker.stage.get() == Stage::Draining;
-            if draining && !told && (looked || !between) {
+            if ending() && !told && (looked || !between) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -71,7 +71,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Done(result));
             }
-            if draining && !looked {
+            if ending() && !looked {
                 looked = true;
                 continue;
             }
