@@ -117,9 +117,9 @@ fn everyone<const SHARE: bool, const COUNT: bool, const EXTRA: bool, const LOCAL
     }
     if !rest.is_empty() && whole.len() < MOST_CHUNKS {
         let chunk = whole.len();
-        table.clear(chunk);
+        table.clear::<SHARE, COUNT, EXTRA>(chunk);
         for (at, load) in rest.iter().enumerate() {
-            table.put(chunk, at, look(chunk * SCAN_CHUNK + at, load));
+            table.put::<SHARE, COUNT, EXTRA>(chunk, at, look(chunk * SCAN_CHUNK + at, load));
         }
         tried.iter().for_each(|&at| table.leave_out::<SHARE, COUNT, EXTRA>(chunk, at));
     }

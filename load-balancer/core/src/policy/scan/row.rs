@@ -15,7 +15,15 @@ const WIDTH: usize = 4;
 pub(super) struct Row([u8; SCAN_CHUNK * WIDTH]);
 
 impl Row {
-    pub(super) const ZERO: Self = Row([0; SCAN_CHUNK * WIDTH]);
+    /// Sixteen times the same bits.
+    pub(super) const fn of(bits: u32) -> Self {
+        let (number, mut row, mut at) = (bits.to_le_bytes(), [0; SCAN_CHUNK * WIDTH], 0);
+        while at < row.len() {
+            row[at] = number[at % WIDTH];
+            at += 1;
+        }
+        Row(row)
+    }
 
     /// The integer at `at`.
     #[inline]

@@ -53,9 +53,9 @@ impl Found {
 impl Table {
     pub(super) const EMPTY: Self = Table {
         found: Found {
-            count: [Row::ZERO; MOST_CHUNKS],
-            extra: [Row::ZERO; MOST_CHUNKS],
-            quality: [Row::ZERO; MOST_CHUNKS],
+            count: [Row::of(0); MOST_CHUNKS],
+            extra: [Row::of(0); MOST_CHUNKS],
+            quality: [Row::of(0); MOST_CHUNKS],
         },
         factor: [EVEN; MOST_CHUNKS],
         cost: [EVEN; MOST_CHUNKS],
@@ -63,8 +63,19 @@ impl Table {
     };
 
     /// A chunk without candidates.
-    pub(super) fn clear(&mut self, chunk: usize) {
-        (0..SCAN_CHUNK).for_each(|at| self.put(chunk, at, (Reading::NOTHING, 1.0)));
+    #[inline]
+    pub(super) fn clear<const SHARE: bool, const COUNT: bool, const EXTRA: bool>(&mut self, chunk: usize) {
+        const NOTHING: Reading = Reading::NOTHING;
+        if COUNT {
+            self.found.count[chunk] = const { Row::of(NOTHING.count) };
+        }
+        if EXTRA {
+            self.found.extra[chunk] = const { Row::of(NOTHING.extra.to_bits()) };
+        }
+        if SHARE {
+            self.found.quality[chunk] = const { Row::of(NOTHING.quality.to_bits()) };
+        }
+        self.factor[chunk] = EVEN;
     }
 
     /// Fills a chunk with what `look` finds at each of its places.
@@ -93,11 +104,23 @@ impl Table {
         }
     }
 
-    /// Writes what was found of the candidate at `at`, alone.
-    pub(super) fn put(&mut self, chunk: usize, at: usize, (reading, factor): (Reading, f32)) {
-        self.found.count[chunk].set(at, reading.count);
-        self.found.extra[chunk].set(at, reading.extra.to_bits());
-        self.found.quality[chunk].set(at, reading.quality.to_bits());
+    /// Writes what was found of the candidate at `at` alone.
+    #[inline]
+    pub(super) fn put<const SHARE: bool, const COUNT: bool, const EXTRA: bool>(
+        &mut self,
+        chunk: usize,
+        at: usize,
+        (reading, factor): (Reading, f32),
+    ) {
+        if COUNT {
+            self.found.count[chunk].set(at, reading.count);
+        }
+        if EXTRA {
+            self.found.extra[chunk].set(at, reading.extra.to_bits());
+        }
+        if SHARE {
+            self.found.quality[chunk].set(at, reading.quality.to_bits());
+        }
         self.factor[chunk][at] = factor;
     }
 
@@ -109,18 +132,8 @@ impl Table {
         chunk: usize,
         at: usize,
     ) {
-        if at / SCAN_CHUNK != chunk {
-            return;
-        }
-        let (at, nothing) = (at % SCAN_CHUNK, Reading::NOTHING);
-        if COUNT {
-            self.found.count[chunk].set(at, nothing.count);
-        }
-        if EXTRA {
-            self.found.extra[chunk].set(at, nothing.extra.to_bits());
-        }
-        if SHARE {
-            self.found.quality[chunk].set(at, nothing.quality.to_bits());
+        if at / SCAN_CHUNK == chunk {
+            self.put::<SHARE, COUNT, EXTRA>(chunk, at % SCAN_CHUNK, (Reading::NOTHING, 1.0));
         }
     }
 
@@ -239,8 +252,8 @@ mod tests {
             let any = |rng: &mut Rng| Some(rng.below(4) as usize);
             let mut seen = [0; SCAN_CHUNK];
             for _ in 0..3_000 {
-                table.clear(0);
-                (0..4).for_each(|at| table.put(0, at, found(candidates[at])));
+                table.clear::<true, true, true>(0);
+                (0..4).for_each(|at| table.put::<true, true, true>(0, at, found(candidates[at])));
                 seen[table.winner::<true, true, true, false>(&weights, any, &mut rng).unwrap()] += 1;
             }
             seen
@@ -263,12 +276,12 @@ mod tests {
             let dear = (Reading { count: 7, extra: 0.0, quality: 9.0 }, 4.0);
             table.gather::<true, true, true, true>(0, |_| cheap);
             assert!(table.winner::<true, true, true, true>(&all, |_| Some(9), &mut rng).is_some());
-            table.clear(0);
-            (0..2).for_each(|at| table.put(0, at, dear));
+            table.clear::<true, true, true>(0);
+            (0..2).for_each(|at| table.put::<true, true, true>(0, at, dear));
             assert!(
                 table.winner::<true, true, true, true>(&two, |_| Some(0), &mut rng).is_some_and(|at| at < 2)
             );
-            table.clear(0);
+            table.clear::<true, true, true>(0);
             assert_eq!(table.winner::<true, true, true, true>(&two, |_| Some(0), &mut rng), None);
         }
     }
