@@ -67,7 +67,7 @@ impl std::fmt::Debug for Hashing {
 /// Numbers of [`SCAN_CHUNK`] members.
 pub(crate) type Chunk = [f32; SCAN_CHUNK];
 
-/// Weights of a chunk of eligible members; the last chunk is padded with members of no weight.
+/// Weights of a chunk of eligible members; the last chunk is padded with members of no weight, whose costs are infinite.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Weights {
@@ -77,7 +77,7 @@ pub(crate) struct Weights {
 
 impl Weights {
     fn of(weights: &[u32]) -> Self {
-        let mut chunk = Weights { weight: [0.0; SCAN_CHUNK], inverse: [1.0; SCAN_CHUNK] };
+        let mut chunk = Weights { weight: [0.0; SCAN_CHUNK], inverse: [f32::INFINITY; SCAN_CHUNK] };
         for (at, &weight) in weights.iter().enumerate() {
             chunk.weight[at] = weight as f32;
             chunk.inverse[at] = 1.0 / weight.max(1) as f32;

@@ -30,9 +30,8 @@ pub(super) fn lightest<const COUNT: bool, const EXTRA: bool>(
     sight: &mut impl Sight,
     read: impl Fn(&Load) -> Reading,
 ) -> Option<u32> {
-    // A count alone cannot say that a candidate is none, be it one that was tried or one beyond the last.
-    let len = view.eligible().len();
-    if EXTRA || !pick.tried.is_empty() || (len <= FULL_SCAN && !len.is_multiple_of(SCAN_CHUNK)) {
+    // A count alone cannot say that a candidate is none.
+    if EXTRA || !pick.tried.is_empty() {
         scan::<false, COUNT, true, false>(view, pick, sight, None, read)
     } else {
         scan::<false, COUNT, EXTRA, false>(view, pick, sight, None, read)
