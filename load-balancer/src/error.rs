@@ -10,6 +10,18 @@ use hyper::StatusCode;
 pub enum Kind {
     /// The request is malformed or asks for something that does not exist here.
     BadRequest,
+    /// Two programs could see different ends of the request: framing is refused unless it is beyond doubt.
+    AmbiguousFraming,
+    /// A chunk of the body is malformed.
+    BadChunk,
+    /// A trailer says what only a head may say.
+    ForbiddenTrailer,
+    /// A transfer coding that nobody here takes off.
+    UnknownCoding,
+    /// The request target is not one that is proxied, or holds bytes that must be escaped.
+    BadTarget,
+    /// The host is missing, malformed or said twice differently.
+    BadHost,
     /// The path is not one of `pool.allowed_paths`.
     PathNotAllowed,
     /// `?algo=` or `x-lb-algo` from a client that may not choose.
@@ -68,8 +80,14 @@ impl std::error::Error for ProxyError {}
 
 impl Kind {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 22] = [
         Kind::BadRequest,
+        Kind::AmbiguousFraming,
+        Kind::BadChunk,
+        Kind::ForbiddenTrailer,
+        Kind::UnknownCoding,
+        Kind::BadTarget,
+        Kind::BadHost,
         Kind::PathNotAllowed,
         Kind::AlgorithmNotAllowed,
         Kind::MethodNotAllowed,
@@ -133,14 +151,28 @@ impl Kind {
     pub const fn closes(self) -> bool {
         matches!(
             self,
-            Kind::RequestTimeout | Kind::BodyTooLarge | Kind::HeadersTooLarge | Kind::TargetTooLong
+            Kind::RequestTimeout
+                | Kind::BodyTooLarge
+                | Kind::HeadersTooLarge
+                | Kind::TargetTooLong
+                | Kind::BadTarget
+                | Kind::BadHost
+                | Kind::MethodNotAllowed
         )
     }
 
     /// Whether the client spoilt an attempt, which then says nothing about its backend.
     #[must_use]
     pub const fn blames_client(self) -> bool {
-        matches!(self, Kind::BodyTooLarge | Kind::RequestTimeout | Kind::BadRequest)
+        matches!(
+            self,
+            Kind::BodyTooLarge
+                | Kind::RequestTimeout
+                | Kind::BadRequest
+                | Kind::BadChunk
+                | Kind::ForbiddenTrailer
+                | Kind::AmbiguousFraming
+        )
     }
 
     /// Whether the message is the detail itself, because the client can act on it.
@@ -149,6 +181,12 @@ impl Kind {
         matches!(
             self,
             Kind::BadRequest
+                | Kind::AmbiguousFraming
+                | Kind::BadChunk
+                | Kind::ForbiddenTrailer
+                | Kind::UnknownCoding
+                | Kind::BadTarget
+                | Kind::BadHost
                 | Kind::PathNotAllowed
                 | Kind::AlgorithmNotAllowed
                 | Kind::MethodNotAllowed
@@ -161,6 +199,12 @@ impl Kind {
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Kind::BadRequest => (StatusCode::BAD_REQUEST, "bad_request", "Bad request"),
+            Kind::AmbiguousFraming => (StatusCode::BAD_REQUEST, "ambiguous_framing", "Ambiguous framing"),
+            Kind::BadChunk => (StatusCode::BAD_REQUEST, "bad_chunk", "Malformed chunk"),
+            Kind::ForbiddenTrailer => (StatusCode::BAD_REQUEST, "forbidden_trailer", "Forbidden trailer"),
+            Kind::UnknownCoding => (StatusCode::NOT_IMPLEMENTED, "unknown_coding", "Unknown transfer coding"),
+            Kind::BadTarget => (StatusCode::BAD_REQUEST, "bad_target", "Bad request target"),
+            Kind::BadHost => (StatusCode::BAD_REQUEST, "bad_host", "Bad host"),
             Kind::PathNotAllowed => (StatusCode::BAD_REQUEST, "path_not_allowed", "No such path"),
             Kind::AlgorithmNotAllowed => {
                 (StatusCode::FORBIDDEN, "algorithm_not_allowed", "Choosing the algorithm is not allowed")

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, Request, Response, Version, header};
+use hyper::{Method, Request, Response, header};
 use tower::ServiceExt as _;
 
 use crate::error::{Kind, ProxyError};
@@ -15,6 +15,7 @@ use crate::worker::{Scene, Worker};
 mod algo;
 mod client_id;
 pub mod headers;
+mod hygiene;
 mod key;
 mod locality;
 pub mod paths;
@@ -103,9 +104,6 @@ fn admit(
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::new(Kind::MethodNotAllowed, format!("{} is not proxied", head.method)));
     }
-    if head.uri.scheme().is_none() && head.uri.authority().is_some() {
-        return Err(ProxyError::new(Kind::BadRequest, "the request target must begin with / or http://"));
-    }
     let target = head.uri.path_and_query().map_or(0, |pq| pq.as_str().len());
     if target > config.limits.target_bytes {
         return Err(ProxyError::new(
@@ -113,13 +111,7 @@ fn admit(
             "the request target is longer than limits.target_bytes",
         ));
     }
-    match seen.hosts {
-        0 if head.version == Version::HTTP_11 => {
-            return Err(ProxyError::new(Kind::BadRequest, "HTTP/1.1 requests need a Host header"));
-        }
-        0 | 1 => {}
-        _ => return Err(ProxyError::new(Kind::BadRequest, "more than one Host header")),
-    }
+    hygiene::check(head, seen)?;
     if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())
         && declared > limit
     {

@@ -15,9 +15,11 @@ use crate::worker::Worker;
 
 mod client;
 mod drive;
+mod gate;
 mod io;
 
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
+pub use gate::{Fault, Gate, Passed};
 
 /// Connections the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1_024;

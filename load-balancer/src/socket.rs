@@ -22,6 +22,13 @@ impl Socket {
         Socket(TokioIo::new(stream))
     }
 
+    /// Reads into `buf`; 0 bytes at the end of the stream.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<std::io::Result<usize>> {
+        let mut buf = tokio::io::ReadBuf::new(buf);
+        let read = tokio::io::AsyncRead::poll_read(Pin::new(self.0.inner_mut()), cx, &mut buf);
+        read.map_ok(|()| buf.filled().len())
+    }
+
     pub(crate) fn into_stream(self) -> TcpStream {
         self.0.into_inner()
     }

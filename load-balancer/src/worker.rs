@@ -35,6 +35,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Trails kept for requests to come: about as many as are in flight at once on a busy worker.
 const SPARE: usize = 256;
 
+/// Bytes read from a client at once: as much as hyper's buffers grow to for a fast upload.
+const SCRATCH: usize = 64 << 10;
+
 /// What a worker can be asked.
 #[derive(Debug)]
 pub enum Command {
@@ -123,6 +126,8 @@ pub struct Worker {
     pub draining: Cell<bool>,
     /// Open client connections, to be woken when draining begins.
     pub clients: RefCell<HashMap<u64, Rc<Client>>>,
+    /// Where bytes of clients are looked at before hyper gets them: one place for all connections.
+    pub scratch: RefCell<Box<[u8]>>,
     cache: RefCell<arc_swap::Cache<RegistryHandle, Arc<Snapshot>>>,
     scene: RefCell<Rc<Scene>>,
     /// Trails of requests that have ended, for those to come.
@@ -159,6 +164,7 @@ impl Worker {
             budget: RefCell::new(budget(&snapshot.config)),
             draining: Cell::new(false),
             clients: RefCell::default(),
+            scratch: RefCell::new(vec![0; SCRATCH].into()),
             cache: RefCell::new(arc_swap::Cache::new(RegistryHandle(Arc::clone(&shared.registry)))),
             scene: RefCell::new(Rc::new(scene)),
             spare: RefCell::default(),

@@ -140,8 +140,10 @@ impl Source {
         let frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                self.client.gone.set(broken_off(&error));
-                return self.spoilt(Kind::BadRequest, "the client's body is malformed or was broken off");
+                let refused = self.client.refused.get();
+                self.client.gone.set(refused.is_none() && broken_off(&error));
+                let kind = refused.map_or(Kind::BadRequest, |fault| fault.kind);
+                return self.spoilt(kind, "the client's body is malformed or was broken off");
             }
             None => {
                 self.ended = true;

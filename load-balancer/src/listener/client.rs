@@ -13,6 +13,7 @@ use hyper::header::HeaderValue;
 use lb_core::Tick;
 use tokio::time::Sleep;
 
+use super::gate::Fault;
 use crate::clock::Clock;
 use crate::error::Kind;
 use crate::forward::{Exchange, Live};
@@ -70,6 +71,10 @@ pub struct Client {
     pub chooser: bool,
     /// Set by a request body that broke a rule, for the handler to tell apart from a broken backend.
     pub fault: Cell<Option<Kind>>,
+    /// What the [`super::gate`] has found wrong with what the client sent.
+    pub refused: Cell<Option<Fault>>,
+    /// Bytes were read that nobody has judged: this request is the connection's last.
+    pub last: Cell<bool>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
     /// Bytes of the request's body so far.
@@ -113,6 +118,8 @@ impl Client {
             place: Cell::new(None),
             chooser: config.choosers.includes(ip),
             fault: Cell::new(None),
+            refused: Cell::new(None),
+            last: Cell::new(false),
             body_done: Cell::new(true),
             uploaded: Cell::new(0),
             sent_at: Cell::new(Tick::ZERO),

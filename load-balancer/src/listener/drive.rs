@@ -51,7 +51,8 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             // Before anything is written: a response that is ready now must already say that it is the last. But between
             // requests not before a look at what has arrived: hyper would close the connection upon an unread request.
             let between = matches!(client.phase(), Phase::Idle | Phase::Head);
-            if worker.draining.get() && !told && (looked || !between) {
+            let ending = worker.draining.get() || client.last.get();
+            if ending && !told && (looked || !between) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -59,7 +60,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Done(result));
             }
-            if worker.draining.get() && !looked {
+            if (worker.draining.get() || client.last.get()) && !looked {
                 looked = true;
                 continue;
             }

@@ -1,5 +1,6 @@
-//! A client's socket as hyper sees it. It notices when a request head begins, and gives hyper's own bare refusals
-//! (unparsable, too large) the JSON body and the metric that all other errors of the balancer have.
+//! A client's socket as hyper sees it: what the [`Gate`] does not let through never reaches hyper. It notices when a request
+//! head begins, and gives hyper's own bare refusals (unparsable, too large) the JSON body and the metric that all other
+//! errors of the balancer have.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,14 +11,22 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::net::TcpStream;
 
 use super::client::{Client, Phase};
+use super::gate::{Gate, Passed};
 use crate::error::{Kind, ProxyError};
 use crate::http::refusal;
 use crate::socket::Socket;
 use crate::worker::Worker;
 
+/// What hyper reads in place of what is refused: wrong in every place of a request, and complete. So hyper ends what came
+/// before in order, and refuses then.
+const POISON: &[u8] = b"\0\r\n\r\n";
+
 /// The socket of one client.
 pub(super) struct ClientIo {
     io: Socket,
+    gate: Gate,
+    /// What is left of [`POISON`] to be read, once there was a fault.
+    poison: &'static [u8],
     client: Rc<Client>,
     worker: Rc<Worker>,
     /// What is written in place of hyper's own words.
@@ -29,7 +38,15 @@ pub(super) struct ClientIo {
 impl ClientIo {
     pub(super) fn new(stream: TcpStream, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
         let (client, worker) = (Rc::clone(client), Rc::clone(worker));
-        ClientIo { io: Socket::new(stream), client, worker, instead: Bytes::new(), held: false }
+        ClientIo {
+            io: Socket::new(stream),
+            gate: Gate::default(),
+            poison: &[],
+            client,
+            worker,
+            instead: Bytes::new(),
+            held: false,
+        }
     }
 
     pub(super) fn into_stream(self) -> TcpStream {
@@ -41,6 +58,17 @@ impl ClientIo {
         matches!(self.client.phase(), Phase::Idle | Phase::Head) && buf.starts_with(b"HTTP/1.")
     }
 
+    /// Gives hyper what is wrong, and then nothing more: neither an end, which would excuse it, nor what the client sends.
+    fn poll_poison(&mut self, buf: &mut ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        if self.poison.is_empty() {
+            return Poll::Pending;
+        }
+        let (now, later) = self.poison.split_at(self.poison.len().min(buf.remaining()));
+        buf.put_slice(now);
+        self.poison = later;
+        Poll::Ready(Ok(()))
+    }
+
     fn note(&mut self, moved: bool) {
         self.client.moved.set(self.client.moved.get() | moved);
         self.held |= !moved;
@@ -50,6 +78,7 @@ impl ClientIo {
         if self.instead.is_empty() {
             let status = buf.get(9..12).unwrap_or_default();
             let (kind, detail) = match status {
+                _ if let Some(fault) = self.client.refused.get() => (fault.kind, fault.detail),
                 b"414" => (Kind::TargetTooLong, "the request target is longer than limits.target_bytes"),
                 b"431" => (Kind::HeadersTooLarge, "the head exceeds limits.header_bytes or limits.headers"),
                 _ => (Kind::BadRequest, "the request head is not valid HTTP/1.1"),
@@ -71,14 +100,35 @@ impl Read for ClientIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
-        let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if read.is_ready() && self.client.phase() == Phase::Idle {
-            let deadline = self.worker.now().after(self.worker.config().timeouts.request_head);
-            self.client.enter(Phase::Head, Some(deadline));
+        let this = &mut *self;
+        if this.client.refused.get().is_some() {
+            return this.poll_poison(&mut buf);
         }
-        read
+        let mut scratch = this.worker.scratch.borrow_mut();
+        let room = buf.remaining().min(scratch.len());
+        let read = ready!(this.io.poll_fill(cx, &mut scratch[..room]));
+        if this.client.phase() == Phase::Idle {
+            let deadline = this.worker.now().after(this.worker.config().timeouts.request_head);
+            this.client.enter(Phase::Head, Some(deadline));
+            this.gate.resume();
+        }
+        let bytes = &scratch[..read?];
+        match this.gate.pass(bytes) {
+            Passed::All => buf.put_slice(bytes),
+            Passed::Until(at, fault) => {
+                buf.put_slice(&bytes[..at]);
+                drop(scratch);
+                this.client.refused.set(Some(fault));
+                this.poison = POISON;
+                return this.poll_poison(&mut buf);
+            }
+        }
+        if this.gate.unjudged() {
+            this.client.last.set(true);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -150,18 +150,8 @@ async fn a_refusal_comes_instead_of_100_continue() {
 async fn two_framings_never_reach_a_backend() {
     let (lb, backend) = over(ok("")).await;
     let both = "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nz\r\n0\r\n\r\n";
-    let mut wire = lb.connect().await;
-    wire.send(both).await;
-    let reply = wire.reply().await;
-    // Either answer is safe; `Wire::request` has already refused a message with both.
-    match reply.status() {
-        200 => assert_eq!(
-            (backend.request().text().as_str(), backend.request().header("content-length")),
-            ("z", None)
-        ),
-        code => assert_eq!((code, backend.requests().len()), (400, 0)),
-    }
     for bad in [
+        both,
         "POST /b HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde",
         "POST /c HTTP/1.1\r\nHost: h\r\nContent-Length: +4\r\n\r\nabcd",
         "POST /d HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
@@ -170,5 +160,5 @@ async fn two_framings_never_reach_a_backend() {
         wire.send(bad).await;
         assert_eq!(wire.reply().await.status(), 400, "{bad}");
     }
-    assert!(backend.requests().len() <= 1);
+    assert!(backend.requests().is_empty());
 }

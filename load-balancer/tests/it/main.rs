@@ -19,6 +19,7 @@ mod geo_fuzz;
 mod hashing;
 mod health;
 mod hop;
+mod hostile;
 mod kill;
 mod limits;
 mod maintain;
