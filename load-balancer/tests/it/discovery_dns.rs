@@ -104,7 +104,7 @@ async fn what_cannot_be_found_out_takes_nobody_out() {
             names.set(NAME, record, reply.clone());
         }
         let scrape = lb.until(text, |s| s.sum("lb_discovery_up", &[]) == 0.0).await;
-        assert!(scrape.sum("lb_discovery_errors_total", &[("source", "dns")]) >= n as f64);
+        assert!(scrape.sum("lb_discovery_errors_total", &[("source", "dns")]) >= f64::from(n));
         assert_eq!(lb.members().await, named(port, &[1, 2]));
         assert_eq!(lb.get("/home").await.status(), 200);
         let ready = lb.admin("/ready").await;
