@@ -250,6 +250,8 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     /// An upgraded connection (WebSocket) with no byte either way.
     pub tunnel_idle: Option<Duration>,
+    /// When told to stop: how long to go on before [`Timeouts::drain`], not ready, so that whoever asks /ready sends nobody.
+    pub drain_delay: Duration,
     /// For requests in flight when told to stop.
     pub drain: Duration,
 }

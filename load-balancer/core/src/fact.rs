@@ -90,11 +90,13 @@ pub enum Fact {
     DiscoveryLost { source: &'static str, reason: String, backends: usize },
     /// It says so again.
     DiscoveryBack { source: &'static str, backends: usize },
+    /// Another balancer goes by the name of this one: neither hears the other.
+    NameTaken { instance: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 35] = [
+    pub const KINDS: [&str; 36] = [
         "joined",
         "left",
         "draining",
@@ -130,6 +132,7 @@ impl Fact {
         "store_back",
         "discovery_lost",
         "discovery_back",
+        "name_taken",
     ];
 
     /// Its name in logs and metrics.
@@ -171,6 +174,7 @@ impl Fact {
             Fact::StoreBack { .. } => "store_back",
             Fact::DiscoveryLost { .. } => "discovery_lost",
             Fact::DiscoveryBack { .. } => "discovery_back",
+            Fact::NameTaken { .. } => "name_taken",
         }
     }
 
@@ -212,7 +216,8 @@ impl Fact {
             | Fact::StoreLost { .. }
             | Fact::StoreBack { .. }
             | Fact::DiscoveryLost { .. }
-            | Fact::DiscoveryBack { .. } => None,
+            | Fact::DiscoveryBack { .. }
+            | Fact::NameTaken { .. } => None,
         }
     }
 
@@ -235,6 +240,7 @@ impl Fact {
                 | Fact::GeoRefused { .. }
                 | Fact::StoreLost { .. }
                 | Fact::DiscoveryLost { .. }
+                | Fact::NameTaken { .. }
         )
     }
 }

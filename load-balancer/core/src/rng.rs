@@ -38,6 +38,11 @@ impl Rng {
         self.0.wrapping_sub(earlier.0).wrapping_mul(GAMMA_INVERSE)
     }
 
+    /// Passes a number over.
+    pub const fn skip(&mut self) {
+        self.0 = self.0.wrapping_add(GAMMA);
+    }
+
     /// Uniform in `0..n` (Lemire's multiply-shift; the bias is below 2⁻³² for any 32-bit `n`). Zero for `n == 0`.
     pub const fn below(&mut self, n: u32) -> u32 {
         ((self.next_u64() as u128 * n as u128) >> 64) as u32

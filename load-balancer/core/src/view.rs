@@ -67,8 +67,9 @@ impl std::fmt::Debug for Hashing {
 /// Numbers of [`SCAN_CHUNK`] members.
 pub(crate) type Chunk = [f32; SCAN_CHUNK];
 
-/// Weights of a chunk of eligible members; the last chunk is padded with members of no weight.
+/// Weights of a chunk of eligible members; the last chunk is padded with members of no weight, whose costs are infinite.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub(crate) struct Weights {
     pub(crate) weight: Chunk,
     pub(crate) inverse: Chunk,
@@ -76,7 +77,7 @@ pub(crate) struct Weights {
 
 impl Weights {
     fn of(weights: &[u32]) -> Self {
-        let mut chunk = Weights { weight: [0.0; SCAN_CHUNK], inverse: [1.0; SCAN_CHUNK] };
+        let mut chunk = Weights { weight: [0.0; SCAN_CHUNK], inverse: [f32::INFINITY; SCAN_CHUNK] };
         for (at, &weight) in weights.iter().enumerate() {
             chunk.weight[at] = weight as f32;
             chunk.inverse[at] = 1.0 / weight.max(1) as f32;
@@ -231,6 +232,7 @@ impl View {
 
     /// The same as a position in [`View::eligible`]. Redraws a few times, then scans, so that one dominant weight cannot
     /// make it loop.
+    #[inline]
     pub(crate) fn draw_at(&self, tried: &Tried, rng: &mut Rng) -> Option<u32> {
         const REDRAWS: usize = 8;
         for _ in 0..REDRAWS {
@@ -239,6 +241,12 @@ impl View {
                 return Some(at);
             }
         }
+        self.draw_left(tried, rng)
+    }
+
+    /// The same without redraws: one look at everybody.
+    #[cold]
+    fn draw_left(&self, tried: &Tried, rng: &mut Rng) -> Option<u32> {
         let left =
             || (0..self.eligible.len() as u32).filter(|&at| !tried.contains(self.eligible[at as usize]));
         let weight = |at: u32| u64::from(self.members[self.eligible[at as usize] as usize].weight);
@@ -251,6 +259,17 @@ impl View {
                 false
             }
         })
+    }
+
+    /// The position of `member` in [`View::eligible`], where it is one.
+    pub(crate) fn place_of(&self, member: u32) -> Option<usize> {
+        // Their own, as long as all are eligible; and they are in ascending order.
+        let own = member as usize;
+        if self.eligible.get(own) == Some(&member) {
+            Some(own)
+        } else {
+            self.eligible.binary_search(&member).ok()
+        }
     }
 
     /// Loads of the eligible members, in the order of [`View::eligible`].

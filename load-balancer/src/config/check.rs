@@ -225,6 +225,9 @@ impl Checker {
             client_idle: self.time("timeouts.client_idle", raw.client_idle.as_ref(), "75s"),
             upstream_idle: self.time("timeouts.upstream_idle", raw.upstream_idle.as_ref(), "60s"),
             tunnel_idle: self.time_or_off("timeouts.tunnel_idle", raw.tunnel_idle.as_ref(), "1h"),
+            drain_delay: self
+                .time_or_off("timeouts.drain_delay", raw.drain_delay.as_ref(), "0")
+                .unwrap_or_default(),
             drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
         }
     }

@@ -46,6 +46,7 @@ section!(Timeouts {
     client_idle,
     upstream_idle,
     tunnel_idle,
+    drain_delay,
     drain
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });

@@ -62,6 +62,11 @@ impl Control {
         self.entries.iter().filter(|e| e.leaving.is_none()).map(|e| e.backend.name.clone()).collect()
     }
 
+    /// Members and those that are being started: these make a pool full. Who only drains takes no room.
+    pub(super) fn taken(&self) -> Vec<String> {
+        self.names().into_iter().chain(self.supply.spoken_for()).collect()
+    }
+
     /// Answers after the next publication.
     pub(super) fn answer(&mut self, asker: oneshot::Sender<Answer>, answer: Answer) {
         self.answers.push((asker, answer));
@@ -83,7 +88,7 @@ impl Control {
         let draining = |e: &&Entry| e.leaving.is_some() && e.origin == Origin::Replica;
         let draining = self.entries.iter().filter(draining).map(|e| e.backend.name.clone());
         let back: Vec<String> = draining.chain(self.retired.iter().cloned()).collect();
-        let taken: Vec<String> = self.names().into_iter().chain(self.supply.spoken_for()).collect();
+        let taken = self.taken();
         let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
         let most = self.config.control.max_backends;
         let (kept, planned): (Vec<String>, Vec<String>) =
@@ -216,9 +221,9 @@ impl Control {
         let old = |e: &Entry| {
             e.origin == Origin::Registered && (e.backend.name == name || e.backend.address == address)
         };
-        let replaced = self.entries.iter().filter(|e| old(e)).count();
+        let replaced = self.entries.iter().filter(staying).filter(|e| old(e)).count();
         let most = self.config.control.max_backends;
-        if self.entries.len() - replaced >= most {
+        if self.taken().len() - replaced >= most {
             return Err(Refused::Unfit(Refusal::Full { most }));
         }
         while let Some(at) = self.entries.iter().position(old) {

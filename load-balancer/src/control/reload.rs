@@ -147,6 +147,7 @@ impl Control {
                     self.reweigh(new);
                 }
                 None => {
+                    self.say_named_anew(&new.name);
                     // Whoever came under this name otherwise makes way; who is just being started comes anyway.
                     self.leave(&new.name, false);
                     if !self.supply.spoken_for().any(|name| name == new.name) {

@@ -163,6 +163,7 @@ pub const ALL: &[Family] = &[
     STORE_OPERATIONS,
     STORE_DURATION,
     BALANCERS_LIVE,
+    NAME_TAKEN,
     TURNS_LOCAL,
     DRAINING,
     TRACE_SPANS,

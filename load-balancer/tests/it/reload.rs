@@ -8,7 +8,7 @@ use load_balancer::control::Source;
 
 use super::process::{Served, file};
 use super::support::{
-    Clients, Conn, Lb, Scrape, Script, addresses, finish, hold, replicas, variables, within,
+    Clients, Conn, Lb, RedisServer, Scrape, Script, Wire, addresses, finish, hold, keep, replicas, variables, within,
 };
 
 /// A configuration file that a test writes again and again.
@@ -246,4 +246,34 @@ async fn the_program_reads_its_file_again_and_refuses_a_wrong_one() {
             ("one", bad.len() as f64)
         );
     }
+}
+
+/// What `/rm` took out comes back with a file that names it anew, also for those who hear of the removal afterwards.
+#[tokio::test]
+async fn a_removed_backend_that_is_named_anew_is_back_for_all() {
+    let (backends, redis) = (replicas(2).await, RedisServer::plain().await);
+    let at = addresses(&backends);
+    let (b1, b2) = (backend("b1", at[0], 1), backend("b2", at[1], 1));
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let shared = [("store.url", url.as_str()), ("store.interval", "200ms"), ("store.timeout", "200ms")];
+    let written = Written::new("anew", &format!("{b1}{b2}"));
+    let lb = Lb::from(written.source(&shared)).await;
+    lb.remove(1, &["b2"]).await.members();
+    for (times, text) in [(1, b1.clone()), (2, format!("{b1}{b2}"))] {
+        written.write(&text);
+        lb.reload();
+        applied(&lb, times).await;
+    }
+    assert_eq!(lb.members().await, ["b1", "b2"]);
+    let met = |s: &Scrape| {
+        let rounds = s.sum("lb_state_store_operations_total", &[("result", "ok")]);
+        s.sum("lb_balancers_live", &[]) == 2.0 && rounds >= 3.0
+    };
+    let whole = Written::new("whole", &format!("{b1}{b2}"));
+    let late = Lb::from(whole.source(&shared)).await;
+    late.until("it has heard", met).await;
+    assert_eq!(
+        (late.members().await, lb.members().await),
+        (vec!["b1".to_owned(), "b2".into()], vec!["b1".into(), "b2".into()])
+    );
 }

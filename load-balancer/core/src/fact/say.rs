@@ -118,6 +118,7 @@ impl Fact {
             Fact::StoreBack { store, balancers } => fields![store, balancers],
             Fact::DiscoveryLost { source, reason, backends } => fields![source, reason, backends],
             Fact::DiscoveryBack { source, backends } => fields![source, backends],
+            Fact::NameTaken { instance } => fields![instance],
         }
     }
 
@@ -235,6 +236,10 @@ impl Fact {
             Fact::DiscoveryBack { source, backends } => {
                 format!("discovery by {source} works: it lists {backends} backends")
             }
+            Fact::NameTaken { instance } => format!(
+                "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \
+                 of its own"
+            ),
         }
     }
 }

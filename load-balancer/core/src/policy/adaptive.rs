@@ -15,8 +15,8 @@ pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> 
     let row = pick.region.and_then(|region| view.locality()?.row(region));
     let alone = |l: &Load| Reading { count: l.in_flight(), extra: 0.0, quality: l.price() };
     if view.pool().others() {
-        scan::cheapest(view, pick, sight, row, |l| Reading { extra: l.others(), ..alone(l) })
+        scan::cheapest::<true>(view, pick, sight, row, |l| Reading { extra: l.others(), ..alone(l) })
     } else {
-        scan::cheapest(view, pick, sight, row, alone)
+        scan::cheapest::<false>(view, pick, sight, row, alone)
     }
 }

@@ -7,8 +7,8 @@ use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
     if view.pool().indebted() {
-        scan::lightest(view, pick, sight, Reading::of_pressure)
+        scan::lightest::<true, true>(view, pick, sight, Reading::of_pressure)
     } else {
-        scan::lightest(view, pick, sight, Reading::of_count)
+        scan::lightest::<true, false>(view, pick, sight, Reading::of_count)
     }
 }

@@ -10,8 +10,8 @@ pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> 
     // A microsecond more, because it is zero while the whole pool is unknown: then the count alone decides.
     let priced = |l: &Load, reading| Reading { quality: l.latency() + 1.0, ..reading };
     if view.pool().indebted() {
-        scan::cheapest(view, pick, sight, None, |l| priced(l, Reading::of_pressure(l)))
+        scan::cheapest::<true>(view, pick, sight, None, |l| priced(l, Reading::of_pressure(l)))
     } else {
-        scan::cheapest(view, pick, sight, None, |l| priced(l, Reading::of_count(l)))
+        scan::cheapest::<false>(view, pick, sight, None, |l| priced(l, Reading::of_count(l)))
     }
 }

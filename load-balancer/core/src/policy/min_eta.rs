@@ -9,8 +9,8 @@ use crate::view::View;
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
     let of = |eta| Reading { count: 0, extra: eta, quality: 1.0 };
     if view.pool().indebted() {
-        scan::lightest(view, pick, sight, |l| of(l.eta()))
+        scan::lightest::<false, true>(view, pick, sight, |l| of(l.eta()))
     } else {
-        scan::lightest(view, pick, sight, |l| of(l.expected_in_flight()))
+        scan::lightest::<false, true>(view, pick, sight, |l| of(l.expected_in_flight()))
     }
 }

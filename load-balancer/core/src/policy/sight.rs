@@ -20,6 +20,10 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Of one that is no candidate, whichever of the three a policy looks at.
+    pub(super) const NOTHING: Self =
+        Reading { count: i32::MAX as u32, extra: f32::INFINITY, quality: f32::INFINITY };
+
     /// Requests in flight alone.
     pub(crate) fn of_count(load: &Load) -> Self {
         Reading { count: load.in_flight(), extra: 0.0, quality: 1.0 }
@@ -123,9 +127,7 @@ impl<'a> Replaying<'a> {
 
 impl Sight for Replaying<'_> {
     fn reading(&mut self, member: u32, _: &Load, _: impl FnOnce(&Load) -> Reading) -> Reading {
-        self.index
-            .get(&member)
-            .map_or(Reading { count: 0, extra: f32::INFINITY, quality: 1.0 }, |seen| seen.reading)
+        self.index.get(&member).map_or(Reading::NOTHING, |seen| seen.reading)
     }
     fn factor(&mut self, member: u32, _: &Row<'_>, _: u8) -> f32 {
         self.index.get(&member).and_then(|seen| seen.factor).unwrap_or(1.0)

@@ -72,6 +72,13 @@ impl Control {
         }
     }
 
+    /// Says that a backend is back which the configuration names anew: a removal from when it was named before holds no more.
+    pub(in super::super) fn say_named_anew(&mut self, name: &str) {
+        if self.sharing.roster.word(name).is_some_and(|word| word.retired) {
+            self.say_recalled(&[name.to_owned()]);
+        }
+    }
+
     /// Whether what changes now is this balancer's to tell.
     fn speaks(&self) -> bool {
         self.shares() && !self.sharing.hearing
@@ -112,7 +119,7 @@ impl Control {
 
     /// Takes in members there was no room for when they were told.
     pub(super) fn follow_missing(&mut self) {
-        if self.staying() >= self.config.control.max_backends {
+        if self.taken().len() >= self.config.control.max_backends {
             return;
         }
         // Once a second for every word there is: each is looked up, not held against every member.
@@ -134,11 +141,6 @@ impl Control {
         let names: Vec<String> =
             self.sharing.roster.words().filter(missing).map(|(name, _)| name.to_owned()).collect();
         names.iter().for_each(|name| self.follow_member(name));
-    }
-
-    /// Members that are not on their way out: these make a pool full.
-    fn staying(&self) -> usize {
-        self.entries.iter().filter(|e| e.leaving.is_none()).count()
     }
 
     fn follow_member(&mut self, name: &str) {
@@ -238,7 +240,7 @@ impl Control {
         if self.entries.iter().any(same) {
             return;
         }
-        if self.staying() >= self.config.control.max_backends {
+        if self.taken().len() >= self.config.control.max_backends {
             tracing::warn!(name, "another balancer's backend is one more than control.max_backends");
             return;
         }

@@ -51,6 +51,7 @@ fn all() -> Vec<Fact> {
         Fact::StoreBack { store: text("redis://cache:6379"), balancers: 3 },
         Fact::DiscoveryLost { source: "dns", reason: text("SERVFAIL"), backends: 2 },
         Fact::DiscoveryBack { source: "dns", backends: 2 },
+        Fact::NameTaken { instance: text("lb-1") },
     ]
 }
 
@@ -58,7 +59,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 35);
+    assert_eq!(kinds.len(), 36);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -94,6 +95,7 @@ fn alarms() {
         "geo_refused",
         "store_lost",
         "discovery_lost",
+        "name_taken",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());
