@@ -39,15 +39,15 @@ pub(super) fn slice(port: u16, endpoints: &[Value]) -> Value {
 
 /// A pod that is ready.
 pub(super) fn pod(name: &str, ip: impl Into<IpAddr>) -> Value {
-    in_state(name, ip, json!({ "ready": true, "serving": true, "terminating": false }))
+    in_state(name, ip, &json!({ "ready": true, "serving": true, "terminating": false }))
 }
 
 /// One that is on its way out, and still serves.
 fn ending(name: &str, ip: impl Into<IpAddr>) -> Value {
-    in_state(name, ip, json!({ "ready": false, "serving": true, "terminating": true }))
+    in_state(name, ip, &json!({ "ready": false, "serving": true, "terminating": true }))
 }
 
-fn in_state(name: &str, ip: impl Into<IpAddr>, conditions: Value) -> Value {
+fn in_state(name: &str, ip: impl Into<IpAddr>, conditions: &Value) -> Value {
     let target = json!({ "kind": "Pod", "namespace": "shop", "name": name, "uid": format!("uid-{name}") });
     json!({ "addresses": [ip.into().to_string()], "conditions": conditions, "targetRef": target, "zone": "west-b" })
 }
@@ -90,7 +90,7 @@ async fn pods_come_drain_and_go_and_no_request_fails() {
     // In other slices, but no other members: the same pods by another way, another Service, and one that is not ready.
     cluster.put(
         "web-4",
-        slice(ports[1], &[pod("two", SECOND), in_state("new", FIRST, json!({ "ready": false }))]),
+        slice(ports[1], &[pod("two", SECOND), in_state("new", FIRST, &json!({ "ready": false }))]),
     );
     let mut other = slice(ports[0], &[pod("other", Ipv4Addr::new(127, 0, 0, 9))]);
     other["metadata"]["labels"]["kubernetes.io/service-name"] = json!("other");

@@ -192,10 +192,11 @@ impl World {
             (Some(_), None) => "ADDED",
             (Some(_), Some(_)) => "MODIFIED",
         };
-        let mut object = slice.clone().or(before).unwrap();
+        let there = slice.is_some();
+        let mut object = slice.or(before).unwrap();
         object["metadata"]["name"] = json!(name);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        if slice.is_some() {
+        if there {
             self.slices.insert(name.to_owned(), object.clone());
         }
         self.changes.push((self.version, json!({ "type": kind, "object": object })));

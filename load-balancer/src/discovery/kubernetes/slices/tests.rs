@@ -1,3 +1,5 @@
+//! The pure part: what a list of slices comes to, in tables and at random.
+
 use lb_core::Rng;
 use serde_json::{Value, json};
 
