@@ -1,13 +1,15 @@
-# The balancer and the backend it is shown with: `docker build --target balancer .`, or `--target backend`.
+# The balancer and the backend it is shown with: `make images`, or `docker build --target balancer .` and `--target backend`.
 #
 # One file for both, since they share most of their dependencies, which are the expensive part: these are compiled once, in
 # a layer that only changes with a manifest. Nothing here needs BuildKit, and nothing needs the network after the crates
-# are fetched: the programs are linked with glibc alone, which the base image has.
+# are fetched. The programs are linked statically, so that an image is a program and what it reads: no shell, no packages
+# that somebody would have to patch (docs/adr/028-images-are-a-program.md).
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 # dev builds in a third of the time, for tests; release is what people run.
 ARG PROFILE=release
-ENV CARGO_INCREMENTAL=0
+# A target that is named, though it is this machine's: flags for it are then not those of build scripts and macros.
+ENV CARGO_INCREMENTAL=0 CARGO_BUILD_TARGET=host-tuple RUSTFLAGS=-Ctarget-feature=+crt-static
 
 # Manifests with empty programs: what is compiled here are the dependencies.
 COPY Cargo.toml Cargo.lock ./
@@ -30,14 +32,15 @@ COPY backend backend
 COPY load-balancer load-balancer
 RUN find backend/src load-balancer/src load-balancer/core/src -name '*.rs' -exec touch {} + \
     && cargo build --locked --profile "$PROFILE" --package load-balancer --package backend \
-    && mkdir /out \
-    && case $PROFILE in dev) built=target/debug ;; *) built=target/$PROFILE ;; esac \
-    && cp "$built/load-balancer" "$built/backend" /out/ \
-    && strip --strip-debug /out/*
+    && case $PROFILE in dev) built=debug ;; *) built=$PROFILE ;; esac \
+    && install -d /out/bin \
+    && install target/*/"$built"/load-balancer target/*/"$built"/backend /out/bin/ \
+    && strip --strip-debug /out/bin/* \
+    && install -d -o 65532 -g 65532 /out/state
 
-FROM debian:bookworm-slim AS backend
-COPY --from=build /out/backend /usr/local/bin/
-ENV BIND=0.0.0.0 PORT=5000
+FROM scratch AS backend
+COPY --from=build /out/bin/backend /usr/local/bin/
+ENV PATH=/usr/local/bin BIND=0.0.0.0 PORT=5000
 # A number, so that Kubernetes can tell that it is not root.
 USER 65532:65532
 EXPOSE 5000
@@ -45,11 +48,14 @@ STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 CMD ["backend", "health"]
 ENTRYPOINT ["backend"]
 
-FROM debian:bookworm-slim AS balancer
-COPY --from=build /out/load-balancer /usr/local/bin/
+FROM scratch AS balancer
+COPY --from=build /out/bin/load-balancer /usr/local/bin/
+# Whom a Redis with TLS is believed by.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 # Where membership outlives a restart; a volume that is mounted here takes over the owner.
-RUN install -d -o 65532 -g 65532 /var/lib/ballast
+COPY --from=build --chown=65532:65532 /out/state /var/lib/ballast
 COPY deploy/compose/load-balancer.toml /etc/ballast/load-balancer.toml
+ENV PATH=/usr/local/bin
 USER 65532:65532
 EXPOSE 5000 9901
 # Drains: stops accepting, ends what is in flight within timeouts.drain.

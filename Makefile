@@ -5,6 +5,7 @@
 SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := $(TARGET)/tests-real/venv
+VENV_K8S := $(TARGET)/tests-k8s/venv
 # What may run from lb-core's, the workspace's, or the real clients' tests: `make test-real ONLY=Crash`.
 ONLY ?=
 
@@ -12,7 +13,7 @@ ONLY ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build experiments check test test-core test-workspace simulate test-real test-stack test-compose test-deploy doc deny bench dashboards screenshots tools venv start stop logs status
+.PHONY: help demo build images experiments check test test-core test-workspace simulate test-real test-stack test-k8s test-compose test-deploy doc deny bench dashboards manifests screenshots tools venv venv-k8s start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -25,6 +26,8 @@ help:
 	@echo
 	@echo '  make start      builds and starts it; stop, logs and status as they say; SERVICES=… for some'
 	@echo
+	@echo '  make images     the images load-balancer and backend for REGISTRY=…, with bills of materials; PUSH=1 sends them there'
+	@echo
 	@echo 'Parts of the tests:'
 	@echo
 	@echo '  make build      the programs, $(TARGET)/debug/load-balancer, backend and traffic-lab'
@@ -34,11 +37,13 @@ help:
 	@echo '  make simulate   a part of the simulated scenarios, held against their bars'
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
+	@echo '  make test-k8s   the Kubernetes manifests: schemas, checkov, kubectl, and the configurations in them in real programs'
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
-	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root, not in `make test`'
+	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
-	@echo '  make dashboards   write grafana/dashboards from grafana/description'
+	@echo '  make dashboards   write grafana/dashboards from grafana/description, and the manifests that hold them'
+	@echo '  make manifests  write rules and dashboards into k8s/ and deploy/kubernetes'
 	@echo '  make experiments   the experiments of the original systems, short forms; ONLY=a-1 one of them, whole'
 	@echo '  make screenshots   the pictures of the dashboard in docs/images, by headless Chromium'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
@@ -49,6 +54,9 @@ demo: build
 
 build:
 	@cargo build --package load-balancer --package backend --package traffic-lab
+
+images:
+	@deploy/images/build
 
 # Without ONLY all of them, short; with it the ones named, whole. Results go to results/experiments.
 experiments: build
@@ -75,6 +83,9 @@ test-real:
 test-stack:
 	@.ci/test stack
 
+test-k8s:
+	@ONLY='$(ONLY)' .ci/test k8s
+
 test-compose:
 	@ONLY='$(ONLY)' .ci/test compose
 
@@ -98,6 +109,10 @@ bench:
 
 dashboards:
 	@cargo xtask dashboards
+	@cargo xtask manifests
+
+manifests:
+	@cargo xtask manifests
 
 tools:
 	@.ci/tools install
@@ -107,4 +122,11 @@ venv: $(VENV)/ready
 $(VENV)/ready: tests-real/requirements.txt
 	@python3 -m venv $(VENV)
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+venv-k8s: $(VENV_K8S)/ready
+
+$(VENV_K8S)/ready: tests-k8s/requirements.txt
+	@python3 -m venv $(VENV_K8S)
+	@$(VENV_K8S)/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

@@ -17,6 +17,7 @@ import standins  # noqa: E402
 
 PROGRAMS = {
     "cargo": "Rust: https://rustup.rs",
+    "cargo-cyclonedx": "cargo install --locked cargo-cyclonedx",
     "curl": "curl",
     "debootstrap": "debootstrap",
     "docker": "docker.io, and docker-cli where that is a package of its own",

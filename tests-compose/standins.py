@@ -1,9 +1,9 @@
 """Images without a registry: stand-ins for those that docker-compose.yml and Dockerfile name, under the very same tags.
 
 They are made of this machine's Rust, of Debian's packages (by debootstrap, from the mirror that this machine uses) and
-of Locust from PyPI. What was fetched is kept under target/tests-compose/, so that a second run needs no network. The
-Rust image has the crates that the workspace was built from, hence a build inside needs no network either, nor any of
-this machine's certificates or proxies.
+of Locust from PyPI. What was fetched is kept under target/tests-compose/, so that a second run needs no network. With
+the crates that the workspace was built from a build inside needs no network either, nor any of this machine's certificates
+or proxies. All of it is one image, which the others only start differently: copies from one to another took longer than all else.
 """
 
 import hashlib
@@ -27,12 +27,15 @@ DOCKER_CONFIG = KEPT / "docker"
 
 SUITE = "bookworm"
 PACKAGES = (
-    "binutils", "gcc", "influxdb", "influxdb-client", "libc6-dev", "prometheus", "prometheus-node-exporter", "python3",
-    "redis-server", "wget",
+    "binutils", "ca-certificates", "docker-registry", "gcc", "influxdb", "influxdb-client", "libc6-dev", "prometheus",
+    "prometheus-node-exporter", "python3", "redis-server", "wget",
 )  # fmt: skip
 # Debian bookworm's own, which Locust's compiled parts have to fit.
 PYTHON = "3.11"
 GLIBC = 36
+# What every stand-in begins with, and where in it the parts of this machine are that are not below the Debian.
+EVERYTHING = "ballast-standins:everything"
+PLACES = (r"s,^locust,opt/locust,", r"s,^\(bin\|lib\),usr/local/\1,", r"s,^\(registry\|config\),usr/local/cargo/\1,")
 
 # For debootstrap, apt and pip, all together.
 FETCH_WITHIN = 600
@@ -65,12 +68,12 @@ def load(daemon):
         locust = pool.submit(kept, "locust", locust_of(names["locust"]), fetch_locust)
         base = kept("base", SUITE, bootstrap)
         tools = kept("tools", SUITE + str(PACKAGES), lambda tree, _: install(base, tree))
-        import_tree(daemon, base, names["debian"])
-        import_tree(daemon, tools, "ballast-standins:tools")
-        import_tree(daemon, locust.result(), "ballast-standins:locust")
+        locust.result()
     sysroot = Path(run("rustc", "--print", "sysroot", cwd=rig.ROOT).strip())
-    import_tree(daemon, sysroot, "ballast-standins:toolchain", "bin/rustc", "bin/cargo", "lib")
-    import_tree(daemon, cargo_home(), "ballast-standins:crates", *crates())
+    # Not the directory itself, which the Debian has, too: Docker refuses what comes twice.
+    libraries = [path.relative_to(sysroot) for path in sysroot.glob("lib/*")]
+    rust = (sysroot, "bin/rustc", "bin/cargo", *libraries)
+    import_trees(daemon, (tools, "."), (KEPT, "locust"), rust, (cargo_home(), *crates()))
     for target in ("rust", "redis", "prometheus", "influxdb", "node-exporter", "locust"):
         ask(daemon, "build", "--quiet", "--target", target, "--tag", names[target], HERE / "standins", within=BUILD_WITHIN)
 
@@ -87,15 +90,16 @@ def environment(daemon=None):
     return {**plain, "PATH": docker.PATH, "DOCKER_CONFIG": str(DOCKER_CONFIG), **where}
 
 
-def import_tree(daemon, tree, name, *parts):
-    """Makes an image of these parts of a directory."""
-    tar = ["tar", "--create", "--directory", tree, "--exclude", "./proc/*", "--exclude", "./sys/*", *(parts or ["."])]
+def import_trees(daemon, *trees):
+    """Makes the image of parts of directories, each a directory and what is taken of it."""
+    tar = ["tar", "--create", "--exclude", "./proc/*", "--exclude", "./sys/*", "--transform", ";".join(("flags=rhS", *PLACES))]
+    tar += [word for tree, *parts in trees for word in ("--directory", tree, *parts)]
     with subprocess.Popen(list(map(str, tar)), stdout=subprocess.PIPE) as packing:
         subprocess.run(
-            ["docker", "import", "-", name], stdin=packing.stdout, stdout=subprocess.DEVNULL, env=environment(daemon),
+            ["docker", "import", "-", EVERYTHING], stdin=packing.stdout, stdout=subprocess.DEVNULL, env=environment(daemon),
             timeout=BUILD_WITHIN, check=True,
         )  # fmt: skip
-    assert packing.returncode == 0, f"{tree} could not be packed"
+    assert packing.returncode == 0, f"{trees} could not be packed"
 
 
 def kept(name, made_of, make):

@@ -13,6 +13,7 @@ import unittest
 from pathlib import Path
 
 import exposition
+import made
 import rig
 import stack
 
@@ -30,7 +31,7 @@ with socket.create_connection(("127.0.0.1", 6379), 5) as redis:
 """
 
 
-class ComposeFile(unittest.TestCase):
+class ComposeFile(made.Images, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.directory = rig.directory(f"{cls.__module__}.{cls.__qualname__}")

@@ -40,10 +40,10 @@ def publish(directory, names):
 
 
 def settings(what):
-    """How an image of that is started; as Dockerfile has it for our own."""
+    """How an image of that is started; as Dockerfile has it for our own, but for how often it is asked."""
     path = ["PATH=/usr/local/bin:/usr/bin:/bin"]
     if what == "balancer":
-        health = {"Test": ["CMD", "load-balancer", "health"], "Interval": 5 * 10**9, "Timeout": 3 * 10**9, "StartPeriod": 10 * 10**9, "Retries": 3}
+        health = {"Test": ["CMD", "load-balancer", "health"], "Interval": 10**9, "Timeout": 3 * 10**9, "StartPeriod": 10 * 10**9, "Retries": 3}
         start = {"Entrypoint": ["load-balancer"], "Cmd": ["serve", "--config", "/etc/ballast/load-balancer.toml"]}
         return {"Env": path, "User": "65532:65532", "Healthcheck": health, **start}
     if what == "backend":

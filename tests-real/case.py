@@ -56,6 +56,8 @@ class Case(unittest.TestCase):
 class Row(unittest.TestCase):
     """One of the original systems, as its example file starts it: at its own ports, which must be free."""
 
+    shares = "ports"
+    early = True
     example = ""
     traffic = ""
     ports = ()

@@ -1,8 +1,9 @@
 """Runs the tests with real clients: `python3 tests-real/run.py [-k PATTERN]`, or `make test-real`.
 
-Prints each test with its duration, what its processes said when it fails, and at the end one line in the shape of
-cargo's, so that one reader counts both. A program or module that is missing ends the run with 2 and the name of its
-package; a test that would be skipped counts as failed.
+Prints each test with its duration, what its processes said when it fails, and in the end those that took longest and a
+line in the shape of cargo's, so that one reader counts both; where classes run beside each other (`parts`) such a line for
+each. A program or module that is missing ends the run with 2 and the name of its package; a test that would be skipped
+counts as failed.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import unittest
 from pathlib import Path
 
 import clients
+import parts
 import rig
 
 TAIL = 4000
@@ -24,7 +26,7 @@ class Result(unittest.TestResult):
 
     def __init__(self):
         super().__init__()
-        self.good, self.bad = 0, set()
+        self.good, self.bad, self.took = 0, set(), {}
 
     def startTest(self, test):
         super().startTest(test)
@@ -34,7 +36,8 @@ class Result(unittest.TestResult):
         super().stopTest(test)
         failed = test.id() in self.bad
         self.good += not failed
-        print(f"test {test.id()} ... {'FAILED' if failed else 'ok'} ({time.monotonic() - self.begun:.1f} s)", flush=True)
+        self.took[test.id()] = took = time.monotonic() - self.begun
+        print(f"test {test.id()} ... {'FAILED' if failed else 'ok'} ({took:.1f} s)", flush=True)
 
     def addError(self, test, error):
         self.bad.add(test.id())
@@ -78,31 +81,42 @@ def missing():
             yield f"{rig.PROGRAMS / program} is missing: cargo build --package {program}"
 
 
-def main(directory=Path(__file__).parent, missing=missing, description="Tests of the balancer with real clients."):
-    """Runs the tests of `directory`, unless `missing` names something."""
+def main(directory=Path(__file__).parent, missing=missing, description="Tests of the balancer with real clients.", beside=False):
+    """Runs the tests of `directory`, unless `missing` names something; with `beside` its classes as `parts` has them."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-k", metavar="PATTERN", action="append", help="only tests whose name contains this")
-    wanted = parser.parse_args().k
-    lacks = list(missing())
+    parser.add_argument("-k", metavar="PATTERN", action="append", default=[], help="only tests whose name contains this")
+    parser.add_argument("--only", metavar="CLASS", action="append", default=[], help="only this class, here and now, as MODULE.CLASS")
+    wanted = parser.parse_args()
+    lacks = [] if wanted.only else list(missing())
     for lack in lacks:
         print(f"error: {lack}", file=sys.stderr)
     if lacks:
         return 2
     rig.interrupt_on_termination()
     loader = unittest.TestLoader()
-    loader.testNamePatterns = [f"*{pattern}*" for pattern in wanted] if wanted else None
+    loader.testNamePatterns = [f"*{pattern}*" for pattern in wanted.k] or None
+    tests = loader.loadTestsFromNames(wanted.only) if wanted.only else loader.discover(str(directory))
     begun, result = time.monotonic(), Result()
     try:
-        loader.discover(str(directory)).run(result)
+        kinds = parts.classes(tests)
+        if beside and not wanted.only and len(kinds) > 1:
+            took, good = parts.run(sys.argv[0], kinds, wanted.k)
+        else:
+            tests.run(result)
+            took, good = result.took, result.good and not result.bad
     except KeyboardInterrupt:
         print("\nerror: interrupted", file=sys.stderr)
         return 130
     finally:
         rig.stop_all()
-    word = "FAILED" if result.bad or not result.good else "ok"
-    print(f"\ntest result: {word}. {result.good} passed; {len(result.bad)} failed; finished in {time.monotonic() - begun:.1f}s")
-    return 0 if word == "ok" else 1
+    seconds = time.monotonic() - begun
+    if not wanted.only:
+        print("", f"{len(took)} tests in {seconds:.0f} s, the slowest:", *parts.slowest(took), sep="\n")
+    if took is result.took:
+        counts = f"{result.good} passed; {len(result.bad)} failed; finished in {seconds:.1f}s"
+        print(f"\ntest result: {'ok' if good else 'FAILED'}. {counts}", flush=True)
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(beside=True))

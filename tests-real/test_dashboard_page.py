@@ -69,6 +69,8 @@ def traces(records):
 
 
 class DashboardPage(unittest.TestCase):
+    alone = "times what a browser draws, and clicks twice within a moment"
+
     @classmethod
     def setUpClass(cls):
         cls.directory = rig.directory(cls.__name__)

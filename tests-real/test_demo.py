@@ -26,6 +26,8 @@ def listening():
 
 
 class Demo(unittest.TestCase):
+    shares = "ports"
+
     def setUp(self):
         self.assertEqual(listening(), [], "ports of the demo are in use by something else")
         self.directory = rig.directory(self.id())

@@ -13,6 +13,8 @@ WITHIN = 900
 
 
 class DockerProvider(unittest.TestCase):
+    shares = "docker"
+
     def setUp(self):
         self.directory = rig.directory(self.id())
         self.docker = docker.Docker(self.directory)

@@ -33,6 +33,7 @@ algorithm = "{algorithm}"
 class Contained(test_heal.Healing):
     """Three replicas in containers; `running` is what the daemon says."""
 
+    shares = "docker"
     pool = "healing"
 
     def setUp(self):

@@ -23,6 +23,8 @@ WITHIN = 240
 
 
 class Experiments(unittest.TestCase):
+    early = True
+
     def setUp(self):
         self.directory = rig.directory(self.id())
 

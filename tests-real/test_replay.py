@@ -27,6 +27,7 @@ def lab(*arguments, code=0):
 
 
 class Replay(Case):
+    alone = "compares measured latencies with predicted ones"
     algorithm = "round_robin"
     backend_flags = ("--fault",)
     settings = '[decisions]\nrecord = "all"\nkeep = 5000\n'

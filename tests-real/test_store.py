@@ -4,14 +4,13 @@ import concurrent.futures
 import json
 import signal
 import time
-import unittest
 import urllib.request
 from pathlib import Path
 
 import clients
 import rig
 from redis_server import Redis
-from store_fleet import BACKENDS, BALANCERS, FORGOTTEN_WITHIN, SEEN_WITHIN, Fleet, config, facts, pass_rounds, rounds
+from store_fleet import BACKENDS, BALANCERS, FORGOTTEN_WITHIN, SEEN_WITHIN, Fleet, config, facts, pass_rounds
 
 REQUESTS = 10_000
 # Of the turns: two pieces a balancer and one (lb_core::turns), and one for each that drew alone.
@@ -174,26 +173,6 @@ class Scrapes(Fleet):
 
 def scraped(fleet):
     return [b.metrics().by("lb_scrapes_total", "backend", result="ok") for b in fleet]
-
-
-class Rolling(Fleet):
-    def test_three_are_restarted_under_load(self):
-        """Each in turn, while clients of the others go on: nobody's request fails, and members are known at once."""
-        fleet = self.fleet()
-        self.assertEqual(fleet[0].control("/rm", n=1, hostnames=["backend6"])[0], 200)
-        for at in range(BALANCERS):
-            rig.until(lambda: "backend6" not in fleet[at].replicas(), "known", SEEN_WITHIN)
-            others = [balancer for balancer in fleet if balancer is not fleet[at]]
-            loads = [clients.start(clients.hey_line(f"{b.traffic}/home", "-z", "5s", "-c", "4", "-q", "50")) for b in others]
-            file = self.directory / f"balancer{at + 1}.toml"
-            fleet[at].stop()
-            (self.directory / f"balancer{at + 1}.state.json").unlink(missing_ok=True)
-            fleet[at] = self.started(rig.Serving(self.directory, file, f"balancer{at + 1}-again"))
-            rig.until(lambda: "backend6" not in fleet[at].replicas(), "learned from the others", SEEN_WITHIN)
-            for load in loads:
-                tally = clients.hey(clients.report(load))
-                self.assertEqual(tally.bad, 0, tally.text)
-        self.all_meet(fleet)
 
 
 class Replicas(Fleet):

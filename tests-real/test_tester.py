@@ -31,6 +31,7 @@ def run(*arguments, code=0):
 
 
 class Tester(Case):
+    alone = "sends by the clock, and ten thousand at once"
     algorithm = "round_robin"
 
     def send(self, *arguments, code=0):
@@ -175,6 +176,7 @@ class Precision(unittest.TestCase):
     are short and many, and the quietest rounds are compared. The figures are printed: with TESTS_REAL_PROGRAMS at release
     builds and TESTER_ROUNDS=30 they are those of tests-real/README.md."""
 
+    alone = "compares p99"
     CONNECTIONS = 60
     SECONDS = 3
     ROUNDS = int(os.environ.get("TESTER_ROUNDS", "4"))

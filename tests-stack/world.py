@@ -18,6 +18,8 @@ BACKENDS = {
     "backend1": ("APAC", 2, 0), "backend2": ("EU", 3, 0), "backend3": ("US", 1, 0),
     "backend4": ("APAC", 3, 8), "backend5": ("EU", 4, 0), "backend6": ("US", 2, 20),
 }  # fmt: skip
+# Not in the configuration, but in a file of discovery.
+DISCOVERED = "backend6"
 USERS = 60
 UPGRADE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
@@ -55,6 +57,10 @@ format = "json"
 path = "{directory}/access.log"
 [state]
 file = "{directory}/state.json"
+[discovery]
+source = "file"
+[discovery.file]
+path = "{directory}/found.toml"
 [pool]
 algorithm = "{algorithm}"
 slow_start = "2s"
@@ -101,9 +107,15 @@ class World:
 
     def configure(self, algorithm):
         text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, store=self.redis.port, algorithm=algorithm)
+        found = ""
         for name, (region, weight, _) in BACKENDS.items():
             address = self.backends[name].address
-            text += f'[[pool.backend]]\nname = "{name}"\naddress = "{address}"\nregion = "{region}"\nweight = {weight}\n'
+            entry = f'backend]]\nname = "{name}"\naddress = "{address}"\nregion = "{region}"\nweight = {weight}\n'
+            if name == DISCOVERED:
+                found = f"[[{entry}"
+            else:
+                text += f"[[pool.{entry}"
+        (self.directory / "found.toml").write_text(found)
         self.config.write_text(text)
 
     def seen(self, what, query):

@@ -11,12 +11,14 @@
 #
 # Ends with 0, and otherwise with the reason in the last line:
 #   1  unforeseen: the line of this script and the command
-#   2  an attribute is wrong, or the balancer refuses its configuration; what ran before goes on
+#   2  an attribute is wrong, or the balancer refuses its configuration
 #   3  packages, an image or the source could not be fetched
 #   4  a secret could not be had, or is not one
 #   5  a service does not start or does not get healthy
 #   6  the metadata server does not answer
 #   7  another run has not ended within LOCK_SECONDS
+# Secrets, files and units are put in place when everything is fetched and the balancer has accepted its configuration: after
+# 2, 3, 4, 6 and 7 what ran before goes on as it was.
 set -Eeuo pipefail
 umask 022
 
@@ -39,6 +41,9 @@ RESTARTS=3
 STOP_SECONDS=60
 # Between two attempts of apt.
 APT_PAUSE_SECONDS=15
+# Of a secret: the balancer takes no shorter token, and a password need not be as long.
+TOKEN_LEAST=16
+PASSWORD_LEAST=8
 # The user of the balancer's image; Redis runs as it, too.
 USER_ID=65532
 # Of Prometheus' image: nobody.
@@ -167,11 +172,12 @@ json() {
     sed -n 's/.*"'"$1"'" *: *"\([^"]*\)".*/\1/p' "$2" | head -n 1
 }
 
-# secret FILE NAME: from Secret Manager; without a name it is drawn, once.
+# secret FILE NAME LEAST: from Secret Manager; without a name it is drawn, once. It waits in $work until `keep_secrets`.
 secret() {
-    local file=$SECRET_DIR/$1 name=$2 code
-    if [ -z "$name" ]; then
-        [ ! -s "$file" ] || return 0
+    local name=$2 code
+    if [ -z "$name" ] && [ -s "$SECRET_DIR/$1" ]; then
+        value=$(<"$SECRET_DIR/$1")
+    elif [ -z "$name" ]; then
         value=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
     else
         authorize
@@ -181,10 +187,18 @@ secret() {
         [ "$code" = 200 ] || fail 4 "Secret Manager answers $code for $2: is it there, and may this VM's service account read it (roles/secretmanager.secretAccessor)?"
         value=$(json data "$work/answer" | base64 --decode) || fail 4 "Secret Manager's answer for $2 cannot be read"
         rm "$work/answer"
+        # It becomes part of a URL and of Redis' configuration.
+        [[ $value =~ ^[A-Za-z0-9._~-]{$3,256}$ ]] || fail 4 "the secret $2 must be $3 to 256 letters, digits or any of . _ ~ -"
     fi
-    # It becomes part of a URL and of Redis' configuration.
-    [[ $value =~ ^[A-Za-z0-9._~-]{8,256}$ ]] || fail 4 "the secret $2 must be 8 to 256 letters, digits or any of . _ ~ -"
-    put "$file" 600 "$USER_ID" < <(printf %s "$value")
+    install -D --mode=600 --owner="$USER_ID" <(printf %s "$value") "$work/secrets/$1"
+}
+
+keep_secrets() {
+    local file
+    folder "$SECRET_DIR" 700 0
+    for file in "$work"/secrets/*; do
+        put "$SECRET_DIR/${file##*/}" 600 "$USER_ID" <"$file"
+    done
 }
 
 # Installs what is missing. Another apt may be at work just after a boot: its lock is waited for, and where it is the lists
@@ -374,16 +388,18 @@ check_config() {
         fail 2 'the balancer refuses its configuration (attribute lb-config or lb-backends); above is why'
 }
 
-# Sets `options`. The environment wins over lb-config: these are what this VM relies on.
+# balancer_options SECRETS: sets `options`. The environment wins over lb-config: these are what this VM relies on.
 balancer_options() {
     options=(--env BALLAST_LISTEN__TRAFFIC=0.0.0.0:5000 --env BALLAST_LISTEN__ADMIN=127.0.0.1:9901
         --env BALLAST_CONTROL__TOKEN_FILE=/run/secrets/token --env BALLAST_STATE__FILE=/var/lib/ballast/state.json
         --env "BALLAST_STORE__URL=${redis_url:-redis://127.0.0.1:6379}" --env BALLAST_STORE__PASSWORD_FILE=/run/secrets/redis-password
-        --volume "$SECRET_DIR/token:/run/secrets/token:ro" --volume "$SECRET_DIR/redis-password:/run/secrets/redis-password:ro"
+        --volume "$1/token:/run/secrets/token:ro" --volume "$1/redis-password:/run/secrets/redis-password:ro"
         --volume /var/lib/ballast:/var/lib/ballast)
 }
 
 balancer() {
+    local options
+    balancer_options "$SECRET_DIR"
     put "$CONFIG_DIR/load-balancer.toml" 644 0 <"$work/load-balancer.toml"
     # The directory, since a file that is replaced would stay the old one inside. For the stop see STOP_SECONDS.
     unit ballast-balancer "$CONFIG_DIR/load-balancer.toml" "$SECRET_DIR/token" "$SECRET_DIR/redis-password" < <(
@@ -398,9 +414,10 @@ core() {
     fetch_image "$prometheus_image"
     fetch_image "$lb_image"
     folder /var/lib/ballast 750 "$USER_ID"
-    balancer_options
+    balancer_options "$work/secrets"
     balancer_config >"$work/load-balancer.toml"
     check_config "$work/load-balancer.toml" "${options[@]}"
+    keep_secrets
     retire ballast-stack
     [ -n "$redis_url" ] || redis
     balancer
@@ -431,9 +448,9 @@ full() {
         mv "$home.new" "$home"
     fi
     cat >"$work/env" <<END
-GRAFANA_PASSWORD=$(<"$SECRET_DIR/grafana-password")
-BALLAST_TOKEN=$(<"$SECRET_DIR/token")
-REDIS_PASSWORD=$(<"$SECRET_DIR/redis-password")
+GRAFANA_PASSWORD=$(<"$work/secrets/grafana-password")
+BALLAST_TOKEN=$(<"$work/secrets/token")
+REDIS_PASSWORD=$(<"$work/secrets/redis-password")
 END
     {
         printf 'services:\n  load-balancer: {image: "%s"}\n' "$lb_image"
@@ -453,10 +470,11 @@ END
     done <"$work/images"
     # What docker-compose.yml sets.
     cat >"$work/balancer.env" <<END
-BALLAST_CONTROL__TOKEN=$(<"$SECRET_DIR/token")
-BALLAST_STORE__URL=redis://:$(<"$SECRET_DIR/redis-password")@redis:6379
+BALLAST_CONTROL__TOKEN=$(<"$work/secrets/token")
+BALLAST_STORE__URL=redis://:$(<"$work/secrets/redis-password")@redis:6379
 END
     check_config "$work/load-balancer.toml" --env-file "$work/balancer.env"
+    keep_secrets
     put "$home/$config" 644 0 <"$work/load-balancer.toml"
     put "$home/.env" 600 0 <"$work/env"
     put "$home/docker-compose.override.yml" 644 0 <"$work/override.yml"
@@ -501,11 +519,9 @@ main() {
     exec 9>/run/ballast-startup.lock
     flock --wait "$LOCK_SECONDS" 9 || fail 7 'another run of this script has not ended'
     read_settings
-    folder "$SECRET_DIR" 700 0
-    folder "$CONFIG_DIR" 755 0
-    secret token "$token_secret"
-    secret redis-password "$redis_secret"
-    [ "$stack" = core ] || secret grafana-password "$grafana_secret"
+    secret token "$token_secret" $TOKEN_LEAST
+    secret redis-password "$redis_secret" $PASSWORD_LEAST
+    [ "$stack" = core ] || secret grafana-password "$grafana_secret" $PASSWORD_LEAST
     install_docker
     "$stack"
     if [ ${#changed[@]} -gt 0 ]; then

@@ -21,6 +21,7 @@ use crate::event::Event;
 use crate::journal::Journal;
 use crate::observe::{Chronicle, Metrics};
 use crate::registry::Registry;
+use crate::stage::Stage;
 use crate::worker::Command;
 
 mod access;
@@ -60,8 +61,8 @@ pub struct Admin {
     pub clock: Clock,
     /// The way to each worker.
     pub workers: Arc<[mpsc::UnboundedSender<Command>]>,
-    /// The order to stop has come.
-    pub draining: watch::Receiver<bool>,
+    /// How far the end has come.
+    pub stage: watch::Receiver<Stage>,
     /// The way to the control task.
     pub events: mpsc::UnboundedSender<Event>,
     /// What has happened to the pool.
@@ -101,15 +102,17 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     }
 }
 
-/// 200 while new requests are welcome: not draining, and at least one backend eligible.
+/// 200 while new requests are welcome: not told to stop, and at least one backend eligible.
 async fn ready(State(admin): State<Admin>) -> Response {
-    let eligible = admin.registry.load().view.eligible().len();
-    if *admin.draining.borrow() {
+    let snapshot = admin.registry.load();
+    let eligible = snapshot.view.eligible().len();
+    let trouble = snapshot.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+    if *admin.stage.borrow() > Stage::Serving {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if eligible == 0 {
-        (StatusCode::SERVICE_UNAVAILABLE, "no eligible backend\n").into_response()
+        (StatusCode::SERVICE_UNAVAILABLE, format!("no eligible backend{trouble}\n")).into_response()
     } else {
-        format!("ready: {eligible} eligible backends\n").into_response()
+        format!("ready: {eligible} eligible backends{trouble}\n").into_response()
     }
 }
 

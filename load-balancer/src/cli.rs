@@ -110,7 +110,7 @@ fn with_config(path: &Path, then: impl FnOnce(Config, Source) -> ExitCode) -> Ex
 fn serve(config: Config, source: Source) -> ExitCode {
     logs("info");
     // Signals are caught before anything listens: an early SIGTERM must drain too.
-    let stop = match crate::signals::Stop::new() {
+    let mut stop = match crate::signals::Stop::new() {
         Ok(stop) => stop,
         Err(error) => {
             complain(&format!("signals cannot be caught: {error}"));
@@ -121,6 +121,14 @@ fn serve(config: Config, source: Source) -> ExitCode {
     match crate::start_from(config, source) {
         Ok(running) => {
             stop.wait(Some(&|| running.reload()));
+            let delay = running.leave();
+            if !delay.is_zero() {
+                tracing::info!(
+                    seconds = delay.as_secs_f64(),
+                    "told to stop: /ready says no, everybody is still served"
+                );
+                stop.wait_again(delay);
+            }
             tracing::info!("draining");
             running.stop();
             tracing::info!("stopped");
@@ -145,9 +153,12 @@ fn raise_descriptor_limit() {
 /// The variable that sets the log level.
 const LOG_VARIABLE: &str = "BALLAST_LOG";
 
+/// The library that speaks to Kubernetes logs each of its requests that fails. What comes of that is said here, once.
+const QUIET: &str = "kube_client=off";
+
 fn logs(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env(LOG_VARIABLE)
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},{QUIET}")));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

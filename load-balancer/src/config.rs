@@ -15,9 +15,11 @@ use crate::hashing::Preset;
 
 mod check;
 mod decisions;
+mod discovery;
 mod faults;
 mod geo;
 mod healing;
+mod kubernetes;
 mod metrics;
 mod raw;
 mod signals;
@@ -27,9 +29,11 @@ mod watching;
 
 pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
 pub use decisions::Decisions;
+pub use discovery::{Discovery, Dns, Family, Finder, Record};
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
+pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
 pub use watching::{AccessLog, Believed, Format, Protocol, Target, Traces};
@@ -68,6 +72,8 @@ pub struct Config {
     pub decisions: Decisions,
     /// How much is told about single backends.
     pub metrics: Metrics,
+    /// Who says which backends there are, beside this configuration.
+    pub discovery: Discovery,
     /// What can start and stop replicas.
     pub replicas: Replicas,
     /// Where membership is kept over restarts; `None` keeps it nowhere.
@@ -244,6 +250,8 @@ pub struct Timeouts {
     pub upstream_idle: Duration,
     /// An upgraded connection (WebSocket) with no byte either way.
     pub tunnel_idle: Option<Duration>,
+    /// When told to stop: how long to go on before [`Timeouts::drain`], not ready, so that whoever asks /ready sends nobody.
+    pub drain_delay: Duration,
     /// For requests in flight when told to stop.
     pub drain: Duration,
 }
@@ -320,6 +328,14 @@ impl Config {
     pub fn parse(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Config, Faults> {
         check::check(&raw::Raw::read(text, env)?, None)
     }
+}
+
+/// What a file of discovery says: `[[backend]]` entries.
+///
+/// # Errors
+/// All faults at once.
+pub fn found(text: &str) -> Result<Vec<crate::discovery::Found>, Faults> {
+    check::found(text)
 }
 
 #[cfg(test)]

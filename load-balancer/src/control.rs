@@ -3,7 +3,8 @@
 //! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
 //! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
-//! leaving), `replicas` (keeping their number), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
+//! leaving), `replicas` (keeping their number), `discovered` (who a source of
+//! discovery names), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
 //! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::provision::{Death, Provider};
 use crate::registry::{Backend, Registry, Snapshot};
 use crate::store::StateStore;
 
+mod discovered;
 mod entry;
 mod fetch;
 mod geo;
@@ -39,6 +41,7 @@ mod prober;
 mod publish;
 mod reload;
 mod replicas;
+mod scaled;
 mod scraper;
 mod shared;
 mod standing;
@@ -46,6 +49,7 @@ mod state;
 mod traffic;
 mod weights;
 
+use discovered::Discovered;
 use entry::{Entry, Known};
 use fetch::Fetcher;
 pub(crate) use prober::cause;
@@ -110,6 +114,7 @@ pub struct Control {
     /// Configured backends that `/rm` took out.
     retired: Vec<String>,
     supply: Supply,
+    discovered: Discovered,
     sharing: Sharing,
     asker: Option<Rc<Asker>>,
     fetcher: Option<Rc<Fetcher>>,
@@ -164,6 +169,7 @@ impl Control {
             remembered: BTreeMap::new(),
             retired: Vec::new(),
             supply: Supply::new(config, clock.now()),
+            discovered: Discovered::default(),
             asker: None,
             fetcher: None,
             access_log: None,
@@ -199,6 +205,7 @@ impl Control {
         }
         self.start_supply(provider);
         self.start_sharing(store);
+        self.start_discovery();
         self.watch_database();
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
@@ -235,10 +242,13 @@ impl Control {
     fn ticked(&mut self) -> bool {
         let now = self.clock.now();
         self.registry.load().view.refresh(now, &mut self.scratch);
-        let changed =
-            self.watch_traffic(now) | self.let_go(now) | self.forget_registered(now) | self.keep_number(now);
+        let changed = self.watch_traffic(now)
+            | self.let_go(now)
+            | self.forget_registered(now)
+            | self.keep_number(now)
+            | self.hand_over(now);
         self.clear_series(now);
-        changed
+        changed | self.reshaped
     }
 
     fn announce(&mut self, settled: &watch::Sender<bool>) {
@@ -247,7 +257,8 @@ impl Control {
         }
         let unknown = |e: &Entry| e.checks.health() == Health::Unknown;
         let waits = self.checked_actively() && self.entries.iter().any(unknown);
-        if !waits && self.supply.settled() && self.sharing.settled() {
+        let found = self.discovered.settled(&self.config.discovery);
+        if !waits && found && self.supply.settled() && self.sharing.settled() {
             self.settled = true;
             settled.send_replace(true);
         }
@@ -261,8 +272,10 @@ impl Control {
             Event::Asked(ask, asker) => self.asked(ask, asker),
             Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
+            Event::Scaled(scaled, asker) => self.scaled(scaled, asker),
             Event::Reread(read) => self.reread(read),
             Event::Located(origin, read) => self.relocated(&origin, read),
+            Event::Discovered(number, said) => self.discovered(number, said),
             Event::Telling(asker) => {
                 // The exchange task may have been told to end.
                 let _ = asker.send(self.offer());

@@ -36,7 +36,7 @@ fn serve(backend: Option<PathBuf>) -> Result<(), String> {
     let program = backend.map(|path| (PROGRAM.to_owned(), path.display().to_string()));
     let config = Config::parse(CONFIG, program.into_iter()).map_err(|faults| faults.to_string())?;
     free(&config)?;
-    let stop = Stop::new().map_err(|e| format!("signals cannot be caught: {e}"))?;
+    let mut stop = Stop::new().map_err(|e| format!("signals cannot be caught: {e}"))?;
     let (wanted, admin) = (config.pool.backends.len(), config.listen.admin);
     let running = crate::start(config).map_err(|e| e.to_string())?;
     if running.backends().len() < wanted {

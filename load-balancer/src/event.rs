@@ -9,7 +9,9 @@ use lb_core::signal::Report;
 use tokio::sync::oneshot;
 
 use crate::config::{Address, Config, Faults};
+use crate::discovery::Said;
 use crate::geo::{Database, Origin};
+use crate::provision::kubernetes::Scaled;
 use crate::provision::{Order, Replica};
 use crate::store::{Offer, exchange::Round};
 use crate::telemetry::Miss;
@@ -27,10 +29,15 @@ pub enum Event {
     Adopted(Result<Vec<Replica>, String>),
     /// Replicas that were asked for have started, or have not.
     Created(Created),
+    /// A Deployment was to be scaled, because somebody asked who now waits for the answer.
+    Scaled(Result<Scaled, Refused>, oneshot::Sender<Answer>),
     /// The configuration file has changed, or was read again by order.
     Reread(Result<Box<Config>, Faults>),
     /// The file of the database of countries has changed and was read again; or why it cannot be used.
     Located(Origin, Result<Database, String>),
+    /// A source of discovery has said who is there; the number is that of its start, so that what a stopped one said last is
+    /// told apart.
+    Discovered(u64, Said),
     /// A round with the other balancers is due: what are they to be told?
     Telling(oneshot::Sender<Offer>),
     /// A round with the other balancers has ended.
@@ -92,7 +99,7 @@ pub enum Ask {
 /// The names of the members after the change, or why nothing was changed.
 pub type Answer = Result<Vec<String>, Refused>;
 
-/// Why a change was refused. Nothing is half done then.
+/// Why a change was refused. Nothing is half done then, as far as is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It does not fit the members there are.
@@ -104,6 +111,9 @@ pub enum Refused {
     /// It was tried and failed.
     #[error("<Error> {0}; nothing was changed")]
     Failed(String),
+    /// It was tried, and the answer was lost.
+    #[error("<Error> {0}; whether anything was changed is not known")]
+    Unclear(String),
 }
 
 /// What became of an attempt to start replicas.

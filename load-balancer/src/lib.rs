@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod demo;
+pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod forward;
@@ -27,12 +28,14 @@ pub mod hashing;
 pub mod health;
 pub mod http;
 pub mod journal;
+mod kubernetes;
 pub mod listener;
 pub mod observe;
 pub mod provision;
 pub mod registry;
 mod signals;
 mod socket;
+pub mod stage;
 pub mod store;
 pub mod telemetry;
 pub mod worker;
@@ -44,6 +47,7 @@ use control::{Control, Source, Wiring};
 use journal::Journal;
 use observe::{AccessLog, Chronicle, Metrics, Traces};
 use registry::{Backend, Registry, Snapshot};
+use stage::Stage;
 use store::{Memory, Redis, Room, StateStore};
 use worker::Shared;
 
@@ -51,6 +55,8 @@ use worker::Shared;
 const FIRST_ROUND: Duration = Duration::from_secs(1);
 /// Added to it where replicas have to be started first: a container takes a second, a busy machine several.
 const FIRST_REPLICAS: Duration = Duration::from_secs(15);
+/// Added to it where a source has to say which backends there are: a look-up with its retries.
+const FIRST_LIST: Duration = Duration::from_secs(5);
 
 /// Longest that stopping waits for spans to be exported, and again for lines to be written.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -93,7 +99,7 @@ pub struct Running {
     pub traffic: SocketAddr,
     /// Where operators connect.
     pub admin: SocketAddr,
-    drain: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     workers: Vec<JoinHandle<()>>,
     control: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     metrics: Arc<Metrics>,
@@ -150,7 +156,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     let chronicle = Chronicle::new(&metrics, clock::unix_millis());
     let journal = Journal::new(&metrics);
     let registry = Registry::new(Snapshot::empty(&config));
-    let (drain, draining) = watch::channel(false);
+    let (stage, told) = watch::channel(Stage::Serving);
     let (events, inbox) = mpsc::unbounded_channel();
     let (commands, mut mailboxes): (Vec<_>, Vec<_>) =
         sockets.iter().map(|_| mpsc::unbounded_channel()).unzip();
@@ -159,7 +165,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         registry: Arc::clone(&registry),
         clock,
         workers: commands.into(),
-        draining: draining.clone(),
+        stage: told.clone(),
         events: events.clone(),
         chronicle: Arc::clone(&chronicle),
         journal: Arc::clone(&journal),
@@ -199,8 +205,11 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         // Where it cannot be reached, that takes a round's time to find out.
         patience += config.store.timeout;
     }
-    if config.replicas.provider != config::Provider::Static {
+    if config.replicas.provider.starts() {
         patience += FIRST_REPLICAS;
+    }
+    if config.discovery.finder.is_some() {
+        patience += FIRST_LIST;
     }
     wait(settling, patience)?;
 
@@ -210,7 +219,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         clock,
         registry: Arc::clone(&registry),
         metrics: Arc::clone(&metrics),
-        draining,
+        stage: told,
         admin,
         journal: Arc::clone(&journal),
         traces: traces.clone(),
@@ -228,7 +237,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     Ok(Running {
         traffic,
         admin: admin_address,
-        drain,
+        stage,
         workers,
         control,
         metrics,
@@ -259,11 +268,23 @@ impl Running {
         let _ = self.reloads.send(());
     }
 
-    /// Stops accepting, lets requests in flight finish up to `timeouts.drain`, then ends every thread. Blocks.
-    pub fn stop(mut self) {
+    /// Says to whoever asks `/ready` that this balancer is about to stop, and goes on serving everybody; each response is the
+    /// last of its connection, so that clients move. Returns for how long: `timeouts.drain_delay`, before [`Running::stop`].
+    #[must_use]
+    pub fn leave(&self) -> Duration {
+        self.enter(Stage::Leaving);
+        self.registry.load().config.timeouts.drain_delay
+    }
+
+    fn enter(&self, stage: Stage) {
         self.metrics.draining.with_label_values::<&str>(&[]).set(1);
         // Receivers live as long as the workers: an error means they have ended already.
-        let _ = self.drain.send(true);
+        let _ = self.stage.send(stage);
+    }
+
+    /// Stops accepting, lets requests in flight finish up to `timeouts.drain`, then ends every thread. Blocks.
+    pub fn stop(mut self) {
+        self.enter(Stage::Draining);
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
                 tracing::error!("a worker panicked");

@@ -11,6 +11,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::stage::Stage;
 use crate::worker::Worker;
 
 mod client;
@@ -54,7 +55,7 @@ fn socket(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpList
 
 /// Serves until draining begins and every client is gone or the drain deadline has passed.
 pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
-    let mut draining = worker.shared.draining.clone();
+    let (mut draining, mut leaving) = (worker.shared.stage.clone(), worker.shared.stage.clone());
     let listener = match TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
@@ -71,7 +72,10 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
     loop {
         tokio::select! {
             biased;
-            _ = draining.wait_for(|&d| d) => break,
+            _ = draining.wait_for(|&stage| stage == Stage::Draining) => break,
+            _ = leaving.wait_for(|&stage| stage == Stage::Leaving), if worker.stage.get() == Stage::Serving => {
+                worker.stage.set(Stage::Leaving);
+            }
             permit = Arc::clone(permits).acquire_owned(), if waiting.is_some() => {
                 if let (Ok(permit), Some((stream, peer))) = (permit, waiting.take()) {
                     serve(stream, peer, permit);
@@ -100,7 +104,7 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
         }
     }
     drop((listener, alive));
-    worker.draining.set(true);
+    worker.stage.set(Stage::Draining);
     worker.clients.borrow().values().for_each(|client| client.wake());
     if tokio::time::timeout(worker.config().timeouts.drain, gone.recv()).await.is_err() {
         tracing::warn!(

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 mod configured;
 mod docker;
+pub mod kubernetes;
 mod process;
 
 pub use configured::configured;

@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub trials: Box<[(u32, Tick)]>,
     /// The state of each backend: the metric label `state`.
     pub states: Box<[&'static str]>,
+    /// Why discovery cannot be relied on now; `None` where it is off or well.
+    pub trouble: Option<String>,
     /// What places clients; `None` where regions do not matter.
     pub geo: Option<Arc<Geo>>,
     /// Where the members are.
@@ -74,6 +76,7 @@ impl Snapshot {
             members: Box::default(),
             trials: Box::default(),
             states: Box::default(),
+            trouble: None,
             geo: None,
             places: Places::default(),
             backends: Box::default(),

@@ -1,5 +1,7 @@
 //! Orders from outside: SIGTERM and Ctrl-C stop, SIGHUP has the configuration read again.
 
+use std::time::Duration;
+
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,7 +33,7 @@ impl Stop {
 
     /// Blocks until the order to stop comes; each SIGHUP until then is `again`'s. Where a terminal that goes away sends
     /// it (`again` is `None`), it is the order to stop.
-    pub(crate) fn wait(mut self, again: Option<&dyn Fn()>) {
+    pub(crate) fn wait(&mut self, again: Option<&dyn Fn()>) {
         self.runtime.block_on(async {
             loop {
                 tokio::select! {
@@ -42,6 +44,17 @@ impl Stop {
                         None => return,
                     },
                 }
+            }
+        });
+    }
+
+    /// Blocks for `most`, or until the order to stop comes again: whoever gives it twice is in a hurry.
+    pub(crate) fn wait_again(&mut self, most: Duration) {
+        self.runtime.block_on(async {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+                () = tokio::time::sleep(most) => {}
             }
         });
     }

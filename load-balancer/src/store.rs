@@ -39,6 +39,8 @@ pub struct Taken {
     pub first: u64,
     /// What the others have said last, by name.
     pub others: Vec<Said>,
+    /// What stood under this balancer's own name before the round.
+    pub before: Option<Vec<u8>>,
 }
 
 /// Another balancer's message.

@@ -23,6 +23,7 @@ use crate::observe::{
     AccessLog, LaneMeters, Lines, Metrics, RegionMeters, RuntimeMeters, Traces, Trail, WorkerMeters,
 };
 use crate::registry::{Backend, Registry, Snapshot};
+use crate::stage::Stage;
 use crate::telemetry::{self, Taken};
 
 mod recent;
@@ -61,8 +62,8 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// The metric families.
     pub metrics: Arc<Metrics>,
-    /// Turns true when the order to stop comes.
-    pub draining: watch::Receiver<bool>,
+    /// How far the end has come.
+    pub stage: watch::Receiver<Stage>,
     /// Answers control paths on the traffic port, where configured.
     pub admin: axum::Router,
     /// Where decision records go.
@@ -122,8 +123,8 @@ pub struct Worker {
     pub rng: RefCell<Rng>,
     /// What retries may cost.
     pub budget: RefCell<RetryBudget>,
-    /// The order to stop has come.
-    pub draining: Cell<bool>,
+    /// How far this worker's end has come.
+    pub stage: Cell<Stage>,
     /// Open client connections, to be woken when draining begins.
     pub clients: RefCell<HashMap<u64, Rc<Client>>>,
     /// Where bytes of clients are looked at before hyper gets them: one place for all connections.
@@ -162,7 +163,7 @@ impl Worker {
             runtime: RuntimeMeters::new(&shared.metrics, name),
             rng: RefCell::new(clock::entropy()),
             budget: RefCell::new(budget(&snapshot.config)),
-            draining: Cell::new(false),
+            stage: Cell::new(Stage::Serving),
             clients: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             cache: RefCell::new(arc_swap::Cache::new(RegistryHandle(Arc::clone(&shared.registry)))),

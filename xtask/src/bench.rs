@@ -2,7 +2,9 @@
 //!
 //! All proxies run for the whole of the bench on one core, and only one is under load at a time: the others wait in
 //! epoll, which costs nothing but a health check now and then, and each is measured warm. The load generator and the
-//! backends share another core. Rounds are interleaved (A B C A B C), so that a machine that slows down slows all.
+//! backends share another core. Rounds are interleaved, each in the other direction than the one before (A B C C B A), so
+//! that a machine that slows down slows all. Where a percent matters they are started anew for each round: two processes
+//! of one program differ by more than that, by where they happen to lie in memory, for as long as they live.
 //! How it fails: what is missing or does not start ends the bench, and every process it started ends with it.
 
 pub(crate) mod backends;
@@ -156,20 +158,23 @@ async fn bench(options: &Options) -> Result<()> {
         process.listens(port).await?;
         (site.store, _store) = (Some(port), Some(process));
     }
-    let mut proxies = Vec::new();
-    for &peer in &peers {
-        let (mut process, port) = peer.start(&site)?;
-        process.answers(port).await?;
-        proxies.push((peer, process, port));
-    }
-
     let script = root.join("benches/wrk/report.lua");
     let generator = Generator { core: options.load_core, helper: &site.helper, script: &script };
     let mut samples = Vec::new();
+    let mut proxies = Vec::new();
     for scenario in options.scenarios() {
         eprintln!("{scenario}");
         for round in 1..=options.rounds() {
-            for (peer, process, port) in &proxies {
+            if options.fresh || proxies.is_empty() {
+                // Those of the round before end first.
+                proxies.clear();
+                proxies = started(&peers, &site).await?;
+            }
+            let mut order: Vec<_> = proxies.iter().collect();
+            if round % 2 == 0 {
+                order.reverse();
+            }
+            for (peer, process, port) in order {
                 if options.warm_up() > 0 {
                     generator.run(scenario, *port, options.warm_up()).await.context(peer.name())?;
                 }
@@ -188,6 +193,17 @@ async fn bench(options: &Options) -> Result<()> {
     let saved = report.save(&root.join("benches/runs"), &options.name())?;
     println!("Kept as {}.{{json,md,svg}}", saved.strip_prefix(&root).unwrap_or(&saved).display());
     Ok(())
+}
+
+/// Every peer, answering.
+async fn started(peers: &[Peer], site: &Site) -> Result<Vec<(Peer, Process, u16)>> {
+    let mut proxies = Vec::new();
+    for &peer in peers {
+        let (mut process, port) = peer.start(site)?;
+        process.answers(port).await?;
+        proxies.push((peer, process, port));
+    }
+    Ok(proxies)
 }
 
 fn sample(

@@ -1,5 +1,5 @@
 //! The workspace's own chores: `tidy` checks its rules, `bench` measures it beside its peers, `dashboards` writes
-//! what Grafana shows.
+//! what Grafana shows, `manifests` what Kubernetes is given of it.
 //!
 //! Exit codes: 0 when all is well, 1 when a rule is broken or a chore fails, 2 when a program it needs is missing.
 #![allow(clippy::print_stdout, reason = "a chore's output is its result")]
@@ -10,6 +10,7 @@
 
 mod bench;
 mod dashboards;
+mod manifests;
 mod tidy;
 mod workspace;
 
@@ -38,6 +39,8 @@ enum Chore {
     Bench(bench::Options),
     /// Write Grafana's dashboards from their description
     Dashboards(dashboards::Options),
+    /// Write the Kubernetes manifests that hold rules and dashboards
+    Manifests(manifests::Options),
     /// Part of `bench`: six trivial backends
     #[command(hide = true)]
     BenchBackends,
@@ -70,6 +73,7 @@ fn run(chore: Chore) -> Result<bool> {
     match chore {
         Chore::Tidy => return tidy::run(&workspace::root()?),
         Chore::Dashboards(options) => return dashboards::run(&workspace::root()?, &options),
+        Chore::Manifests(options) => return manifests::run(&workspace::root()?, &options),
         Chore::Bench(options) => runtime.block_on(bench::run(&options))?,
         Chore::BenchBackends => runtime.block_on(bench::backends::serve())?,
         Chore::BenchRelay { port, backends } => runtime.block_on(bench::relay::serve(port, backends))?,

@@ -86,11 +86,17 @@ pub enum Fact {
     StoreLost { store: String, reason: String },
     /// It can be used (again): `balancers` meet in it, this one included.
     StoreBack { store: String, balancers: usize },
+    /// A source of discovery cannot say who is there: the last list, of so many backends, holds.
+    DiscoveryLost { source: &'static str, reason: String, backends: usize },
+    /// It says so again.
+    DiscoveryBack { source: &'static str, backends: usize },
+    /// Another balancer goes by the name of this one: neither hears the other.
+    NameTaken { instance: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 33] = [
+    pub const KINDS: [&str; 36] = [
         "joined",
         "left",
         "draining",
@@ -124,6 +130,9 @@ impl Fact {
         "geo_refused",
         "store_lost",
         "store_back",
+        "discovery_lost",
+        "discovery_back",
+        "name_taken",
     ];
 
     /// Its name in logs and metrics.
@@ -163,6 +172,9 @@ impl Fact {
             Fact::GeoRefused { .. } => "geo_refused",
             Fact::StoreLost { .. } => "store_lost",
             Fact::StoreBack { .. } => "store_back",
+            Fact::DiscoveryLost { .. } => "discovery_lost",
+            Fact::DiscoveryBack { .. } => "discovery_back",
+            Fact::NameTaken { .. } => "name_taken",
         }
     }
 
@@ -202,7 +214,10 @@ impl Fact {
             | Fact::GeoSwapped { .. }
             | Fact::GeoRefused { .. }
             | Fact::StoreLost { .. }
-            | Fact::StoreBack { .. } => None,
+            | Fact::StoreBack { .. }
+            | Fact::DiscoveryLost { .. }
+            | Fact::DiscoveryBack { .. }
+            | Fact::NameTaken { .. } => None,
         }
     }
 
@@ -224,6 +239,8 @@ impl Fact {
                 | Fact::StateRefused { .. }
                 | Fact::GeoRefused { .. }
                 | Fact::StoreLost { .. }
+                | Fact::DiscoveryLost { .. }
+                | Fact::NameTaken { .. }
         )
     }
 }

@@ -23,6 +23,7 @@ use super::membership::failure;
 use crate::journal::Entry;
 use crate::observe::chronicle::Told;
 use crate::registry::Snapshot;
+use crate::stage::Stage;
 
 /// Facts, and requests, of the past that are told unless asked otherwise.
 const LAST: usize = 100;
@@ -147,7 +148,7 @@ pub(super) async fn decisions(
     }
     let mut past: VecDeque<News> = facts.into_iter().map(News::Fact).collect();
     past.extend(entries.into_iter().map(News::Request));
-    let stream = Stream { past, wish, live_facts, live_entries, draining: admin.draining };
+    let stream = Stream { past, wish, live_facts, live_entries, stage: admin.stage };
     Sse::new(stream.stream()).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
@@ -169,7 +170,7 @@ struct Stream {
     /// Where requests are wanted.
     live_entries: Option<Receiver<Arc<Entry>>>,
     /// A stream that never ends must not hold up the end.
-    draining: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 }
 
 impl Stream {
@@ -195,7 +196,7 @@ impl Stream {
                 entry = next_entry(&mut self.live_entries) => {
                     heard(entry)?.map(|entry| self.wish.wants_request(&entry).then(|| request(&entry)))
                 }
-                _ = self.draining.wait_for(|&draining| draining) => return None,
+                _ = self.stage.wait_for(|&stage| stage == Stage::Draining) => return None,
             };
             match event {
                 Ok(Some(event)) => return Some(event),

@@ -115,7 +115,7 @@ impl Admin {
             let status = match refused {
                 Refused::Unfit(_) => StatusCode::BAD_REQUEST,
                 Refused::Powerless(_) => StatusCode::CONFLICT,
-                Refused::Failed(_) => StatusCode::BAD_GATEWAY,
+                Refused::Failed(_) | Refused::Unclear(_) => StatusCode::BAD_GATEWAY,
             };
             (status, refused.to_string())
         })

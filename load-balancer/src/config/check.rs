@@ -18,8 +18,10 @@ use crate::hashing::Preset;
 use crate::http::paths;
 
 mod decisions;
+mod discovery;
 mod geo;
 mod healing;
+mod kubernetes;
 mod metrics;
 mod signals;
 mod store;
@@ -30,15 +32,19 @@ const NAME_MAX: usize = 63;
 /// A day: anything longer is a mistyped unit.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
+pub(super) use discovery::found;
+
 /// Validates everything.
 pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Faults> {
     let mut c = Checker::default();
     c.unknown("", &raw.unknown, raw::Raw::KEYS);
     let pool = c.pool(raw);
+    let cluster = c.cluster(&raw.discovery.kubernetes);
+    let discovery = c.discovery(&raw.discovery, &cluster);
     let config = Config {
         workers: c.workers(raw),
         listen: c.listen(&raw.listen),
-        geo: c.geo(&raw.geo, &pool.backends, &raw.replicas),
+        geo: c.geo(&raw.geo, &pool.backends, &raw.replicas, &discovery),
         pool,
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),
@@ -51,7 +57,8 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         control: c.control(&raw.control),
         decisions: c.decisions(&raw.decisions),
         metrics: c.metrics(&raw.metrics),
-        replicas: c.replicas(&raw.replicas),
+        discovery,
+        replicas: c.replicas(&raw.replicas, &cluster),
         state: c.state(&raw.state, file),
         signals: c.signals(&raw.signals),
         traces: c.traces(&raw.traces),
@@ -122,14 +129,7 @@ impl Checker {
         if !names.insert(name.clone()) {
             self.faults.add(&at("name"), &quoted(&name), "is used twice: names must be unique");
         }
-        let address = raw.address.as_ref().and_then(|value| {
-            let text = self.text(&at("address"), Some(value), "");
-            let parsed = Address::parse(&text);
-            if parsed.is_none() {
-                self.faults.add(&at("address"), &quoted(&text), "is not an address: write \"host:port\"");
-            }
-            parsed
-        });
+        let address = self.address(&at("address"), raw.address.as_ref());
         Backend {
             name,
             address: address.or_else(|| {
@@ -139,6 +139,15 @@ impl Checker {
             weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, 1_000) as u32,
             region: self.text(&at("region"), raw.region.as_ref(), ""),
         }
+    }
+
+    fn address(&mut self, field: &str, value: Option<&Value>) -> Option<Address> {
+        let text = self.text(field, Some(value?), "");
+        let parsed = Address::parse(&text);
+        if parsed.is_none() {
+            self.faults.add(field, &quoted(&text), "is not an address: write \"host:port\"");
+        }
+        parsed
     }
 
     fn choosers(&mut self, raw: &raw::Algo) -> Choosers {
@@ -216,6 +225,9 @@ impl Checker {
             client_idle: self.time("timeouts.client_idle", raw.client_idle.as_ref(), "75s"),
             upstream_idle: self.time("timeouts.upstream_idle", raw.upstream_idle.as_ref(), "60s"),
             tunnel_idle: self.time_or_off("timeouts.tunnel_idle", raw.tunnel_idle.as_ref(), "1h"),
+            drain_delay: self
+                .time_or_off("timeouts.drain_delay", raw.drain_delay.as_ref(), "0")
+                .unwrap_or_default(),
             drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
         }
     }

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use lb_core::breaker::Rules;
 use lb_core::scale::Scaling;
 
+use super::Deployment;
+
 /// Passive ejection: what traffic shows about a backend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ejection {
@@ -83,6 +85,16 @@ pub enum Provider {
     Process(Process),
     /// Containers of a Docker daemon.
     Docker(Docker),
+    /// Pods of a Deployment, whose number alone is ours to change.
+    Kubernetes(Deployment),
+}
+
+impl Provider {
+    /// Whether the balancer itself starts and stops single replicas.
+    #[must_use]
+    pub fn starts(&self) -> bool {
+        matches!(self, Provider::Process(_) | Provider::Docker(_))
+    }
 }
 
 /// Replicas as child processes.

@@ -46,6 +46,7 @@ section!(Timeouts {
     client_idle,
     upstream_idle,
     tunnel_idle,
+    drain_delay,
     drain
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
@@ -68,6 +69,20 @@ section!(Control { on_traffic_port, token, token_file, registration, networks, m
 section!(Decisions { record, sample, keep });
 section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
+section!(FoundBackend { name, address, weight, region, draining });
+section!(DiscoveryFile { path });
+section!(DiscoveryKubernetes {
+    namespace,
+    service,
+    selector,
+    port,
+    kubeconfig,
+    region_label,
+    weight_label,
+    watch_timeout
+});
+section!(ReplicasKubernetes { deployment, namespace });
+section!(DiscoveryDns { name, record, port, family, servers, min_ttl, max_ttl, timeout, hold });
 section!(Process { program, args, ports });
 section!(Docker { host, image, network, port, command, env });
 section!(State { file });
@@ -88,13 +103,46 @@ pub(super) struct Replicas {
     pub(super) scaling: Scaling,
     pub(super) process: Process,
     pub(super) docker: Docker,
+    pub(super) kubernetes: ReplicasKubernetes,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Replicas {
     pub(super) const KEYS: &'static [&'static str] =
-        &["provider", "weight", "region", "replace_after", "scaling", "process", "docker"];
+        &["provider", "weight", "region", "replace_after", "scaling", "process", "docker", "kubernetes"];
+}
+
+/// The `[discovery]` section with one for each source.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Discovery {
+    pub(super) source: Leaf,
+    pub(super) settle: Leaf,
+    pub(super) regions: Leaf,
+    pub(super) file: DiscoveryFile,
+    pub(super) kubernetes: DiscoveryKubernetes,
+    pub(super) dns: DiscoveryDns,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Discovery {
+    pub(super) const KEYS: &'static [&'static str] =
+        &["source", "settle", "regions", "file", "dns", "kubernetes"];
+}
+
+/// A file of discovery.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct FoundFile {
+    pub(super) backend: Vec<FoundBackend>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl FoundFile {
+    pub(super) const KEYS: &'static [&'static str] = &["backend"];
 }
 
 /// The `[pool]` section with its `[[pool.backend]]` entries.
@@ -133,6 +181,7 @@ pub(super) struct Raw {
     pub(super) control: Control,
     pub(super) decisions: Decisions,
     pub(super) metrics: Metrics,
+    pub(super) discovery: Discovery,
     pub(super) replicas: Replicas,
     pub(super) state: State,
     pub(super) geo: Geo,
@@ -160,6 +209,7 @@ impl Raw {
         "control",
         "decisions",
         "metrics",
+        "discovery",
         "replicas",
         "state",
         "geo",
@@ -171,12 +221,7 @@ impl Raw {
 
     /// Parses the text and lays the environment over it.
     pub(super) fn read(text: &str, env: impl Iterator<Item = (String, String)>) -> Result<Raw, Faults> {
-        let mut table: Table = text.parse().map_err(|e: toml::de::Error| {
-            // Its own text would quote the line, and the line may be a secret's.
-            let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            Faults::one("file", "", format!("is not TOML: line {line}: {}", e.message()))
-        })?;
+        let mut table = table(text)?;
         let mut faults = Faults::default();
         for (key, value) in env {
             if let Some(path) = key.strip_prefix(ENV_PREFIX)
@@ -195,6 +240,26 @@ impl Raw {
             Faults::one("file", "", remedy.to_owned())
         })
     }
+}
+
+impl FoundFile {
+    /// Parses the text.
+    pub(super) fn read(text: &str) -> Result<FoundFile, Faults> {
+        Value::Table(table(text)?).try_into().map_err(|_: toml::de::Error| {
+            let remedy =
+                "has the wrong shape: write [[backend]] for each backend, and keys with values below it";
+            Faults::one("file", "", remedy.to_owned())
+        })
+    }
+}
+
+fn table(text: &str) -> Result<Table, Faults> {
+    text.parse().map_err(|e: toml::de::Error| {
+        // Its own text would quote the line, and the line may be a secret's.
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        Faults::one("file", "", format!("is not TOML: line {line}: {}", e.message()))
+    })
 }
 
 /// Sets `a__b` to `value`, read as TOML where it is TOML (`3`, `true`, `["a"]`) and as a string otherwise.

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use super::scraper::Told;
 use super::weights::Weight;
-use crate::config::Config;
+use crate::config::{Config, Finder};
 use crate::observe::series::Series;
 use crate::registry::Backend;
 
@@ -31,6 +31,8 @@ pub(super) enum Origin {
     Replica,
     /// Another balancer's provider started it.
     Shared,
+    /// A source of discovery names it.
+    Discovered(Known),
 }
 
 /// Where a backend is known from: the value of the label `source`.
@@ -46,16 +48,34 @@ pub(super) enum Known {
     Provider,
     /// A replica that another balancer keeps.
     Shared,
+    /// A file of discovery.
+    File,
+    /// EndpointSlices.
+    Kubernetes,
+    /// The DNS.
+    Dns,
 }
 
 impl Known {
-    pub(super) const ALL: [(Known, &'static str); 5] = [
+    pub(super) const ALL: [(Known, &'static str); 8] = [
         (Known::Config, "config"),
         (Known::Admin, "admin"),
         (Known::Registration, "registration"),
         (Known::Provider, "provider"),
         (Known::Shared, "shared"),
+        (Known::File, "file"),
+        (Known::Kubernetes, "kubernetes"),
+        (Known::Dns, "dns"),
     ];
+
+    /// Where whoever `finder` names is known from.
+    pub(super) fn by(finder: &Finder) -> Self {
+        match finder {
+            Finder::File(_) => Known::File,
+            Finder::Kubernetes(_) => Known::Kubernetes,
+            Finder::Dns(_) => Known::Dns,
+        }
+    }
 
     /// Its name.
     pub(super) fn name(self) -> &'static str {
@@ -204,6 +224,7 @@ impl Entry {
             Origin::Registered => Known::Registration,
             Origin::Replica => Known::Provider,
             Origin::Shared => Known::Shared,
+            Origin::Discovered(known) => known,
         }
     }
 

@@ -36,6 +36,10 @@ type Unanswered = (oneshot::Sender<Answer>, Refused);
 impl Control {
     /// Takes a request for a change in. Its answer goes out after the next publication, or when its replicas are up.
     pub(super) fn asked(&mut self, ask: Ask, asker: oneshot::Sender<Answer>) -> bool {
+        if let Some((deployment, change)) = self.scales(&ask) {
+            self.scale_pods(deployment, change, asker);
+            return false;
+        }
         let answer = match ask {
             Ask::Add { n, names } => match self.add(n, &names, asker) {
                 Ok(()) => return true,
@@ -56,6 +60,11 @@ impl Control {
     /// Members as users see them: not those that are leaving, in the order in which they came.
     pub(super) fn names(&self) -> Vec<String> {
         self.entries.iter().filter(|e| e.leaving.is_none()).map(|e| e.backend.name.clone()).collect()
+    }
+
+    /// Members and those that are being started: these make a pool full. Who only drains takes no room.
+    pub(super) fn taken(&self) -> Vec<String> {
+        self.names().into_iter().chain(self.supply.spoken_for()).collect()
     }
 
     /// Answers after the next publication.
@@ -79,7 +88,7 @@ impl Control {
         let draining = |e: &&Entry| e.leaving.is_some() && e.origin == Origin::Replica;
         let draining = self.entries.iter().filter(draining).map(|e| e.backend.name.clone());
         let back: Vec<String> = draining.chain(self.retired.iter().cloned()).collect();
-        let taken: Vec<String> = self.names().into_iter().chain(self.supply.spoken_for()).collect();
+        let taken = self.taken();
         let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
         let most = self.config.control.max_backends;
         let (kept, planned): (Vec<String>, Vec<String>) =
@@ -116,13 +125,28 @@ impl Control {
                 return Err(Refused::Unfit(Refusal::Invalid(name)));
             }
             Err(_) => {
-                let detail = "<Error> this pool has no provider that can start replicas: only configured backends \
-                              that /rm removed can be added again; set replicas.provider";
-                return Err(Refused::Powerless(detail.to_owned()));
+                return Err(Refused::Powerless(self.no_provider()));
             }
         };
         self.recall(planned);
         Ok(())
+    }
+
+    /// Who adds backends here, since `/add` cannot.
+    fn no_provider(&self) -> String {
+        let again = "only configured backends that /rm removed can be added again";
+        match &self.config.discovery.finder {
+            _ if matches!(self.config.replicas.provider, config::Provider::Kubernetes(_)) => {
+                format!("<Error> hostnames: Kubernetes names its pods itself: ask for n of them; {again}")
+            }
+            Some(finder) => format!(
+                "<Error> backends come here by discovery ({}): add them there; {again}",
+                finder.name()
+            ),
+            None => format!(
+                "<Error> this pool has no provider that can start replicas: {again}; set replicas.provider"
+            ),
+        }
     }
 
     /// Undoes removals: who still drains stays, configured backends that have left join again.
@@ -155,13 +179,26 @@ impl Control {
 
     /// Takes `n` members out and drains them.
     fn remove(&mut self, n: usize, names: &[String]) -> Result<(), Refused> {
-        let members = self.names();
+        let found = self.found_names();
+        if let Some(name) = names.iter().find(|name| found.contains(name.as_str())) {
+            return Err(Refused::Powerless(self.is_discovered(name)));
+        }
+        let members: Vec<String> =
+            self.names().into_iter().filter(|name| !found.contains(name.as_str())).collect();
+        if let (true, Some(name)) = (members.is_empty(), found.first()) {
+            return Err(Refused::Powerless(self.is_discovered(name)));
+        }
         let members: Vec<&str> = members.iter().map(String::as_str).collect();
         let planned = plan_remove(n, names, &members, &mut self.rng).map_err(Refused::Unfit)?;
         for name in &planned {
             self.leave(name, true);
         }
         Ok(())
+    }
+
+    fn is_discovered(&self, name: &str) -> String {
+        let source = self.config.discovery.finder.as_ref().map_or("discovery", config::Finder::name);
+        format!("<Error> hostnames: '{name}' is discovered by {source}: take it out there")
     }
 
     /// A backend announces itself: new, or known and perhaps just back. Said again, it changes nothing.
@@ -184,9 +221,9 @@ impl Control {
         let old = |e: &Entry| {
             e.origin == Origin::Registered && (e.backend.name == name || e.backend.address == address)
         };
-        let replaced = self.entries.iter().filter(|e| old(e)).count();
+        let replaced = self.entries.iter().filter(staying).filter(|e| old(e)).count();
         let most = self.config.control.max_backends;
-        if self.entries.len() - replaced >= most {
+        if self.taken().len() - replaced >= most {
             return Err(Refused::Unfit(Refusal::Full { most }));
         }
         while let Some(at) = self.entries.iter().position(old) {

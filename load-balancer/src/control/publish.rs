@@ -52,6 +52,7 @@ impl Control {
             members: (0..).zip(&self.entries).filter(|(_, e)| e.leaving.is_none()).map(|(i, _)| i).collect(),
             trials: standing.trials.clone().into(),
             states: self.entries.iter().map(|e| e.state(self.checked_actively()).name()).collect(),
+            trouble: self.discovered.trouble(&self.config.discovery),
             geo: self.located.geo.clone(),
             places: self.places(&standing.eligible),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),

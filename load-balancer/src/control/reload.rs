@@ -147,6 +147,7 @@ impl Control {
                     self.reweigh(new);
                 }
                 None => {
+                    self.say_named_anew(&new.name);
                     // Whoever came under this name otherwise makes way; who is just being started comes anyway.
                     self.leave(&new.name, false);
                     if !self.supply.spoken_for().any(|name| name == new.name) {
@@ -158,6 +159,11 @@ impl Control {
         if before.hash != now.hash {
             self.rederive(true);
         }
+        if before.discovery != now.discovery {
+            self.start_discovery();
+        }
+        // Names and addresses may be taken now, or free.
+        self.follow_found();
         self.reshaped = true;
         if before.geo != now.geo {
             self.locate();
@@ -188,14 +194,24 @@ impl Control {
 
     /// A new weight or region for the same server: everything learned about it stays.
     fn reweigh(&mut self, new: &crate::config::Backend) {
-        let same = |e: &&mut Entry| {
-            e.backend.name == new.name && !matches!(e.origin, Origin::Registered | Origin::Shared)
+        let same = |e: &Entry| {
+            e.backend.name == new.name && matches!(e.origin, Origin::Configured | Origin::Replica)
         };
-        let Some(entry) = self.entries.iter_mut().rev().find(same) else { return };
+        if let Some(at) = self.entries.iter().rposition(same) {
+            self.reweigh_at(at, new.weight, &new.region);
+        }
+    }
+
+    /// The same for the entry at `at`; nothing where nothing differs.
+    pub(super) fn reweigh_at(&mut self, at: usize, weight: u32, region: &str) {
+        let entry = &mut self.entries[at];
         let old = Arc::clone(&entry.backend);
+        if old.weight == weight && old.region == region {
+            return;
+        }
         entry.backend = Arc::new(Backend {
-            weight: new.weight,
-            region: new.region.clone(),
+            weight,
+            region: region.to_owned(),
             name: old.name.clone(),
             address: old.address.clone(),
             host: old.host.clone(),
@@ -204,7 +220,9 @@ impl Control {
             scraped: Arc::clone(&old.scraped),
             id: old.id,
         });
-        forget_info(&self.metrics, &new.name);
+        let name = old.name.clone();
+        forget_info(&self.metrics, &name);
+        self.reshaped = true;
     }
 
     /// Checks for every member that has none yet.
@@ -260,6 +278,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("ejection", old.ejection != new.ejection),
         ("control", old.control != new.control),
         ("signals", old.signals != new.signals),
+        ("discovery", old.discovery != new.discovery),
         ("replicas", old.replicas != new.replicas),
         ("decisions", old.decisions != new.decisions),
         ("metrics", old.metrics != new.metrics),

@@ -78,7 +78,7 @@ impl Supply {
             next_try: now,
             scaler: Scaler::new(),
             last_scaled: now,
-            wanted: config.replicas.provider != crate::config::Provider::Static,
+            wanted: config.replicas.provider.starts(),
         }
     }
 

@@ -29,9 +29,11 @@ use crate::store::{Lost, Offer, RESULTS, Said, StateStore, TTL};
 mod backends;
 mod members;
 mod message;
+mod namesake;
 mod order;
 
 use message::{Message, Place};
+use namesake::Namesake;
 
 /// Removals that are remembered: whoever was away while more were made may bring one back.
 const REMOVALS_MOST: usize = 1_000;
@@ -54,6 +56,7 @@ pub(super) struct Sharing {
     /// What changes now is what others said: not to be said again.
     hearing: bool,
     others: BTreeMap<String, Heard>,
+    namesake: Namesake,
     /// Whether the store could be used; `None` before the first round.
     up: Option<bool>,
     /// This balancer's turns as of the last round, and turns drawn alone that were counted.
@@ -83,6 +86,7 @@ impl Sharing {
             store: shares.then_some(place),
             hearing: false,
             others: BTreeMap::new(),
+            namesake: Namesake::default(),
             up: None,
             drawn: 0,
             alone: 0,
@@ -194,7 +198,11 @@ impl Control {
     pub(super) fn offer(&mut self) -> Offer {
         let now = self.clock.now();
         self.sharing.roster.prune(REMOVALS_MOST);
-        let message = Message { members: self.told_members(), backends: self.told_backends(now) };
+        let message = Message {
+            speaker: self.sharing.speaker.clone(),
+            members: self.told_members(),
+            backends: self.told_backends(now),
+        };
         let blocks = self.pool.turns().map_or(0, |(turns, own)| {
             let demand = own - std::mem::replace(&mut self.sharing.drawn, own);
             turns.want(own, demand)
@@ -215,6 +223,7 @@ impl Control {
                 }
                 let words = self.hear(round.at, taken.others);
                 self.set_store(Ok(()));
+                self.look_for_namesake(round.at, taken.before);
                 let changed = self.follow_members(words);
                 self.follow_backends(round.at) | changed
             }
@@ -222,6 +231,15 @@ impl Control {
                 self.set_store(Err(&lost));
                 false
             }
+        }
+    }
+
+    /// Says so where another balancer goes by this one's name.
+    fn look_for_namesake(&mut self, now: Tick, before: Option<Vec<u8>>) {
+        let own = |message: Message| message.speaker == self.sharing.speaker;
+        let foreign = before.is_some_and(|said| !serde_json::from_slice(&said).is_ok_and(own));
+        if self.sharing.namesake.looked(now, foreign) {
+            self.tell(Fact::NameTaken { instance: self.sharing.own.clone() });
         }
     }
 
@@ -270,6 +288,10 @@ impl Control {
         if self.sharing.others.len() != before {
             let live = self.sharing.others.len() as i64 + 1;
             self.metrics.balancers_live.with_label_values(&[&self.metrics.pool]).set(live);
+        }
+        if self.shares() {
+            let taken = self.sharing.namesake.taken(now);
+            self.metrics.name_taken.with_label_values(&[&self.metrics.pool]).set(i64::from(taken));
         }
         if let Some((turns, _)) = self.pool.turns() {
             let alone = turns.alone();

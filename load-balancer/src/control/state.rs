@@ -118,9 +118,7 @@ impl Control {
                 let at = self.join(Origin::Registered, name, address, member.weight, region);
                 self.count_joined(at);
             }
-            (SavedOrigin::Replica, None, _)
-                if self.config.replicas.provider != crate::config::Provider::Static =>
-            {
+            (SavedOrigin::Replica, None, _) if self.config.replicas.provider.starts() => {
                 self.supply.missing.push_back(Order {
                     name: member.name.clone(),
                     weight: member.weight,
@@ -153,14 +151,16 @@ impl Control {
     }
 
     fn saved(&self) -> Saved {
-        // What other balancers run is learned from them again.
-        let own = |e: &&super::Entry| e.leaving.is_none() && e.origin != Origin::Shared;
+        // What other balancers run is learned from them again, and what is discovered from its source.
+        let own = |e: &&super::Entry| {
+            e.leaving.is_none() && !matches!(e.origin, Origin::Shared | Origin::Discovered(_))
+        };
         let members = self.entries.iter().filter(own).map(|e| SavedMember {
             name: e.backend.name.clone(),
             origin: match e.origin {
                 Origin::Configured => SavedOrigin::Configured,
                 Origin::Registered => SavedOrigin::Registered,
-                Origin::Replica | Origin::Shared => SavedOrigin::Replica,
+                Origin::Replica | Origin::Shared | Origin::Discovered(_) => SavedOrigin::Replica,
             },
             address: (e.origin != Origin::Replica).then(|| e.backend.address.to_string()),
             weight: e.backend.weight,

@@ -34,6 +34,7 @@ impl Control {
         }
         if second {
             self.settle_sharing(now);
+            self.settle_discovery();
             self.weigh(now);
         }
         changed | self.saturation(now) | self.warmths(now)

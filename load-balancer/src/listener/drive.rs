@@ -8,14 +8,18 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
+use hyper::{Response, StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::client::{Client, Phase, Timer};
 use super::io::ClientIo;
 use crate::error::{Kind, ProxyError};
+use crate::forward::Body;
 use crate::http::{self, refusal};
+use crate::stage::Stage;
 use crate::worker::Worker;
 
 /// How long and how much an ended connection is read on.
@@ -39,20 +43,27 @@ enum End {
 pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) {
     let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
         let (worker, client) = (Rc::clone(worker), Rc::clone(client));
-        async move { Ok::<_, std::convert::Infallible>(http::handle(&worker, &client, request).await) }
+        async move {
+            let version = request.version();
+            let mut response = http::handle(&worker, &client, request).await;
+            if worker.stage.get() == Stage::Leaving {
+                end_with(&mut response, version);
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
     let io = ClientIo::new(stream, client, worker);
     let mut connection = builder(worker).serve_connection(io, service);
     let mut timer = Timer::new(&worker.shared.clock, client.deadline());
     let (mut looked, mut told) = (false, false);
+    let ending = || worker.stage.get() == Stage::Draining || client.last.get();
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
             // Before anything is written: a response that is ready now must already say that it is the last. But between
             // requests not before a look at what has arrived: hyper would close the connection upon an unread request.
             let between = matches!(client.phase(), Phase::Idle | Phase::Head);
-            let ending = worker.draining.get() || client.last.get();
-            if ending && !told && (looked || !between) {
+            if ending() && !told && (looked || !between) {
                 told = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -60,7 +71,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(End::Done(result));
             }
-            if (worker.draining.get() || client.last.get()) && !looked {
+            if ending() && !looked {
                 looked = true;
                 continue;
             }
@@ -95,6 +106,15 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             let _ = stream.shutdown().await;
         }
         End::Cut => client.cut.set(Some(Kind::CUT)),
+    }
+}
+
+/// Makes this response the last of its connection, unless it turns it into another protocol's. `version` is the request's:
+/// of HTTP/1.0, hyper keeps a connection that a response of HTTP/1.1 would end.
+fn end_with(response: &mut Response<Body>, version: Version) {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        *response.version_mut() = version;
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

@@ -16,7 +16,8 @@ pub fn configured(
     deaths: mpsc::UnboundedSender<Death>,
 ) -> Result<Option<Rc<dyn Provider>>, String> {
     Ok(match &config.replicas.provider {
-        config::Provider::Static => None,
+        // Whoever runs the pods starts and heals them: only their number is asked for, in `kubernetes`.
+        config::Provider::Static | config::Provider::Kubernetes(_) => None,
         config::Provider::Process(process) => {
             let settings = ProcessSettings {
                 program: process.program.clone(),

@@ -26,7 +26,8 @@ impl Keys {
 
 /// One round. KEYS: live, said, turns. ARGV: who, what (empty: farewell), time to live (ms), blocks.
 ///
-/// Returns now (ms), the first block reserved, who was heard when, and what was said. A script, because who is gone must
+/// Returns now (ms), the first block reserved, who was heard when, and what was said, as of before it spoke: under the own
+/// name stands what this balancer said last, or somebody else of its name. A script, because who is gone must
 /// go from the set and the hash together, the clock must be Redis's own, and a block must have one owner.
 ///
 /// Who was heard later than now was heard by another clock: Redis's was turned back, or another server is master. Whoever
@@ -43,8 +44,6 @@ if what == '' then
   redis.call('HDEL', KEYS[2], who)
   return {now, 0, {}, {}}
 end
-redis.call('ZADD', KEYS[1], string.format('%.0f', now), who)
-redis.call('HSET', KEYS[2], who, what)
 local function forget(from, to)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], from, to)) do
     redis.call('ZREM', KEYS[1], name)
@@ -53,6 +52,9 @@ local function forget(from, to)
 end
 forget('-inf', string.format('%.0f', now - ttl))
 forget(string.format('(%.0f', now + ttl), '+inf')
+local live, said = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[2])
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), who)
+redis.call('HSET', KEYS[2], who, what)
 redis.call('PEXPIRE', KEYS[1], ttl * 6)
 redis.call('PEXPIRE', KEYS[2], ttl * 6)
 local first = 0
@@ -60,7 +62,7 @@ if blocks > 0 then
   first = redis.call('INCRBY', KEYS[3], blocks) - blocks
   redis.call('PEXPIRE', KEYS[3], 86400000)
 end
-return {now, first, redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES'), redis.call('HGETALL', KEYS[2])}
+return {now, first, live, said}
 ";
 
 #[cfg(test)]

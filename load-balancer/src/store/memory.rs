@@ -41,8 +41,8 @@ impl Memory {
     fn meet(&self, offer: &Offer) -> Taken {
         let now = self.room.clock.now();
         let mut kept = self.room.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.said.insert(self.own.clone(), (now, offer.message.clone()));
         kept.said.retain(|_, (at, _)| now.since(*at) < TTL);
+        let before = kept.said.insert(self.own.clone(), (now, offer.message.clone()));
         let first = kept.turns;
         kept.turns += offer.blocks;
         let others = kept.said.iter().filter(|(by, _)| **by != self.own);
@@ -52,7 +52,11 @@ impl Memory {
             ago: ago(*at),
             message: message.clone(),
         };
-        Taken { first: if offer.blocks > 0 { first } else { 0 }, others: others.map(said).collect() }
+        Taken {
+            first: if offer.blocks > 0 { first } else { 0 },
+            others: others.map(said).collect(),
+            before: before.map(|(_, message)| message),
+        }
     }
 }
 

@@ -97,15 +97,18 @@ impl StateStore for Redis {
     fn round<'a>(&'a mut self, offer: &'a Offer) -> LocalBoxFuture<'a, Result<Taken, Lost>> {
         Box::pin(async move {
             let (now, first, heard, said) = self.within(&offer.message, offer.blocks).await?;
-            let others =
-                said.into_iter().filter(|(by, message)| *by != self.own && message.len() <= MESSAGE_MOST);
-            let others = others.filter_map(|(by, message)| {
+            let (own, others): (Vec<_>, Vec<_>) = said
+                .into_iter()
+                .filter(|(_, message)| message.len() <= MESSAGE_MOST)
+                .partition(|(by, _)| *by == self.own);
+            let others = others.into_iter().filter_map(|(by, message)| {
                 let at = heard.iter().find(|(name, _)| *name == by)?.1;
                 // Redis has set both: a clock of its that was turned back makes an age of nothing.
                 let ago = Duration::from_millis(now.saturating_sub(at as u64));
                 Some(Said { by, ago, message })
             });
-            Ok(Taken { first, others: others.collect() })
+            let before = own.into_iter().next().map(|(_, message)| message);
+            Ok(Taken { first, others: others.collect(), before })
         })
     }
 

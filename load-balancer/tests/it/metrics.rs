@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use load_balancer::observe::catalog::{self, Type};
 
+use super::reload::Written;
 use super::support::{Lb, Script, addresses, post, refusing, replicas, request};
 
 #[tokio::test]
@@ -26,8 +27,14 @@ async fn catalogue_and_exposition_agree_both_ways() {
     })
     .await;
     // b3 is down: a second balancer that does not check meets it, for the families of failures.
-    // Its store is down, too.
-    let alone = [("pool.algorithm", "round_robin"), ("store.url", "redis://127.0.0.1:1")];
+    // Its store is down, too; its source of discovery knows nobody.
+    let nobody = Written::new("nobody", "");
+    let alone = [
+        ("pool.algorithm", "round_robin"),
+        ("store.url", "redis://127.0.0.1:1"),
+        ("discovery.source", "file"),
+        ("discovery.file.path", nobody.path()),
+    ];
     let blind = Lb::over(&pool, &alone).await;
     for lb in [&lb, &blind] {
         for _ in 0..6 {

@@ -97,6 +97,21 @@ async fn urls_that_must_not_be_proxied_to_are_refused() {
     assert_eq!(lb.members().await, ["b1", "127.0.0.1-1"]);
 }
 
+/// Who only drains takes no room, as for `/add` and for what other balancers bring in.
+#[tokio::test]
+async fn one_that_drains_leaves_its_place_at_once() {
+    let stays = Script::named("stays").await;
+    let settings = [("control.registration", "true"), ("control.max_backends", "2")];
+    let lb = Lb::over(&[stays.address], &settings).await;
+    assert_eq!(lb.register("http://127.0.0.1:1/").await.text(), "ok");
+    assert_refused(&lb.register("http://127.0.0.1:2/").await, 400, "more than 2 replicas");
+    assert_eq!(lb.remove(1, &["127.0.0.1-1"]).await.members(), ["b1"]);
+    assert_eq!(lb.register("http://127.0.0.1:2/").await.text(), "ok");
+    assert_eq!(lb.scrape().await.facts("left"), 0.0, "it still drains");
+    assert_eq!(lb.members().await, ["b1", "127.0.0.1-2"]);
+    assert_refused(&lb.register("http://127.0.0.1:1/").await, 400, "more than 2 replicas");
+}
+
 #[tokio::test]
 async fn registration_is_off_unless_turned_on() {
     let backend = Script::named("b").await;

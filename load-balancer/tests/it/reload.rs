@@ -3,15 +3,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use load_balancer::control::Source;
-use tokio::task::JoinHandle;
 
 use super::process::{Served, file};
 use super::support::{
-    Conn, Lb, Scrape, Script, Wire, addresses, finish, hold, keep, replicas, variables, within,
+    Clients, Conn, Lb, RedisServer, Scrape, Script, Wire, addresses, finish, hold, keep, replicas, variables,
+    within,
 };
 
 /// A configuration file that a test writes again and again.
@@ -22,6 +20,10 @@ pub(super) struct Written {
 impl Written {
     pub(super) fn new(name: &str, text: &str) -> Written {
         Written { path: file(name, text) }
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.path.to_str().unwrap()
     }
 
     /// Replaced at once, as a ConfigMap is.
@@ -45,48 +47,6 @@ impl Drop for Written {
 
 pub(super) fn backend(name: &str, address: SocketAddr, weight: u32) -> String {
     format!("[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\nweight = {weight}\n")
-}
-
-/// Clients that go on until told to stop; any answer but 200 is a panic.
-struct Clients {
-    stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-impl Clients {
-    fn start(traffic: SocketAddr) -> Clients {
-        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let client = |stop: Arc<AtomicBool>, done: Arc<AtomicUsize>| async move {
-            let mut wire = Wire::connect(traffic).await;
-            while !stop.load(SeqCst) {
-                wire.send(keep("/echo")).await;
-                let reply = wire.reply().await;
-                assert_eq!(reply.status(), 200, "{}", reply.text());
-                done.fetch_add(1, SeqCst);
-            }
-        };
-        let tasks = (0..4).map(|_| tokio::spawn(client(Arc::clone(&stop), Arc::clone(&done)))).collect();
-        Clients { stop, done, tasks }
-    }
-
-    async fn go_on(&self) {
-        let target = self.done.load(SeqCst) + 50;
-        within("more requests", async {
-            while self.done.load(SeqCst) < target {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    async fn stop(self) -> usize {
-        self.stop.store(true, SeqCst);
-        for task in self.tasks {
-            within("a client", task).await.unwrap();
-        }
-        self.done.load(SeqCst)
-    }
 }
 
 fn reloads(scrape: &Scrape, result: &str) -> f64 {
@@ -287,4 +247,34 @@ async fn the_program_reads_its_file_again_and_refuses_a_wrong_one() {
             ("one", bad.len() as f64)
         );
     }
+}
+
+/// What `/rm` took out comes back with a file that names it anew, also for those who hear of the removal afterwards.
+#[tokio::test]
+async fn a_removed_backend_that_is_named_anew_is_back_for_all() {
+    let (backends, redis) = (replicas(2).await, RedisServer::plain().await);
+    let at = addresses(&backends);
+    let (b1, b2) = (backend("b1", at[0], 1), backend("b2", at[1], 1));
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let shared = [("store.url", url.as_str()), ("store.interval", "200ms"), ("store.timeout", "200ms")];
+    let written = Written::new("anew", &format!("{b1}{b2}"));
+    let lb = Lb::from(written.source(&shared)).await;
+    lb.remove(1, &["b2"]).await.members();
+    for (times, text) in [(1, b1.clone()), (2, format!("{b1}{b2}"))] {
+        written.write(&text);
+        lb.reload();
+        applied(&lb, times).await;
+    }
+    assert_eq!(lb.members().await, ["b1", "b2"]);
+    let met = |s: &Scrape| {
+        let rounds = s.sum("lb_state_store_operations_total", &[("result", "ok")]);
+        s.sum("lb_balancers_live", &[]) == 2.0 && rounds >= 3.0
+    };
+    let whole = Written::new("whole", &format!("{b1}{b2}"));
+    let late = Lb::from(whole.source(&shared)).await;
+    late.until("it has heard", met).await;
+    assert_eq!(
+        (late.members().await, lb.members().await),
+        (vec!["b1".to_owned(), "b2".into()], vec!["b1".into(), "b2".into()])
+    );
 }

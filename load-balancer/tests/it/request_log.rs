@@ -8,6 +8,7 @@ use load_balancer::control::Control;
 use load_balancer::listener;
 use load_balancer::observe::{Chronicle, Metrics};
 use load_balancer::registry::{Registry, Snapshot};
+use load_balancer::stage::Stage;
 use load_balancer::worker::{self, Command, Recent, Shared};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -19,7 +20,7 @@ struct Alone {
     traffic: std::net::SocketAddr,
     commands: mpsc::UnboundedSender<Command>,
     registry: Arc<Registry>,
-    _drain: watch::Sender<bool>,
+    _drain: watch::Sender<Stage>,
 }
 
 impl Alone {
@@ -29,7 +30,7 @@ impl Alone {
         let metrics = Arc::new(Metrics::new("default").unwrap());
         let registry = Registry::new(Snapshot::empty(&config));
         let _ = Control::new(&config, clock, &metrics, &Chronicle::new(&metrics, 0), &registry, false);
-        let (drain, draining) = watch::channel(false);
+        let (drain, stage) = watch::channel(Stage::Serving);
         let (commands, mailbox) = mpsc::unbounded_channel();
         let shared = Shared {
             clock,
@@ -38,7 +39,7 @@ impl Alone {
             traces: None,
             access_log: load_balancer::observe::AccessLog::new(&metrics, move || clock.now()),
             metrics,
-            draining,
+            stage,
             admin: axum::Router::new(),
             connections: Arc::new(Semaphore::new(100)),
         };

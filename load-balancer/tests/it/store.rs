@@ -37,7 +37,12 @@ async fn conforms(door: Door<'_>) {
     let (mut a, mut b, mut c) = (door("a"), door("b"), door("c"));
     // Nobody is there, and nobody hears himself.
     assert_eq!(say(&mut *a, b"one", 0).await.unwrap(), Taken::default());
-    assert_eq!(say(&mut *a, b"two", 0).await.unwrap(), Taken::default());
+    let again = say(&mut *a, b"two", 0).await.unwrap();
+    assert_eq!(
+        (again.others.len(), again.before.as_deref()),
+        (0, Some(&b"one"[..])),
+        "but what he said before"
+    );
     let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
     let heard = say(&mut *b, &bytes, 0).await.unwrap();
     assert_eq!(
@@ -61,6 +66,10 @@ async fn conforms(door: Door<'_>) {
         }
     }
     assert!(owned.iter().copied().eq(0..owned.len() as u64) && owned.len() > 150, "{}", owned.len());
+    // Who speaks under another's name is found out by what he left there.
+    let mut namesake = door("c");
+    say(&mut *namesake, b"mine", 0).await.unwrap();
+    assert_eq!(say(&mut *c, b"x", 0).await.unwrap().before.as_deref(), Some(&b"mine"[..]));
     // Who says farewell is gone at once, and may come back.
     b.leave().await.unwrap();
     assert_eq!(names(&say(&mut *a, b"x", 0).await.unwrap()), ["c"]);

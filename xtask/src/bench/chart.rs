@@ -75,7 +75,7 @@ fn colour(peer: Peer) -> &'static str {
         Peer::Nginx => "#7bab7b",
         Peer::Relay => "#cccccc",
         Peer::Ours => "#e07b39",
-        Peer::Logging | Peer::Tracing | Peer::Shared => "#e8a87c",
+        Peer::Twin | Peer::Logging | Peer::Tracing | Peer::Shared => "#e8a87c",
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn every_row_has_its_bar_and_the_longest_fits() {
-        let spread = |median: f64| Spread { median, min: median, max: median };
+        let spread = |median: f64| Spread { median, min: median, max: median, interval: None };
         let row = |peer, cpu| Row {
             scenario: Scenario { connections: 64, body: 100, rate: None },
             peer,

@@ -11,7 +11,7 @@ use super::peer::Peer;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// Rounds; every proxy is measured once in each [default: 5, quick: 2]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
     /// Seconds of each measurement [default: 5, quick: 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=600))]
@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Short windows: shows that the bench works, not what a proxy costs
     #[arg(long)]
     quick: bool,
+    /// Start the proxies anew for each round: for differences of a percent
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// Name of the results in `benches/runs/<date>-<cpu>/` [default: side-by-side, quick: quick-side-by-side]
     #[arg(long)]
     name: Option<String>,
@@ -103,11 +106,12 @@ impl Options {
         let (rounds, seconds, warm_up) = (self.rounds(), self.seconds(), self.warm_up());
         vec![
             format!("Proxies on core {}, one worker each; load generator and six backends on core {}.", self.proxy_core, self.load_core),
-            "All proxies run throughout; one at a time is under load, the others wait.".to_owned(),
-            format!("{rounds} rounds, interleaved; per proxy and round {warm_up} s of warm-up (discarded), then {seconds} s measured."),
+            format!("All proxies run {}; one at a time is under load, the others wait.", if self.fresh { "for one round, and are started anew for the next" } else { "throughout" }),
+            format!("{rounds} rounds, interleaved, every second one in the other direction; per proxy and round {warm_up} s of warm-up (discarded), then {seconds} s measured."),
             "CPU per request: CPU time of the proxy and its children over the window (schedstat; stat beside it in the JSON) / requests the generator counted.".to_owned(),
             "Closed loop: wrk, one thread; its latencies are those under full load and omit what a stall would have kept waiting.".to_owned(),
             "Open loop: requests fall due at the rate, latency counts from when they were due.".to_owned(),
+            "Ratios of a variant: the interval holds the true median 95 times in a hundred (order statistics of the rounds' ratios; no assumption but that rounds are independent).".to_owned(),
             "A figure marked ≤ is an upper bound: over 2 % of its requests may have been cut off at the window's end, and their CPU is in it; use longer windows.".to_owned(),
             "Configurations: benches/peers/.".to_owned(),
         ]

@@ -23,6 +23,8 @@ pub(crate) enum Peer {
     Relay,
     /// This project's load balancer, as a user runs it
     Ours,
+    /// The same once more: what two alike differ by
+    Twin,
     /// The same, writing an access log
     Logging,
     /// The same, tracing one request in a hundred
@@ -63,15 +65,16 @@ impl Peer {
             Self::Nginx => "nginx",
             Self::Relay => "relay",
             Self::Ours => "ballast",
+            Self::Twin => "twin",
             Self::Logging => "logging",
             Self::Tracing => "tracing",
             Self::Shared => "shared",
         }
     }
 
-    /// Whether it is this project's, with something on that `Ours` has not.
+    /// Whether it is this project's, to be held against `Ours`.
     pub(crate) const fn is_variant(self) -> bool {
-        matches!(self, Self::Logging | Self::Tracing | Self::Shared)
+        matches!(self, Self::Twin | Self::Logging | Self::Tracing | Self::Shared)
     }
 
     /// The program to run.
@@ -80,7 +83,7 @@ impl Peer {
             Self::Haproxy => installed("haproxy", "haproxy"),
             Self::Nginx => installed("nginx", "nginx-light"),
             Self::Relay => built(&site.helper, "cargo build --release -p xtask"),
-            Self::Ours | Self::Logging | Self::Tracing | Self::Shared => {
+            Self::Ours | Self::Twin | Self::Logging | Self::Tracing | Self::Shared => {
                 built(&site.ours, "cargo build --release -p load-balancer, or name another with --ours")
             }
         }
@@ -91,7 +94,7 @@ impl Peer {
         match self {
             Self::Haproxy | Self::Nginx => Some("-v"),
             Self::Relay => None,
-            Self::Ours | Self::Logging | Self::Tracing | Self::Shared => Some("--version"),
+            Self::Ours | Self::Twin | Self::Logging | Self::Tracing | Self::Shared => Some("--version"),
         }
     }
 
@@ -111,7 +114,7 @@ impl Peer {
                 vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), config]
             }
             Self::Relay => ["bench-relay".into(), port.to_string()].into_iter().chain(addresses()).collect(),
-            Self::Ours | Self::Logging | Self::Tracing | Self::Shared => {
+            Self::Ours | Self::Twin | Self::Logging | Self::Tracing | Self::Shared => {
                 vec!["serve".into(), "--config".into(), config]
             }
         };
@@ -123,7 +126,7 @@ impl Peer {
         let template = match self {
             Self::Haproxy => include_str!("../../../benches/peers/haproxy.cfg"),
             Self::Nginx => include_str!("../../../benches/peers/nginx.conf"),
-            Self::Ours => include_str!("../../../benches/peers/ballast.toml"),
+            Self::Ours | Self::Twin => include_str!("../../../benches/peers/ballast.toml"),
             Self::Logging => concat!(
                 include_str!("../../../benches/peers/ballast.toml"),
                 include_str!("../../../benches/peers/logging.toml")
@@ -195,7 +198,9 @@ mod tests {
             backends: vec![6001, 6002],
             store: Some(6379),
         };
-        for peer in [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Logging, Peer::Tracing, Peer::Shared] {
+        for peer in
+            [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Twin, Peer::Logging, Peer::Tracing, Peer::Shared]
+        {
             let text = peer.config(&site, 5000, 9901).unwrap();
             assert!(text.contains("127.0.0.1:5000") && text.contains("127.0.0.1:6002"), "{text}");
             assert!(!text.contains("{{"), "{text}");

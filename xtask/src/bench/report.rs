@@ -54,8 +54,16 @@ impl Report {
         for row in &self.rows {
             if let Some(times) = row.to_plain {
                 let (name, plain) = (row.peer.name(), super::Peer::Ours.name());
-                let figures = format!("{:.2} ({:.2}–{:.2})", times.median, times.min, times.max);
-                let _ = writeln!(out, "\n{}: {name} costs {figures} times what {plain} does.", row.scenario);
+                let figures = format!("{:.4}, {:.2} to {:.2}", times.median, times.min, times.max);
+                let sure = times
+                    .interval
+                    .map(|[from, to]| format!("; 95 %: {from:.4} to {to:.4}"))
+                    .unwrap_or_default();
+                let _ = writeln!(
+                    out,
+                    "\n{}: {name} costs {figures}{sure}, times what {plain} does.",
+                    row.scenario
+                );
             }
         }
         out

@@ -8,12 +8,17 @@ use serde::Serialize;
 use super::peer::Peer;
 use super::{Sample, Scenario};
 
+/// Half of what an interval may miss by.
+const TAIL: f64 = 0.025;
+
 /// Median, least and most of some figures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) min: f64,
     pub(crate) max: f64,
+    /// What holds the true median 95 times in a hundred; `None` of too few.
+    pub(crate) interval: Option<[f64; 2]>,
 }
 
 impl Spread {
@@ -28,8 +33,26 @@ impl Spread {
         } else {
             f64::midpoint(sorted[upper - 1], sorted[upper])
         };
-        Some(Self { median, min, max })
+        Some(Self { median, min, max, interval: interval(&sorted) })
     }
+}
+
+/// The order statistics between which the true median lies 95 times in a hundred, whatever the figures' distribution: a
+/// sign test, turned around.
+fn interval(sorted: &[f64]) -> Option<[f64; 2]> {
+    let n = sorted.len();
+    // Of n fair coins so many heads or fewer come up 2.5 times in a hundred at most.
+    let (mut term, mut sum, mut below) = (0.5_f64.powi(i32::try_from(n).ok()?), 0.0, 0);
+    while below < n {
+        sum += term;
+        if sum > TAIL {
+            break;
+        }
+        below += 1;
+        term *= (n - below + 1) as f64 / below as f64;
+    }
+    let least = below.checked_sub(1)?;
+    Some([sorted[least], sorted[n - 1 - least]])
 }
 
 /// One row of the table.
@@ -41,7 +64,7 @@ pub(crate) struct Row {
     pub(crate) cpu_stat_us: Spread,
     pub(crate) to_haproxy: Option<Spread>,
     pub(crate) to_relay: Option<Spread>,
-    /// To ours with neither access log nor traces, for those that have one.
+    /// To ours as it is, for its variants.
     pub(crate) to_plain: Option<Spread>,
     pub(crate) requests_per_s: Spread,
     pub(crate) p50_us: Spread,
@@ -128,9 +151,18 @@ mod tests {
         ];
         let rows = rows(&samples);
         assert_eq!(rows.len(), 2);
-        assert_eq!(rows[1].to_haproxy, Some(Spread { median: 0.9, min: 0.9, max: 1.0 }));
-        assert_eq!(rows[1].cpu_us, Spread { median: 18.0, min: 9.0, max: 30.0 });
+        assert_eq!(rows[1].to_haproxy, Some(Spread { median: 0.9, min: 0.9, max: 1.0, interval: None }));
+        assert_eq!(rows[1].cpu_us, Spread { median: 18.0, min: 9.0, max: 30.0, interval: None });
         assert_eq!((rows[1].to_relay, rows[1].errors, rows[1].resident_mib), (None, 3, 2.0));
+    }
+
+    /// Against the tables of the sign test.
+    #[test]
+    fn an_interval_is_that_of_the_sign_test() {
+        let of = |n: u32| Spread::of((1..=n).map(f64::from)).unwrap().interval;
+        assert_eq!((of(5), of(6), of(9)), (None, Some([1.0, 6.0]), Some([2.0, 8.0])));
+        assert_eq!((of(20), of(100)), (Some([6.0, 15.0]), Some([40.0, 61.0])));
+        assert!(of(1_000).is_some_and(|[from, to]| from == 469.0 && to == 532.0), "{:?}", of(1_000));
     }
 
     #[test]

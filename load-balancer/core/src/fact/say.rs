@@ -116,6 +116,9 @@ impl Fact {
             Fact::GeoRefused { database, reason } => fields![database, reason],
             Fact::StoreLost { store, reason } => fields![store, reason],
             Fact::StoreBack { store, balancers } => fields![store, balancers],
+            Fact::DiscoveryLost { source, reason, backends } => fields![source, reason, backends],
+            Fact::DiscoveryBack { source, backends } => fields![source, backends],
+            Fact::NameTaken { instance } => fields![instance],
         }
     }
 
@@ -227,6 +230,16 @@ impl Fact {
                 };
                 format!("the store {store} is there: {who}")
             }
+            Fact::DiscoveryLost { source, reason, backends } => {
+                format!("discovery by {source} fails: {reason}; its last list holds ({backends} backends)")
+            }
+            Fact::DiscoveryBack { source, backends } => {
+                format!("discovery by {source} works: it lists {backends} backends")
+            }
+            Fact::NameTaken { instance } => format!(
+                "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \
+                 of its own"
+            ),
         }
     }
 }

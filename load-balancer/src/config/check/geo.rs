@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use toml::Value;
 
-use super::super::{Backend, Geo, raw};
+use super::super::{Backend, Discovery, Geo, raw};
 use super::{Checker, NAME_MAX, quoted};
 use crate::geo::{Database, MOST, Origin, Regions, countries};
 use crate::observe::regional::UNKNOWN;
@@ -15,12 +15,14 @@ use crate::observe::regional::UNKNOWN;
 const BUNDLED: &str = "bundled";
 
 impl Checker {
-    /// `None` where it is off. On by itself where backends are in two regions or more: below that there is nothing to choose.
+    /// `None` where it is off. On by itself where backends are in two regions or more, or discovered ones may be: below that
+    /// there is nothing to choose.
     pub(super) fn geo(
         &mut self,
         raw: &raw::Geo,
         backends: &[Backend],
         replicas: &raw::Replicas,
+        discovery: &Discovery,
     ) -> Option<Geo> {
         self.unknown("geo", &raw.unknown, raw::Geo::KEYS);
         let regions = self.regions(raw.regions.as_ref());
@@ -30,7 +32,13 @@ impl Checker {
             BUNDLED => Origin::Bundled,
             path => Origin::File(PathBuf::from(path)),
         };
-        let present: BTreeSet<u8> = backends.iter().filter_map(|b| regions.number(&b.region)).collect();
+        let translated = discovery.regions.values().filter(|_| discovery.finder.is_some());
+        let present: BTreeSet<u8> = backends
+            .iter()
+            .map(|b| &b.region)
+            .chain(translated.clone())
+            .filter_map(|region| regions.number(region))
+            .collect();
         match self.one_of("geo.enabled", raw.enabled.as_ref(), &["auto", "on", "off"]) {
             0 if present.len() < 2 => return None,
             2 => return None,
@@ -38,6 +46,9 @@ impl Checker {
         }
         for (i, backend) in backends.iter().enumerate() {
             self.inhabited(&format!("pool.backend[{i}].region"), &backend.region, &regions);
+        }
+        for region in translated {
+            self.inhabited("discovery.regions", region, &regions);
         }
         let started = replicas.region.as_ref().and_then(Value::as_str).unwrap_or_default();
         self.inhabited("replicas.region", started, &regions);

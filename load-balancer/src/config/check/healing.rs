@@ -7,7 +7,7 @@ use lb_core::scale::Scaling;
 use toml::Value;
 
 use super::super::faults::HIDDEN;
-use super::super::{Config, Control, Docker, Ejection, Process, Provider, Replicas, Token, raw};
+use super::super::{Cluster, Config, Control, Docker, Ejection, Process, Provider, Replicas, Token, raw};
 use super::{Checker, quoted};
 
 /// Networks that registered backends may lie in unless told: loopback and the private ones (RFC 1918, RFC 4193). Not
@@ -88,16 +88,18 @@ impl Checker {
         Some(Token(token))
     }
 
-    pub(super) fn replicas(&mut self, raw: &raw::Replicas) -> Replicas {
+    pub(super) fn replicas(&mut self, raw: &raw::Replicas, cluster: &Cluster) -> Replicas {
         self.unknown("replicas", &raw.unknown, raw::Replicas::KEYS);
         let process = self.process(&raw.process);
         let docker = self.docker(&raw.docker);
         let scaling = self.scaling(&raw.scaling);
-        let provider = ["static", "process", "docker"];
+        let provider = ["static", "process", "docker", "kubernetes"];
+        let deployment = self.deployment(&raw.kubernetes, cluster);
         Replicas {
             provider: match self.one_of("replicas.provider", raw.provider.as_ref(), &provider) {
                 1 => Provider::Process(process),
                 2 => Provider::Docker(docker),
+                3 => Provider::Kubernetes(deployment),
                 _ => Provider::Static,
             },
             weight: self.int("replicas.weight", raw.weight.as_ref(), 1, 1, 1_000) as u32,
@@ -189,10 +191,11 @@ impl Checker {
     /// Faults between sections.
     pub(super) fn fits_together(&mut self, config: &Config) {
         let backends = &config.pool.backends;
-        let provided = config.replicas.provider != Provider::Static;
-        if backends.is_empty() && !config.control.registration && !provided {
+        let provided = config.replicas.provider.starts();
+        let come = provided || config.control.registration || config.discovery.finder.is_some();
+        if backends.is_empty() && !come {
             let remedy = "no backend: add [[pool.backend]] with name = \"…\" and address = \"host:port\"; \
-                          or let them come by control.registration or a replicas.provider";
+                          or let them come by discovery.source, control.registration or a replicas.provider";
             self.faults.add("pool.backend", "", remedy);
         }
         for (i, backend) in backends.iter().enumerate().filter(|(_, b)| b.address.is_none()) {
@@ -211,7 +214,9 @@ impl Checker {
         {
             self.faults.add("replicas.docker.image", "", "is missing: name the image of the replicas");
         }
-        if config.replicas.scaling.is_some() && !provided {
+        if let Provider::Kubernetes(deployment) = &config.replicas.provider {
+            self.scalable(deployment, config.replicas.scaling.is_some());
+        } else if config.replicas.scaling.is_some() && !provided {
             let remedy = "needs a replicas.provider that can start replicas";
             self.faults.add("replicas.scaling.most", "", remedy);
         }

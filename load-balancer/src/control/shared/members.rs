@@ -47,7 +47,9 @@ impl Control {
 
     /// Says that a member is gone for good, where others would go on sending to it.
     pub(in super::super) fn say_left(&mut self, name: &str, origin: Origin, retired: bool) {
-        if origin != Origin::Configured && !self.is_configured(name) {
+        if matches!(origin, Origin::Discovered(_)) {
+            // Each balancer sees for itself.
+        } else if origin != Origin::Configured && !self.is_configured(name) {
             self.say(name, None);
         } else if origin == Origin::Configured && retired && self.speaks() {
             self.sharing.roster.retire(name);
@@ -67,6 +69,13 @@ impl Control {
                 away: false,
             };
             self.say(&name, Some(place));
+        }
+    }
+
+    /// Says that a backend is back which the configuration names anew: a removal from when it was named before holds no more.
+    pub(in super::super) fn say_named_anew(&mut self, name: &str) {
+        if self.sharing.roster.word(name).is_some_and(|word| word.retired) {
+            self.say_recalled(&[name.to_owned()]);
         }
     }
 
@@ -110,7 +119,7 @@ impl Control {
 
     /// Takes in members there was no room for when they were told.
     pub(super) fn follow_missing(&mut self) {
-        if self.staying() >= self.config.control.max_backends {
+        if self.taken().len() >= self.config.control.max_backends {
             return;
         }
         // Once a second for every word there is: each is looked up, not held against every member.
@@ -132,11 +141,6 @@ impl Control {
         let names: Vec<String> =
             self.sharing.roster.words().filter(missing).map(|(name, _)| name.to_owned()).collect();
         names.iter().for_each(|name| self.follow_member(name));
-    }
-
-    /// Members that are not on their way out: these make a pool full.
-    fn staying(&self) -> usize {
-        self.entries.iter().filter(|e| e.leaving.is_none()).count()
     }
 
     fn follow_member(&mut self, name: &str) {
@@ -226,7 +230,7 @@ impl Control {
         };
         match at.map(|at| (at, self.entries[at].origin)) {
             Some((at, _)) if self.entries[at].backend.address == address => return,
-            Some((_, Origin::Configured | Origin::Replica)) => return,
+            Some((_, Origin::Configured | Origin::Replica | Origin::Discovered(_))) => return,
             Some((at, Origin::Registered | Origin::Shared)) => self.drop_entry(at),
             None if self.is_configured(name) => return,
             None => {}
@@ -236,7 +240,7 @@ impl Control {
         if self.entries.iter().any(same) {
             return;
         }
-        if self.staying() >= self.config.control.max_backends {
+        if self.taken().len() >= self.config.control.max_backends {
             tracing::warn!(name, "another balancer's backend is one more than control.max_backends");
             return;
         }

@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Message {
+    /// Who says it: a balancer's name and the number of its start.
+    pub(super) speaker: String,
     /// What was said last about members that are not as configured.
     pub(super) members: Vec<Told>,
     /// By name and address: there may be several of a name where each balancer starts its own.
@@ -161,8 +163,12 @@ mod tests {
         };
         let word = Word { number: 4, by: "a".into(), member: Some(place), retired: false };
         let backends = BTreeMap::from([("b1 10.0.0.1:80".to_owned(), about)]);
-        let written =
-            serde_json::to_string(&Message { members: vec![Told::new("S5", &word)], backends }).unwrap();
+        let written = serde_json::to_string(&Message {
+            speaker: "a/1".into(),
+            members: vec![Told::new("S5", &word)],
+            backends,
+        })
+        .unwrap();
         let read: Message = serde_json::from_str(&written).unwrap();
         assert_eq!(read.members[0].clone().word(), ("S5".to_owned(), word));
         assert_eq!(read.backends["b1 10.0.0.1:80"].report.unwrap().report(), report);

@@ -1,7 +1,8 @@
 //! Which number each member has, where balancers share them: the order of turns and the slots of keys follow from it.
 //!
 //! A balancer alone counts its members as they come. Several see them come in different orders, so their numbers follow
-//! from what all of them hold: backends of the configuration have their places in it, and those that others brought in come
+//! from what all of them hold: backends of the configuration have their places in it, discovered ones come behind them by
+//! name, and those that others brought in come
 //! behind, by the number that whoever did so gave them, and by name where two gave the same. Who has the same words and
 //! the same configuration has the same numbers, whatever came first, whoever restarted.
 //!
@@ -35,7 +36,8 @@ impl Control {
 
     fn numbers(&self) -> BTreeMap<String, u32> {
         let names = self.config.pool.backends.iter().map(|backend| backend.name.clone());
-        let configured: BTreeMap<String, u32> = names.zip(1..).collect();
+        let found = self.found_names().into_iter().map(str::to_owned);
+        let configured: BTreeMap<String, u32> = names.chain(found).zip(1..).collect();
         let claim = |(name, word): (&str, &lb_core::roster::Word<super::Place>)| {
             let place = word.member.as_ref().filter(|place| place.kind != Kind::Configured)?;
             (!configured.contains_key(name)).then(|| (place.ordinal, name.to_owned()))

@@ -31,13 +31,40 @@ pub const DISCOVERY_ENDPOINTS: Family = gauge(
     "lb_discovery_endpoints",
     &["source", "state"],
     "Backends by where they are known from and by state: config (the file), admin (/add), registration (/server_up), \
-     provider (replicas that the balancer keeps). States as in lb_backend_state.",
+     provider (replicas that the balancer keeps), shared (other balancers' replicas), file, dns and kubernetes (found by \
+     that source of discovery). States as in lb_backend_state.",
 );
 /// Coming and going.
 pub const DISCOVERY_EVENTS: Family = counter(
     "lb_discovery_events_total",
     &["source", "event"],
     "Backends that joined or left, by where they are known from, by event: joined, left.",
+);
+/// Whether the source answers.
+pub const DISCOVERY_UP: Family = gauge(
+    "lb_discovery_up",
+    &["source"],
+    "1 while the source of discovery says who is there, 0 before its first list and while it cannot be asked; absent where \
+     discovery is off.",
+);
+/// Failures of the source.
+pub const DISCOVERY_ERRORS: Family = counter(
+    "lb_discovery_errors_total",
+    &["source"],
+    "Times the source of discovery could not say who is there: the last list holds.",
+);
+/// When the source said something.
+pub const DISCOVERY_SYNCED: Family = gauge(
+    "lb_discovery_last_sync_timestamp_seconds",
+    &["source"],
+    "When the source of discovery last said who is there, in seconds since the Unix epoch. A file and Kubernetes say so \
+     when something changes, DNS as often as its answers' time to live wants.",
+);
+/// Found, but no members.
+pub const DISCOVERY_LEFT_OUT: Family = gauge(
+    "lb_discovery_left_out",
+    &["source"],
+    "Discovered backends that are no members: their names or addresses are taken, or there are control.max_backends.",
 );
 /// Reloads.
 pub const RELOADS: Family = counter(

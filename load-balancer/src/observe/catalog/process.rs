@@ -3,7 +3,11 @@
 use super::{Family, POOL, counter, gauge};
 
 /// Drain.
-pub const DRAINING: Family = gauge("lb_draining", &[], "1 after the order to stop, while requests finish.");
+pub const DRAINING: Family = gauge(
+    "lb_draining",
+    &[],
+    "1 after the order to stop: while others are sent elsewhere (timeouts.drain_delay) and requests finish.",
+);
 /// Spans.
 pub const TRACE_SPANS: Family = counter(
     "lb_trace_spans_total",

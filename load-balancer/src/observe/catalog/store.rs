@@ -25,6 +25,13 @@ pub const STORE_DURATION: Family = histogram(
 /// Balancers.
 pub const BALANCERS_LIVE: Family =
     gauge("lb_balancers_live", POOL, "Balancers of this pool that were heard of late, this one included.");
+/// Another balancer of the same name.
+pub const NAME_TAKEN: Family = gauge(
+    "lb_balancer_name_taken",
+    POOL,
+    "1 while another balancer meets under the name of this one (store.instance): neither hears the other; absent where no \
+     store is configured.",
+);
 /// Turns alone.
 pub const TURNS_LOCAL: Family = counter(
     "lb_turns_local_total",

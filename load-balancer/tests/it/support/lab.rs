@@ -153,6 +153,11 @@ impl Lb {
         .await
     }
 
+    /// The order to leave; returns how long until it is to stop.
+    pub(crate) fn leave(&self) -> std::time::Duration {
+        self.running.as_ref().unwrap().leave()
+    }
+
     /// The order to stop, running; finished when it returns.
     pub(crate) fn stopping(&mut self) -> impl Future<Output = ()> + use<> {
         let running = self.running.take().unwrap();

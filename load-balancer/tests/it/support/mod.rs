@@ -3,9 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+mod clients;
+mod cluster;
 mod fleet;
 mod lab;
 mod mmdb;
+mod names;
 mod operator;
 mod receiver;
 mod redis;
@@ -13,9 +16,12 @@ mod scrape;
 mod script;
 mod wire;
 
+pub(crate) use clients::Clients;
+pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
 pub(crate) use lab::{Lb, config, configured, keep, post, request, variables};
 pub(crate) use mmdb::{flat, geolite, mmdb, registered};
+pub(crate) use names::{NameServer, Reply, ip, ipv4, srv};
 pub(crate) use operator::{asking, assert_refused, finish, hold};
 pub(crate) use receiver::{Receiver, Span};
 pub(crate) use redis::RedisServer;
@@ -40,6 +46,12 @@ pub(crate) async fn replicas(n: usize) -> Vec<backend::Running> {
         all.push(backend::start(config).await.unwrap());
     }
     all
+}
+
+/// A replica that listens on every address of this machine, so on any 127.x.y.z: as many backends as a test wants.
+pub(crate) async fn backend_everywhere() -> backend::Running {
+    let bind = std::net::Ipv4Addr::UNSPECIFIED.into();
+    backend::start(backend::Config { bind, ..backend::Config::default() }).await.unwrap()
 }
 
 /// Where they listen.

@@ -49,6 +49,9 @@ fn all() -> Vec<Fact> {
         Fact::GeoRefused { database: text("countries.mmdb"), reason: text("cannot be read") },
         Fact::StoreLost { store: text("redis://cache:6379"), reason: text("it is full") },
         Fact::StoreBack { store: text("redis://cache:6379"), balancers: 3 },
+        Fact::DiscoveryLost { source: "dns", reason: text("SERVFAIL"), backends: 2 },
+        Fact::DiscoveryBack { source: "dns", backends: 2 },
+        Fact::NameTaken { instance: text("lb-1") },
     ]
 }
 
@@ -56,7 +59,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 33);
+    assert_eq!(kinds.len(), 36);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -91,6 +94,8 @@ fn alarms() {
         "doubted",
         "geo_refused",
         "store_lost",
+        "discovery_lost",
+        "name_taken",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());
