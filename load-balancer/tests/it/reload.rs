@@ -8,8 +8,7 @@ use load_balancer::control::Source;
 
 use super::process::{Served, file};
 use super::support::{
-    Clients, Conn, Lb, RedisServer, Scrape, Script, Wire, addresses, finish, hold, keep, replicas, variables,
-    within,
+    Clients, Conn, Lb, RedisServer, Scrape, Script, addresses, finish, hold, replicas, variables, within,
 };
 
 /// A configuration file that a test writes again and again.
