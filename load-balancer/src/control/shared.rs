@@ -126,6 +126,7 @@ impl Control {
     /// Begins to meet the others in `store`.
     pub(super) fn start_sharing(&mut self, store: Option<Box<dyn StateStore>>) {
         self.metrics.balancers_live.with_label_values(&[&self.metrics.pool]).set(1);
+        self.metrics.name_taken.with_label_values(&[&self.metrics.pool]).set(0);
         let (Some(store), Some(events)) = (store, self.events.clone()) else { return };
         self.metrics.store_up.with_label_values::<&str>(&[]).set(0);
         self.metrics.turns_local.with_label_values(&[&self.metrics.pool]);
