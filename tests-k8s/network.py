@@ -11,9 +11,9 @@ NEEDED = {
     ("grafana", "prometheus", "http"),
 }  # fmt: skip
 # Ports of what is no pod of ours: names, the API server, kubelets, node-exporter.
-OUTSIDE = {53, 443, 6443, 9100, 10250}
+OUTSIDE = {53, 443, 6443, 8443, 9100, 10250}
 # Who may ask whom outside.
-OUTWARDS = {"load-balancer": {53, 443, 6443}, "prometheus": OUTSIDE, "redis": {53}, "grafana": {53}, "backend": {53}}
+OUTWARDS = {"load-balancer": {53, 443, 6443, 8443}, "prometheus": OUTSIDE, "redis": {53}, "grafana": {53}, "backend": {53}}
 
 
 def mine(objects, labels, direction):

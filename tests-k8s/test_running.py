@@ -17,12 +17,14 @@ from api_server import Api
 WITHIN = 30.0
 # What a kubelet says, in short: a container of ours, its pod's sandbox, the pod as a whole, somebody else's, and the node.
 USED = "container_memory_working_set_bytes"
+STARTED = "container_start_time_seconds"
 POD = 'namespace="ballast",pod="backend-eu-6d4cf56db6-2xkqp"'
 CADVISOR = f"""\
 {USED}{{container="backend",id="/kubepods/a/b",image="ballast/backend:local",name="0a1b",{POD}}} 100
 {USED}{{container="",id="/kubepods/a/s",image="pause",name="9f8e",{POD}}} 1
 {USED}{{container="",id="/kubepods/a",image="",name="",{POD}}} 101
 {USED}{{container="other",id="/kubepods/c",image="other",name="7777",namespace="default",pod="other-6d4cf56db6-2xkqp"}} 7
+{STARTED}{{container="backend",id="/kubepods/a/b",image="ballast/backend:local",name="0a1b",{POD}}} 5
 machine_memory_bytes{{machine_id="1"}} 1000
 """
 
@@ -143,6 +145,9 @@ class Running(unittest.TestCase):
             named = (one["metric"]["name"], one["metric"]["container_label_com_docker_compose_service"], one["metric"]["instance"])
             self.assertEqual(named, ("backend-eu-6d4cf56db6-2xkqp", "backend-eu", "node-1"))
         self.assertEqual(prometheus.ask(USED + '{namespace!="ballast"}'), [])
+        # Starts of one container are counted whatever id each has.
+        self.assertEqual(prometheus.ask(STARTED + '{id!=""}'), [])
+        self.assertEqual(len(rig.until(lambda: prometheus.ask(STARTED), "a container's start", WITHIN)), 1)
         self.assertEqual(len(prometheus.ask("machine_memory_bytes")), 1)
         # The rules that are mounted, all of them, with nothing to complain of.
         judged = lambda: [rule["health"] for group in prometheus.api("rules")["groups"] for rule in group["rules"]]  # noqa: E731

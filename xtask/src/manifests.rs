@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// What `kubectl apply -f` takes.
 const FOLDER: &str = "k8s";
+/// Rules about whatever the same Prometheus scrapes, which an operator's Prometheus shares with everybody else's services.
+const OF_ALL: &str = "platform.yml";
 /// What is applied by those who want it.
 const EXTRAS: &str = "deploy/kubernetes";
 /// How a manifest of ours is told from one that was written by hand. Lines are as long as in the source.
@@ -57,7 +59,7 @@ fn render(root: &Path) -> Result<BTreeMap<String, String>> {
         format!("{FOLDER}/51-prometheus-rules.yaml"),
         config_map("prometheus-rules", "prometheus", &rules),
     );
-    for (name, text) in &rules {
+    for (name, text) in rules.iter().filter(|(name, _)| name != OF_ALL) {
         let stem = name.trim_end_matches(".yml");
         rendered.insert(format!("{EXTRAS}/operator/rules-{stem}.yaml"), prometheus_rule(stem, text));
     }
