@@ -103,10 +103,12 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 }
 
 /// 200 while new requests are welcome: not told to stop, and at least one backend eligible.
-async fn ready(State(admin): State<Admin>) -> Response {
+async fn ready(State(admin): State<Admin>, peer: Peer) -> Response {
     let snapshot = admin.registry.load();
     let eligible = snapshot.view.eligible().len();
-    let trouble = snapshot.trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+    // Names and paths of what is asked are for operators.
+    let trouble = snapshot.trouble.as_ref().filter(|_| !peer.on_traffic_port);
+    let trouble = trouble.map(|trouble| format!("; {trouble}")).unwrap_or_default();
     if *admin.stage.borrow() > Stage::Serving {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if eligible == 0 {

@@ -38,6 +38,12 @@ pub(crate) async fn connect(cluster: &Cluster) -> Result<(Client, String), Strin
         }),
     };
     let mut config = read?;
+    if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
+        // They would be run, and waited for, by the thread that everything else on the control side needs.
+        return Err("the kubeconfig's user has a program that fetches its credentials (exec, auth-provider): give a token, a \
+                    certificate or a pod's ServiceAccount instead"
+            .to_owned());
+    }
     config.connect_timeout = Some(CONNECT_WITHIN);
     // Whoever asks has pauses of its own.
     config.default_retry = false;

@@ -3,7 +3,8 @@
 //! Asked again when the shortest time to live is over, within `min_ttl` and `max_ttl`. An answer counts whole or not at all:
 //! where one of several look-ups fails, the last list holds. That a name has no records is what servers also say for a moment
 //! while a zone or a service is made anew, so the last list holds for `hold` and only then is empty (HAProxy's `hold nx`;
-//! Envoy believes an empty answer at once); a name that never had any is a fault for as long as that lasts. It fails by being late: by the time to live that the records have.
+//! Envoy believes an empty answer at once); a name that never had any is a fault for as long as that lasts. It fails by
+//! being late: by the time to live that the records have.
 
 use std::time::Duration;
 
@@ -47,12 +48,16 @@ pub(super) async fn watch(settings: &Dns, outlet: &Outlet) {
                 misses += 1;
                 let since = *absent.get_or_insert(clock.now());
                 // A name that never had any is more likely mistyped.
-                let over = known && clock.now().since(since) >= settings.hold;
+                // Without the dot at its end search domains were tried, too: the last of them says that there is no such
+                // name, whatever the name's own servers suffer from.
+                let believed = known && settings.name.ends_with('.');
+                let over = believed && clock.now().since(since) >= settings.hold;
                 outlet.say(if over { Ok(Vec::new()) } else { Err(reason) });
                 pause(misses, &mut rng)
             }
             Err(Miss::Failed(reason)) => {
                 misses += 1;
+                absent = None;
                 outlet.say(Err(reason));
                 // The system's servers may be others now, and a socket may be of no use any more.
                 resolver = Resolver::new(settings);

@@ -169,7 +169,7 @@ impl Follower<'_> {
                     continue;
                 }
                 () = &mut over => {
-                    return End::Fault(format!("nothing more was heard from the API server for {longest:?}"));
+                    return End::Fault(format!("the API server has not ended the watch after {longest:?}"));
                 }
             };
             match self.take_all(change, changes.as_mut()) {

@@ -73,7 +73,8 @@ fn is_host(host: &[u8]) -> bool {
                 && name.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(b))
         }
     };
-    named && port.len() <= 5 && port.iter().all(u8::is_ascii_digit)
+    let number = std::str::from_utf8(port).ok().and_then(|port| port.parse::<u16>().ok());
+    named && (port.is_empty() || (port.iter().all(u8::is_ascii_digit) && number.is_some()))
 }
 
 /// Whether the two name the same host and port, letter case and a default port aside.
@@ -105,8 +106,8 @@ mod tests {
             assert!(is_host(good.as_bytes()), "{good}");
         }
         for bad in [
-            "", ":80", "h h", "h/x", "h:8o", "h:123456", "[::1", "::1", "[x]", "h,g@x", "h?", "h#", "h\\",
-            "é", "[::1]x",
+            "", ":80", "h h", "h/x", "h:8o", "h:123456", "h:65536", "h:+80", "[::1", "::1", "[x]", "h,g@x",
+            "h?", "h#", "h\\", "é", "[::1]x",
         ] {
             assert!(!is_host(bad.as_bytes()), "{bad}");
         }

@@ -73,8 +73,6 @@ pub struct Client {
     pub fault: Cell<Option<Kind>>,
     /// What the [`super::gate`] has found wrong with what the client sent.
     pub refused: Cell<Option<Fault>>,
-    /// Bytes were read that nobody has judged: this request is the connection's last.
-    pub last: Cell<bool>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
     /// Bytes of the request's body so far.
@@ -119,7 +117,6 @@ impl Client {
             chooser: config.choosers.includes(ip),
             fault: Cell::new(None),
             refused: Cell::new(None),
-            last: Cell::new(false),
             body_done: Cell::new(true),
             uploaded: Cell::new(0),
             sent_at: Cell::new(Tick::ZERO),

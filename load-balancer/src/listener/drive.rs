@@ -56,7 +56,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
     let mut connection = builder(worker).serve_connection(io, service);
     let mut timer = Timer::new(&worker.shared.clock, client.deadline());
     let (mut looked, mut told) = (false, false);
-    let ending = || worker.stage.get() == Stage::Draining || client.last.get();
+    let ending = || worker.stage.get() == Stage::Draining;
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
@@ -92,7 +92,9 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
         End::Done(result) => {
             let stream = {
                 let parts = connection.into_parts();
-                (parts.io.into_stream(), parts.read_buf)
+                let (stream, early) = parts.io.into_parts();
+                // What hyper has read and not used was sent before what was kept from it.
+                (stream, [&parts.read_buf[..], &early].concat())
             };
             finish(worker, client, stream, result).await;
         }
@@ -100,7 +102,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
         End::SlowHead => {
             let detail = "the request head did not arrive within timeouts.request_head";
             let answer = refusal::on_the_wire(worker, &ProxyError::new(Kind::RequestTimeout, detail));
-            let mut stream = connection.into_parts().io.into_stream();
+            let mut stream = connection.into_parts().io.into_parts().0;
             // A client this slow may be gone: telling it is a courtesy, limited to what the socket takes at once.
             let _ = stream.try_write(&answer);
             let _ = stream.shutdown().await;
@@ -132,12 +134,12 @@ fn builder(worker: &Worker) -> http1::Builder {
 async fn finish(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    (mut stream, early): (TcpStream, bytes::Bytes),
+    (mut stream, early): (TcpStream, Vec<u8>),
     result: hyper::Result<()>,
 ) {
     let tunnel = client.tunnel.borrow_mut().take();
     match (result, tunnel) {
-        (Ok(()), Some(tunnel)) => http::upgrade::carry(worker, tunnel, stream, early).await,
+        (Ok(()), Some(tunnel)) => http::upgrade::carry(worker, tunnel, stream, early.into()).await,
         (result, _) => {
             let refused = result.is_err();
             if let Err(error) = result {

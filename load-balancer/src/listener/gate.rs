@@ -50,8 +50,8 @@ enum Place {
     Sized(u64),
     /// In a body in chunks.
     Chunked(Chunks),
-    /// Behind a request that may make the connection another protocol's: what follows is not judged. Has anything?
-    Open(bool),
+    /// Behind a request that may make the connection another protocol's: what follows is judged once it has not.
+    Waiting,
     /// A fault was found.
     Shut(Fault),
 }
@@ -61,6 +61,8 @@ enum Place {
 pub enum Passed {
     /// All of it may be read.
     All,
+    /// So many bytes may be read; whether those behind them are a request's depends on the answer to the one before.
+    Kept(usize),
     /// So many bytes may be read; then comes what is refused.
     Until(usize, Fault),
 }
@@ -76,6 +78,9 @@ impl Gate {
     pub fn pass(&mut self, bytes: &[u8]) -> Passed {
         let mut at = 0;
         while at < bytes.len() {
+            if self.waits() {
+                return Passed::Kept(at);
+            }
             match self.step(&bytes[at..]) {
                 Ok(taken) => at += taken,
                 Err(fault) => {
@@ -87,15 +92,15 @@ impl Gate {
         Passed::All
     }
 
-    /// Whether bytes have passed unjudged: the connection must not carry another request.
+    /// Whether what follows cannot be judged before [`Gate::resume`].
     #[must_use]
-    pub fn unjudged(&self) -> bool {
-        matches!(self.place, Place::Open(true))
+    pub fn waits(&self) -> bool {
+        matches!(self.place, Place::Waiting)
     }
 
     /// The last request has been answered, and the protocol is what it was: what comes is a request again.
     pub fn resume(&mut self) {
-        if matches!(self.place, Place::Open(false)) {
+        if self.waits() {
             self.place = Place::Head(Head::default());
         }
     }
@@ -103,10 +108,8 @@ impl Gate {
     /// Takes in a line, or as much of a body as is there; says how many bytes that was.
     fn step(&mut self, bytes: &[u8]) -> Result<usize, Fault> {
         match &mut self.place {
-            Place::Open(unjudged) => {
-                *unjudged = true;
-                Ok(bytes.len())
-            }
+            // Not asked for.
+            Place::Waiting => Ok(0),
             Place::Shut(fault) => Err(*fault),
             Place::Sized(left) => {
                 let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -147,11 +150,11 @@ impl Gate {
                 Extent::None => Place::Head(Head::default()),
                 Extent::Length(bytes) => Place::Sized(bytes),
                 Extent::Chunks => Place::Chunked(Chunks::default()),
-                Extent::Unknown => Place::Open(false),
+                Extent::Unknown => Place::Waiting,
             }),
             Place::Chunked(chunks) => chunks.line(line)?.then(|| Place::Head(Head::default())),
             // Lines are only of heads and chunks.
-            Place::Sized(_) | Place::Open(_) | Place::Shut(_) => None,
+            Place::Sized(_) | Place::Waiting | Place::Shut(_) => None,
         };
         if let Some(next) = next {
             self.place = next;
@@ -169,6 +172,12 @@ fn trimmed(mut value: &[u8]) -> &[u8] {
         value = rest;
     }
     value
+}
+
+/// Whether `name` is `known`, or what CGI and its heirs take for it: they do not tell `_` from `-`.
+fn same_name(name: &[u8], known: &[u8]) -> bool {
+    let alike = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-');
+    name.len() == known.len() && name.iter().zip(known).all(alike)
 }
 
 #[cfg(test)]

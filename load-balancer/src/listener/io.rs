@@ -19,7 +19,11 @@ use crate::worker::Worker;
 
 /// What hyper reads in place of what is refused: wrong in every place of a request, and complete. So hyper ends what came
 /// before in order, and refuses then.
-const POISON: &[u8] = b"\0\r\n\r\n";
+/// (NUL is wrong everywhere but in a chunk's extension, where only a bare LF is.)
+const POISON: &[u8] = b"\0\n\r\n\r\n";
+
+/// Bytes kept that came behind a request for another protocol, before its answer: a WebSocket's first messages.
+const EARLY_MOST: usize = 64 << 10;
 
 /// The socket of one client.
 pub(super) struct ClientIo {
@@ -27,6 +31,8 @@ pub(super) struct ClientIo {
     gate: Gate,
     /// What is left of [`POISON`] to be read, once there was a fault.
     poison: &'static [u8],
+    /// What came behind a request that asks for another protocol: the tunnel's, or else the next requests.
+    early: Vec<u8>,
     client: Rc<Client>,
     worker: Rc<Worker>,
     /// What is written in place of hyper's own words.
@@ -42,6 +48,7 @@ impl ClientIo {
             io: Socket::new(stream),
             gate: Gate::default(),
             poison: &[],
+            early: Vec::new(),
             client,
             worker,
             instead: Bytes::new(),
@@ -49,8 +56,9 @@ impl ClientIo {
         }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
-        self.io.into_stream()
+    /// The socket, and what was read from it that hyper has not seen.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.io.into_stream(), self.early)
     }
 
     /// Whether hyper itself is speaking: no request came to be that this could answer.
@@ -67,6 +75,20 @@ impl ClientIo {
         buf.put_slice(now);
         self.poison = later;
         Poll::Ready(Ok(()))
+    }
+
+    /// Keeps what comes before it is clear whose it is; hyper only hears of the end.
+    fn poll_early(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while self.early.len() < EARLY_MOST {
+            let mut scratch = self.worker.scratch.borrow_mut();
+            let read = ready!(self.io.poll_fill(cx, &mut scratch[..EARLY_MOST - self.early.len()]))?;
+            if read == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.early.extend_from_slice(&scratch[..read]);
+        }
+        // The rest stays in the kernel: hyper looks again when it has answered.
+        Poll::Pending
     }
 
     fn note(&mut self, moved: bool) {
@@ -106,9 +128,20 @@ impl Read for ClientIo {
         if this.client.refused.get().is_some() {
             return this.poll_poison(&mut buf);
         }
-        let mut scratch = this.worker.scratch.borrow_mut();
+        if this.gate.waits() && this.client.phase() != Phase::Idle {
+            return this.poll_early(cx);
+        }
+        let worker = Rc::clone(&this.worker);
+        let mut scratch = worker.scratch.borrow_mut();
         let room = buf.remaining().min(scratch.len());
-        let read = ready!(this.io.poll_fill(cx, &mut scratch[..room]));
+        let read = match this.early.len().min(room) {
+            0 => ready!(this.io.poll_fill(cx, &mut scratch[..room])),
+            early => {
+                scratch[..early].copy_from_slice(&this.early[..early]);
+                this.early.drain(..early);
+                Ok(early)
+            }
+        };
         if this.client.phase() == Phase::Idle {
             let deadline = this.worker.now().after(this.worker.config().timeouts.request_head);
             this.client.enter(Phase::Head, Some(deadline));
@@ -117,16 +150,17 @@ impl Read for ClientIo {
         let bytes = &scratch[..read?];
         match this.gate.pass(bytes) {
             Passed::All => buf.put_slice(bytes),
+            Passed::Kept(at) => {
+                buf.put_slice(&bytes[..at]);
+                // In front of what is left of what was kept before.
+                this.early.splice(..0, bytes[at..].iter().copied());
+            }
             Passed::Until(at, fault) => {
                 buf.put_slice(&bytes[..at]);
-                drop(scratch);
                 this.client.refused.set(Some(fault));
                 this.poison = POISON;
                 return this.poll_poison(&mut buf);
             }
-        }
-        if this.gate.unjudged() {
-            this.client.last.set(true);
         }
         Poll::Ready(Ok(()))
     }

@@ -118,3 +118,40 @@ async fn and_so_does_each_cut_in_two() {
     // Where a cut does most harm: within the line that ends the head.
     hold(|bytes| bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len() / 2, |at| at + 1)).await;
 }
+
+#[tokio::test]
+async fn and_so_does_each_cut_behind_its_head() {
+    // Before a bare LF, if there is one: what came before it has been believed by then. Else in the middle of the body.
+    hold(|bytes| {
+        let bare = bytes.windows(2).position(|w| w[1] == b'\n' && w[0] != b'\r');
+        let body = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
+        bare.map_or(body + (bytes.len() - body) / 2, |at| at + 1)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_follows_an_upgrade_that_failed_is_judged() {
+    let good = "GET /p2 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let bad =
+        "POST /p3 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+    for (path, settings, status) in
+        [("/p1", &[][..], 200), ("/nope", &[("pool.allowed_paths", "[\"/p2\", \"/p3\"]")][..], 400)]
+    {
+        let backend = Script::named("ok").await;
+        let lb = Lb::over(&[backend.address], settings).await;
+        let mut wire = lb.connect().await;
+        let upgrade = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n");
+        // Together, and one by one.
+        wire.send([&upgrade, good, &upgrade].concat()).await;
+        assert_eq!(wire.reply().await.status(), status);
+        assert_eq!(wire.reply().await.status(), 200);
+        assert_eq!(wire.reply().await.status(), status);
+        wire.send([&upgrade, bad].concat()).await;
+        assert_eq!(wire.reply().await.status(), status);
+        assert_eq!(wire.reply().await.status(), 400);
+        assert!(wire.gone().await.is_empty());
+        lb.settled().await;
+        assert!(backend.requests().iter().all(|request| request.target() != "/p3"));
+    }
+}

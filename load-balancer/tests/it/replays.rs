@@ -202,7 +202,7 @@ async fn deadlines_of_the_second_attempt_are_its_own() {
 #[tokio::test]
 async fn a_client_that_spoils_the_rest_is_not_the_second_backends_fault() {
     for (rest, code, reason) in
-        [("zz\r\n", "400", "bad_request"), ("8\r\n12345678\r\n", "413", "body_too_large")]
+        [("zz\r\n", "400", "bad_chunk"), ("8\r\n12345678\r\n", "413", "body_too_large")]
     {
         let (b1, mut lost) = resetting_at(b"12345\r\n").await;
         let b2 = Script::named("b2").await;

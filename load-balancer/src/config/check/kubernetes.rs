@@ -12,8 +12,8 @@ use super::{Checker, quoted};
 /// The label by which EndpointSlices name their Service.
 const OF_SERVICE: &str = "kubernetes.io/service-name";
 /// Bounds of the time that a watch lasts: the API server counts whole seconds, and a connection that dies unnoticed is
-/// noticed no sooner.
-const WATCH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// noticed no sooner. The least is more than a quiet watch needs to show that it works.
+const WATCH: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(300));
 
 impl Checker {
     /// `used` where it is the source of discovery.
@@ -47,7 +47,7 @@ impl Checker {
         let watch_timeout = self.time(&at("watch_timeout"), raw.watch_timeout.as_ref(), "30s");
         if !(WATCH.0..=WATCH.1).contains(&watch_timeout) || watch_timeout.subsec_nanos() != 0 {
             let text = quoted(&format!("{watch_timeout:?}"));
-            self.faults.add(&at("watch_timeout"), &text, "must be whole seconds from \"1s\" to \"300s\"");
+            self.faults.add(&at("watch_timeout"), &text, "must be whole seconds from \"2s\" to \"300s\"");
         }
         Kubernetes {
             cluster: cluster.clone(),

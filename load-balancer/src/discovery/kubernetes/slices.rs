@@ -137,7 +137,7 @@ fn distinct(mut seen: Vec<Seen<'_>>) -> Vec<Found> {
         *state = one.state.min(*state);
     }
     // Where a pod has two addresses, it keeps the first of them whichever slice learns first how the pod is.
-    seen.sort_by_key(|one| {
+    seen.sort_by_cached_key(|one| {
         (best[&own(one)], one.address.is_ipv6(), one.address, own(one), one.pod, one.weight, one.region)
     });
     let (mut identities, mut addresses, mut names) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());

@@ -1,6 +1,6 @@
 //! A body in chunks (RFC 9112, 7.1): sizes, the end of each chunk, and what trailers may not say.
 
-use super::{Fault, trimmed};
+use super::{Fault, same_name, trimmed};
 use crate::error::Kind;
 
 /// Digits of a chunk's size: 16 EiB is more than anybody sends.
@@ -10,7 +10,7 @@ const DIGITS_MOST: usize = 15;
 const EXTENSION_MOST: usize = 256;
 
 /// Fields that tell how a message is read, routed or trusted mean nothing behind it (RFC 9110, 6.5.1).
-const FORBIDDEN: [&[u8]; 16] = [
+const FORBIDDEN: [&[u8]; 17] = [
     b"authorization",
     b"connection",
     b"content-encoding",
@@ -19,6 +19,7 @@ const FORBIDDEN: [&[u8]; 16] = [
     b"content-type",
     b"cookie",
     b"expect",
+    b"forwarded",
     b"host",
     b"keep-alive",
     b"proxy-authorization",
@@ -104,10 +105,8 @@ fn size(line: &[u8]) -> Result<u64, Fault> {
 
 fn trailer(line: &[u8]) -> Result<(), Fault> {
     let name = line.split(|&b| b == b':').next().unwrap_or_default();
-    let begins = |begin: &&[u8]| name.get(..begin.len()).is_some_and(|n| n.eq_ignore_ascii_case(begin));
-    if FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden))
-        || FORBIDDEN_BEGIN.iter().any(begins)
-    {
+    let begins = |begin: &&[u8]| name.get(..begin.len()).is_some_and(|name| same_name(name, begin));
+    if FORBIDDEN.iter().any(|forbidden| same_name(name, forbidden)) || FORBIDDEN_BEGIN.iter().any(begins) {
         return Err(Fault::new(
             Kind::ForbiddenTrailer,
             "a trailer says what only a head may say: how the message is read, routed or trusted",

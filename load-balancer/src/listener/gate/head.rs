@@ -1,6 +1,6 @@
 //! A request's head, line by line: how far the request extends.
 
-use super::{Fault, trimmed};
+use super::{Fault, same_name, trimmed};
 use crate::error::Kind;
 
 /// What has been seen of a head.
@@ -122,12 +122,7 @@ impl Head {
     }
 }
 
-/// Whether some program behind us might take this name for one that says how long the request is: CGI and its heirs do not
-/// tell `_` from `-`.
+/// Whether some program behind us might take this name for one that says how long the request is.
 fn framing_in_disguise(name: &[u8]) -> bool {
-    let same = |known: &[u8]| {
-        name.len() == known.len()
-            && name.iter().zip(known).all(|(a, b)| a.eq_ignore_ascii_case(b) || (*a == b'_' && *b == b'-'))
-    };
-    same(b"content-length") || same(b"transfer-encoding")
+    same_name(name, b"content-length") || same_name(name, b"transfer-encoding")
 }
