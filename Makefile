@@ -39,7 +39,7 @@ help:
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make test-k8s   the Kubernetes manifests: schemas, checkov, kubectl, and the configurations in them in real programs'
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
-	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root'
+	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root, not in `make test`'
 	@echo '  make doc        the documentation, warnings are errors'
 	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description, and the manifests that hold them'

@@ -107,8 +107,8 @@ class Hostile(unittest.TestCase):
     def setUp(self):
         self.directory = rig.directory(self.id())
 
-    def hold(self, address, arrived, answers=(200,)):
-        """Every row ends as the table says, and as many requests have arrived as it says."""
+    def hold(self, address, arrived, answers=(200,), begun=0):
+        """Every row ends as the table says, and as many requests have arrived as it says; up to `begun` more have begun to."""
         listed = list(rows())
         self.assertGreater(len(listed), 200)
         balancer = self.balancer(address)
@@ -119,7 +119,7 @@ class Hostile(unittest.TestCase):
                 wrong.append(f"line {number}: {got}, not {status}")
         self.assertEqual(wrong, [])
         good = [request for _, status, request in listed if status == 200]
-        self.assertEqual(arrived(), len(good), "requests that arrived")
+        self.assertIn(arrived(), range(len(good), len(good) + 1 + begun), "requests that arrived")
 
     def balancer(self, address):
         config = self.directory / "balancer.toml"
@@ -164,5 +164,7 @@ class Hostile(unittest.TestCase):
         backend = rig.Backend(self.directory, "backend1")
         self.addCleanup(backend.stop)
         before = backend.answered()
+        # It answers a path that it does not know before it has read the body, also of a request that is broken off in there.
+        begun = sum(status != 200 and b"Transfer-Encoding: chunked\r\n\r\n" in request for _, status, request in rows())
         # Looking is a request, too.
-        self.hold(backend.address, lambda: backend.answered() - before - 1, answers=(404, 405))
+        self.hold(backend.address, lambda: backend.answered() - before - 1, answers=(404, 405), begun=begun)

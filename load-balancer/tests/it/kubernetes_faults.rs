@@ -114,7 +114,7 @@ async fn a_server_that_hangs_is_noticed_and_left() {
     let noticed = tokio::time::timeout(DEAD, lb.until("the watch is taken for dead", |s| !up(s))).await;
     assert!(noticed.is_ok(), "not within {DEAD:?}");
     let fault = lb.facts("discovery_lost").await;
-    assert!(fault[0]["reason"].as_str().unwrap().contains("nothing more was heard"), "{fault:?}");
+    assert!(fault[0]["reason"].as_str().unwrap().contains("has not ended the watch"), "{fault:?}");
     // Now watches are not even answered.
     let before = errors(&lb.scrape().await);
     lb.until("that is noticed, too", |s| errors(s) > before).await;
