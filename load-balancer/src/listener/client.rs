@@ -71,7 +71,7 @@ pub struct Client {
     pub chooser: bool,
     /// Set by a request body that broke a rule, for the handler to tell apart from a broken backend.
     pub fault: Cell<Option<Kind>>,
-    /// What the [`super::gate`] has found wrong with what the client sent.
+    /// What the gate has found wrong with what the client sent.
     pub refused: Cell<Option<Fault>>,
     /// The request's body has been passed on to its end.
     pub body_done: Cell<bool>,
