@@ -41,6 +41,12 @@ pub use watching::{AccessLog, Believed, Format, Protocol, Target, Traces};
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
 pub const ENV_PREFIX: &str = "BALLAST_";
 
+/// Largest weight of a backend, however it is known.
+pub(crate) const WEIGHT_MOST: u32 = 1_000;
+
+/// Longest name of a pool or backend, bytes: it becomes a metric label.
+pub(crate) const NAME_MOST: usize = 63;
+
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

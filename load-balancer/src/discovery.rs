@@ -12,15 +12,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use crate::config::{self, Address, Finder};
+use crate::config::{self, Address, Finder, NAME_MOST};
 use crate::event::Event;
 
 mod dns;
 pub mod file;
 mod kubernetes;
-
-/// Longest name of a backend: it becomes a metric label.
-const NAME_MOST: usize = 63;
 
 /// A backend that a source names.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -21,47 +21,25 @@ use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::written::{self, Options};
 use description::{Dashboard, Shared};
 
 const DESCRIPTION: &str = "grafana/description";
 const SHARED: &str = "shared.toml";
 const OUTPUT: &str = "grafana/dashboards";
 
-/// What the command line says.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
-    /// Write nothing; name the files that are not what the description says
-    #[arg(long)]
-    check: bool,
-}
-
 /// Writes every dashboard, or compares it; `true` when there is nothing to complain of.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let rendered = render(root)?;
     let output = root.join(OUTPUT);
-    let stale = stale(&output, &rendered)?;
-    if options.check {
-        for name in &stale {
-            println!("{OUTPUT}/{name}: not what the description says: run `make dashboards`");
-        }
-        println!(
-            "dashboards: {} of {} are fresh",
-            rendered.len().saturating_sub(stale.len()),
-            rendered.len()
-        );
-        return Ok(stale.is_empty());
+    let path = |name: &String| format!("{OUTPUT}/{name}");
+    let stale: Vec<String> = stale(&output, &rendered)?.iter().map(path).collect();
+    let texts: Result<_> = rendered.iter().map(|(name, board)| Ok((path(name), text(board)?))).collect();
+    if !options.check {
+        std::fs::create_dir_all(&output).with_context(|| format!("making {OUTPUT}"))?;
     }
-    std::fs::create_dir_all(&output).with_context(|| format!("making {OUTPUT}"))?;
-    for name in &stale {
-        let path = output.join(name);
-        match rendered.get(name) {
-            Some(dashboard) => std::fs::write(&path, text(dashboard)?),
-            None => std::fs::remove_file(&path),
-        }
-        .with_context(|| format!("writing {OUTPUT}/{name}"))?;
-    }
-    println!("dashboards: {} written, {} in all", stale.len(), rendered.len());
-    Ok(true)
+    let names = ("dashboards", "not what the description says: run `make dashboards`");
+    written::settle(root, options, names, &texts?, &stale)
 }
 
 /// Every dashboard by the name of its file.

@@ -13,6 +13,7 @@ mod dashboards;
 mod manifests;
 mod tidy;
 mod workspace;
+mod written;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -38,9 +39,9 @@ enum Chore {
     /// Measure CPU per request beside HAProxy, nginx and a bare relay
     Bench(bench::Options),
     /// Write Grafana's dashboards from their description
-    Dashboards(dashboards::Options),
+    Dashboards(written::Options),
     /// Write the Kubernetes manifests that hold rules and dashboards
-    Manifests(manifests::Options),
+    Manifests(written::Options),
     /// Part of `bench`: six trivial backends
     #[command(hide = true)]
     BenchBackends,

@@ -11,6 +11,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::written::{self, Options};
+
 /// What `kubectl apply -f` takes.
 const FOLDER: &str = "k8s";
 /// Rules about whatever the same Prometheus scrapes, which an operator's Prometheus shares with everybody else's services.
@@ -21,34 +23,12 @@ const EXTRAS: &str = "deploy/kubernetes";
 const HEAD: &str =
     "# Written by `cargo xtask manifests`; edit what it is made from.\n# yamllint disable rule:line-length\n";
 
-/// What the command line says.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Options {
-    /// Write nothing; name the manifests that are not what their sources say
-    #[arg(long)]
-    check: bool,
-}
-
 /// Writes every manifest, or compares it; `true` when there is nothing to complain of.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let rendered = render(root)?;
     let stale = stale(root, &rendered)?;
-    if options.check {
-        for path in &stale {
-            println!("{path}: not what its source says: run `make manifests`");
-        }
-        println!("manifests: {} of {} are fresh", rendered.len().saturating_sub(stale.len()), rendered.len());
-        return Ok(stale.is_empty());
-    }
-    for path in &stale {
-        match rendered.get(path) {
-            Some(text) => std::fs::write(root.join(path), text),
-            None => std::fs::remove_file(root.join(path)),
-        }
-        .with_context(|| format!("writing {path}"))?;
-    }
-    println!("manifests: {} written, {} in all", stale.len(), rendered.len());
-    Ok(true)
+    let names = ("manifests", "not what its source says: run `make manifests`");
+    written::settle(root, options, names, &rendered, &stale)
 }
 
 /// Every manifest by its path.

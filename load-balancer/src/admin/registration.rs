@@ -24,8 +24,6 @@ const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
 ];
-/// Longest name of a backend: it becomes a metric label.
-const NAME_MAX: usize = 63;
 
 /// The backend that a body announces.
 ///
@@ -82,7 +80,7 @@ fn target(text: &str) -> Result<(String, String, u16), &'static str> {
     }
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name = format!("{}-{port}", host.chars().map(plain).collect::<String>());
-    if name.len() > NAME_MAX {
+    if name.len() > crate::config::NAME_MOST {
         return Err("has too long a host name: at most 57 characters");
     }
     Ok((name, host, port))

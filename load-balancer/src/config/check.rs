@@ -12,7 +12,7 @@ use toml::Value;
 use super::faults::HIDDEN;
 use super::{
     Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
-    Listen, Pool, Retry, Timeouts, raw, units,
+    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
@@ -27,8 +27,6 @@ mod signals;
 mod store;
 mod watching;
 
-/// Longest name of a pool or backend: it becomes a metric label.
-const NAME_MAX: usize = 63;
 /// A day: anything longer is a mistyped unit.
 const LONGEST: Duration = Duration::from_secs(86_400);
 
@@ -136,7 +134,7 @@ impl Checker {
                 // A fault that was reported must not be reported again as a missing address.
                 raw.address.is_some().then(|| Address::Name(String::new(), 0))
             }),
-            weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, 1_000) as u32,
+            weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, WEIGHT_MOST.into()) as u32,
             region: self.text(&at("region"), raw.region.as_ref(), ""),
         }
     }
@@ -366,8 +364,8 @@ impl Checker {
     fn name(&mut self, field: &str, value: Option<&Value>, default: &str) -> String {
         let name = self.text(field, value, default);
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
-            let remedy = format!("must be 1 to {NAME_MAX} of a-z A-Z 0-9 - _ .");
+        if name.is_empty() || name.len() > NAME_MOST || !name.chars().all(fits) {
+            let remedy = format!("must be 1 to {NAME_MOST} of a-z A-Z 0-9 - _ .");
             self.faults.add(field, &quoted(&name), remedy);
         }
         name

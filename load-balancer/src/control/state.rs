@@ -16,13 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::Control;
 use super::entry::Origin;
 use crate::clock;
-use crate::config::Address;
+use crate::config::{Address, WEIGHT_MOST};
 use crate::provision::Order;
 
 /// The layout below. A file of a later one is refused, not guessed at.
 const VERSION: u32 = 1;
-/// Largest weight, as in the configuration.
-const WEIGHT_MOST: u32 = 1_000;
 /// Largest ordinal that a file may hold: a pool that has replaced a replica a second has come so far after 34 years.
 const ORDINAL_MOST: u32 = 1 << 30;
 
@@ -152,21 +150,22 @@ impl Control {
 
     fn saved(&self) -> Saved {
         // What other balancers run is learned from them again, and what is discovered from its source.
-        let own = |e: &&super::Entry| {
-            e.leaving.is_none() && !matches!(e.origin, Origin::Shared | Origin::Discovered(_))
+        let own = |e: &super::Entry| match e.origin {
+            Origin::Configured => Some(SavedOrigin::Configured),
+            Origin::Registered => Some(SavedOrigin::Registered),
+            Origin::Replica => Some(SavedOrigin::Replica),
+            Origin::Shared | Origin::Discovered(_) => None,
         };
-        let members = self.entries.iter().filter(own).map(|e| SavedMember {
-            name: e.backend.name.clone(),
-            origin: match e.origin {
-                Origin::Configured => SavedOrigin::Configured,
-                Origin::Registered => SavedOrigin::Registered,
-                Origin::Replica | Origin::Shared | Origin::Discovered(_) => SavedOrigin::Replica,
-            },
-            address: (e.origin != Origin::Replica).then(|| e.backend.address.to_string()),
-            weight: e.backend.weight,
-            region: e.backend.region.clone(),
-            ordinal: Some(e.ordinal),
-        });
+        let staying = self.entries.iter().filter(|e| e.leaving.is_none());
+        let members =
+            staying.filter_map(|e| own(e).map(|origin| (e, origin))).map(|(e, origin)| SavedMember {
+                name: e.backend.name.clone(),
+                origin,
+                address: (e.origin != Origin::Replica).then(|| e.backend.address.to_string()),
+                weight: e.backend.weight,
+                region: e.backend.region.clone(),
+                ordinal: Some(e.ordinal),
+            });
         let coming = self.supply.orders().map(|order| SavedMember {
             name: order.name.clone(),
             origin: SavedOrigin::Replica,

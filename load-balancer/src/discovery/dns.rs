@@ -14,7 +14,7 @@ use lb_core::{Rng, Tick};
 
 use super::{Found, Outlet, name_of};
 use crate::clock::{self, Clock};
-use crate::config::{Address, Dns, Record};
+use crate::config::{Address, Dns, Record, WEIGHT_MOST};
 
 mod lookup;
 
@@ -24,8 +24,6 @@ use lookup::{Miss, Resolver, Target};
 const PAUSES: Backoff = Backoff { first: Duration::from_millis(500), longest: Duration::from_secs(10) };
 /// Targets that are looked up at once.
 const AT_ONCE: usize = 16;
-/// Largest weight of a backend, as in the configuration; those of SRV records go up to 65535.
-const WEIGHT_MOST: u32 = 1_000;
 
 /// Says who is there, again and again.
 pub(super) async fn watch(settings: &Dns, outlet: &Outlet) {
@@ -115,7 +113,7 @@ async fn ask(resolver: &Resolver, settings: &Dns) -> Result<(Vec<Found>, Duratio
     Ok((found, ttl))
 }
 
-/// A weight as a record has it, in the range of ours. None at all is the least (RFC 2782: "a very small chance").
+/// A weight as a record has it (up to 65535), in the range of ours. None at all is the least (RFC 2782: "a very small chance").
 fn scaled(weight: u32, heaviest: u32) -> u32 {
     let most = heaviest.max(WEIGHT_MOST);
     (weight * WEIGHT_MOST / most).max(1)

@@ -32,6 +32,10 @@ impl Fault {
     const fn new(kind: Kind, detail: &'static str) -> Self {
         Fault { kind, detail }
     }
+
+    const fn ambiguous(detail: &'static str) -> Self {
+        Fault::new(Kind::AmbiguousFraming, detail)
+    }
 }
 
 /// Where in the stream of requests a connection is.
@@ -112,8 +116,7 @@ impl Gate {
             Place::Waiting => Ok(0),
             Place::Shut(fault) => Err(*fault),
             Place::Sized(left) => {
-                let taken = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
-                *left -= taken as u64;
+                let taken = take(left, bytes.len());
                 if *left == 0 {
                     self.place = Place::Head(Head::default());
                 }
@@ -143,7 +146,7 @@ impl Gate {
         };
         let line = match line.split_last() {
             Some((b'\r', line)) if !line.contains(&b'\r') => line,
-            _ => return Err(Fault::new(Kind::AmbiguousFraming, "a line does not end with CR LF")),
+            _ => return Err(Fault::ambiguous("a line does not end with CR LF")),
         };
         let next = match &mut self.place {
             Place::Head(head) => head.line(line)?.map(|extent| match extent {
@@ -161,6 +164,13 @@ impl Gate {
         }
         Ok(end + 1)
     }
+}
+
+/// Takes what is `there` of the bytes that are `left`; says how many.
+fn take(left: &mut u64, there: usize) -> usize {
+    let taken = usize::try_from(*left).map_or(there, |left| left.min(there));
+    *left -= taken as u64;
+    taken
 }
 
 /// A field's value without the space and tabs around it (RFC 9110, 5.6.3): other blanks belong to it, and are wrong there.

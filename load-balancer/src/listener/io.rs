@@ -131,8 +131,7 @@ impl Read for ClientIo {
         if this.gate.waits() && this.client.phase() != Phase::Idle {
             return this.poll_early(cx);
         }
-        let worker = Rc::clone(&this.worker);
-        let mut scratch = worker.scratch.borrow_mut();
+        let mut scratch = this.worker.scratch.borrow_mut();
         let room = buf.remaining().min(scratch.len());
         let read = match this.early.len().min(room) {
             0 => ready!(this.io.poll_fill(cx, &mut scratch[..room])),
@@ -157,6 +156,7 @@ impl Read for ClientIo {
             }
             Passed::Until(at, fault) => {
                 buf.put_slice(&bytes[..at]);
+                drop(scratch);
                 this.client.refused.set(Some(fault));
                 this.poison = POISON;
                 return this.poll_poison(&mut buf);

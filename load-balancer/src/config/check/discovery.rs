@@ -172,7 +172,8 @@ impl Checker {
         if !shown.is_empty() && !addresses.insert(shown.clone()) {
             self.faults.add(&at("address"), &quoted(&shown), "is used twice: a backend is listed once");
         }
-        let weight = self.int(&at("weight"), raw.weight.as_ref(), 1, 1, 1_000) as u32;
+        let weight =
+            self.int(&at("weight"), raw.weight.as_ref(), 1, 1, crate::config::WEIGHT_MOST.into()) as u32;
         let region = self.text(&at("region"), raw.region.as_ref(), "");
         let draining = self.flag(&at("draining"), raw.draining.as_ref(), false);
         address.map(|address| Found { name, address, weight, region, draining })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use toml::Value;
 
 use super::super::{Backend, Discovery, Geo, raw};
-use super::{Checker, NAME_MAX, quoted};
+use super::{Checker, NAME_MOST, quoted};
 use crate::geo::{Database, MOST, Origin, Regions, countries};
 use crate::observe::regional::UNKNOWN;
 
@@ -135,9 +135,9 @@ impl Checker {
 
     fn region_name(&mut self, field: &str, region: &str) {
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if region.is_empty() || region.len() > NAME_MAX || !region.chars().all(fits) || region == UNKNOWN {
+        if region.is_empty() || region.len() > NAME_MOST || !region.chars().all(fits) || region == UNKNOWN {
             let remedy =
-                format!("must be named with 1 to {NAME_MAX} of a-z A-Z 0-9 - _ ., and not \"{UNKNOWN}\"");
+                format!("must be named with 1 to {NAME_MOST} of a-z A-Z 0-9 - _ ., and not \"{UNKNOWN}\"");
             self.faults.add(field, &quoted(region), remedy);
         }
     }

@@ -102,7 +102,8 @@ impl Checker {
                 3 => Provider::Kubernetes(deployment),
                 _ => Provider::Static,
             },
-            weight: self.int("replicas.weight", raw.weight.as_ref(), 1, 1, 1_000) as u32,
+            weight: self.int("replicas.weight", raw.weight.as_ref(), 1, 1, crate::config::WEIGHT_MOST.into())
+                as u32,
             region: self.text("replicas.region", raw.region.as_ref(), ""),
             replace_after: self.time("replicas.replace_after", raw.replace_after.as_ref(), "10s"),
             scaling,

@@ -11,14 +11,10 @@ use lb_core::roster::Word;
 use super::super::Control;
 use super::super::entry::{Entry, Origin};
 use super::message::{Kind, Place, Told};
-use crate::config::Address;
+use crate::config::{Address, NAME_MOST, WEIGHT_MOST};
 
 /// The largest number of a word that is believed: far above what a fleet can say, far below where counting ends.
 const NUMBER_MOST: u64 = 1 << 53;
-/// Longest name: it becomes a metric label.
-const NAME_MOST: usize = 63;
-/// Largest weight, as in the configuration.
-const WEIGHT_MOST: u32 = 1_000;
 
 impl Control {
     /// What is told about members.

@@ -14,11 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 
-use crate::config::{Address, Labels, Port};
-use crate::discovery::{Found, NAME_MOST, name_of};
-
-/// Weights that a label may give.
-const WEIGHTS: std::ops::RangeInclusive<u32> = 1..=1_000;
+use crate::config::{Address, Labels, NAME_MOST, Port, WEIGHT_MOST};
+use crate::discovery::{Found, name_of};
 
 /// What the conditions of an endpoint come to, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,7 +71,7 @@ fn read<'a>(
         state: state(endpoint.conditions.as_ref()),
         address: SocketAddr::new(ip.to_canonical(), port),
         pod: pod.and_then(|pod| pod.name.as_deref()).filter(|name| name.len() <= NAME_MOST),
-        weight: weight.clamp(*WEIGHTS.start(), *WEIGHTS.end()),
+        weight: weight.clamp(1, WEIGHT_MOST),
         region: label(&labels.region).or(endpoint.zone.as_ref()).map_or("", String::as_str),
     })
 }

@@ -1,6 +1,6 @@
 //! A body in chunks (RFC 9112, 7.1): sizes, the end of each chunk, and what trailers may not say.
 
-use super::{Fault, same_name, trimmed};
+use super::{Fault, same_name, take, trimmed};
 use crate::error::Kind;
 
 /// Digits of a chunk's size: 16 EiB is more than anybody sends.
@@ -59,9 +59,7 @@ impl Chunks {
 
     /// Takes in data; says how much of `there`.
     pub(super) fn skip(&mut self, there: usize) -> usize {
-        let taken = usize::try_from(self.left).map_or(there, |left| left.min(there));
-        self.left -= taken as u64;
-        taken
+        take(&mut self.left, there)
     }
 
     /// Takes in a line without its CR LF; true where it ends the body.

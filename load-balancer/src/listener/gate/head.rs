@@ -52,8 +52,7 @@ impl Head {
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade = true;
         } else if framing_in_disguise(name) {
-            return Err(Fault::new(
-                Kind::AmbiguousFraming,
+            return Err(Fault::ambiguous(
                 "a field looks like Content-Length or Transfer-Encoding, and is not",
             ));
         }
@@ -72,18 +71,16 @@ impl Head {
 
     fn length(&mut self, value: &[u8]) -> Result<(), Fault> {
         if self.length.is_some() {
-            return Err(Fault::new(Kind::AmbiguousFraming, "Content-Length is given twice"));
+            return Err(Fault::ambiguous("Content-Length is given twice"));
         }
         let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
         let number = std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-        self.length = Some(
-            number.ok_or(Fault::new(Kind::AmbiguousFraming, "Content-Length is not a number of bytes"))?,
-        );
+        self.length = Some(number.ok_or(Fault::ambiguous("Content-Length is not a number of bytes"))?);
         Ok(())
     }
 
     fn coding(&mut self, value: &[u8]) -> Result<(), Fault> {
-        let ambiguous = |detail| Err(Fault::new(Kind::AmbiguousFraming, detail));
+        let ambiguous = |detail| Err(Fault::ambiguous(detail));
         if self.chunked {
             return ambiguous("Transfer-Encoding is given twice");
         }
@@ -110,10 +107,9 @@ impl Head {
 
     fn extent(&self) -> Result<Extent, Fault> {
         match (self.length, self.chunked) {
-            (Some(_), true) => Err(Fault::new(
-                Kind::AmbiguousFraming,
-                "both Content-Length and Transfer-Encoding: the request has two ends",
-            )),
+            (Some(_), true) => {
+                Err(Fault::ambiguous("both Content-Length and Transfer-Encoding: the request has two ends"))
+            }
             (_, true) => Ok(Extent::Chunks),
             (Some(bytes), false) if bytes > 0 => Ok(Extent::Length(bytes)),
             _ if self.upgrade => Ok(Extent::Unknown),
