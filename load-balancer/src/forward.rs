@@ -26,7 +26,7 @@ mod trail;
 mod upload;
 mod upstream;
 
-pub use body::{Body, answer};
+pub use body::{Body, Broken, answer};
 pub use exchange::{Exchange, Flight};
 pub use upload::RequestBody;
 pub use upstream::Live;
@@ -73,7 +73,8 @@ pub async fn forward(
     mut exchange: Exchange,
 ) -> Result<Response<Body>, Box<(ProxyError, Exchange)>> {
     let most = worker.config().retry.attempts;
-    let mut body = RequestBody::new(body, client, worker, most > 0 && plan.head.method.is_idempotent());
+    let keep = most > 0 && plan.head.method.is_idempotent();
+    let mut body = RequestBody::new(body, plan.head.version, client, worker, keep);
     let mut retries = Retries::default();
     worker.budget.borrow_mut().deposit(exchange.started);
     loop {

@@ -111,6 +111,10 @@ fn admit(
             "the request target is longer than limits.target_bytes",
         ));
     }
+    // Over HTTP/1.1 the number is the parser's to judge.
+    if head.headers.len() > config.limits.headers {
+        return Err(ProxyError::new(Kind::HeadersTooLarge, "the head exceeds limits.headers"));
+    }
     hygiene::check(head, seen)?;
     if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())
         && declared > limit

@@ -17,10 +17,13 @@ use crate::worker::Worker;
 mod client;
 mod drive;
 mod gate;
+mod http2;
 mod io;
+mod sniff;
 
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
-pub use gate::{Fault, Gate, Passed};
+pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
+pub use http2::{Calm, Flood, Frames};
 
 /// Connections the kernel may hold before they are accepted.
 const BACKLOG: i32 = 1_024;

@@ -50,6 +50,7 @@ section!(Timeouts {
     drain
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
+section!(Http2 { enabled, streams, resets, control_frames });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
@@ -153,6 +154,7 @@ pub(super) struct Pool {
     pub(super) algorithm: Leaf,
     pub(super) slow_start: Leaf,
     pub(super) allowed_paths: Leaf,
+    pub(super) protocol: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -160,7 +162,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "backend"];
+        &["name", "algorithm", "slow_start", "allowed_paths", "protocol", "backend"];
 }
 
 /// The whole file.
@@ -175,6 +177,7 @@ pub(super) struct Raw {
     pub(super) hash: Hash,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
+    pub(super) http2: Http2,
     pub(super) retry: Retry,
     pub(super) health: Health,
     pub(super) ejection: Ejection,
@@ -203,6 +206,7 @@ impl Raw {
         "hash",
         "timeouts",
         "limits",
+        "http2",
         "retry",
         "health",
         "ejection",

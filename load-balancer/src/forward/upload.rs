@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use hyper::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::{HeaderMap, Version};
 
 use super::body::Broken;
 use crate::error::Kind;
-use crate::listener::{Client, Phase};
+use crate::listener::{Client, Phase, forbidden_trailer};
 use crate::worker::Worker;
 
 /// A client's body on its way to a backend, in one attempt.
@@ -39,6 +39,8 @@ struct Source {
     client: Rc<Client>,
     worker: Rc<Worker>,
     left: Option<u64>,
+    /// It is of a stream of HTTP/2.
+    http2: bool,
     kept: Option<Kept>,
     /// The client has sent everything, trailers included.
     ended: bool,
@@ -54,7 +56,13 @@ struct Kept {
 impl RequestBody {
     /// Wraps `incoming`; one that is empty costs nothing. With `keep`, it may be sent again.
     #[must_use]
-    pub fn new(incoming: Incoming, client: &Rc<Client>, worker: &Rc<Worker>, keep: bool) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        version: Version,
+        client: &Rc<Client>,
+        worker: &Rc<Worker>,
+        keep: bool,
+    ) -> Self {
         if incoming.is_end_stream() {
             return RequestBody(None);
         }
@@ -65,6 +73,7 @@ impl RequestBody {
             client: Rc::clone(client),
             worker: Rc::clone(worker),
             left: config.limits.body_bytes,
+            http2: version == Version::HTTP_2,
             kept: (keep && config.retry.body_bytes > 0).then(Kept::default),
             ended: false,
         };
@@ -145,11 +154,21 @@ impl Source {
                 let kind = refused.map_or(Kind::BadRequest, |fault| fault.kind);
                 return self.spoilt(kind, "the client's body is malformed or was broken off");
             }
+            // An HTTP/2 stream that was reset without an error ends here, too: what came of it is not all of it.
+            None if self.http2 && !self.incoming.is_end_stream() => {
+                self.client.gone.set(true);
+                return self.spoilt(Kind::BadRequest, "the client's body was broken off");
+            }
             None => {
                 self.ended = true;
                 return Poll::Ready(None);
             }
         };
+        if let Some(trailers) = frame.trailers_ref()
+            && trailers.keys().any(|name| forbidden_trailer(name.as_str().as_bytes()))
+        {
+            return self.spoilt(Kind::ForbiddenTrailer, "a trailer says what only a head may say");
+        }
         if !self.allow(frame.data_ref().map_or(0, |data| data.len() as u64)) {
             return self.spoilt(Kind::BodyTooLarge, "the client's body exceeds limits.body_bytes");
         }
@@ -242,6 +261,11 @@ impl Source {
 /// Whether the client's connection ended, rather than its body being malformed.
 fn broken_off(error: &hyper::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
+    let source = std::error::Error::source(error);
+    if let Some(http2) = source.and_then(|e| e.downcast_ref::<h2::Error>()) {
+        // What the library itself resets is malformed.
+        return http2.is_remote() || http2.is_io();
+    }
+    let io = source.and_then(|e| e.downcast_ref::<std::io::Error>());
     io.is_some_and(|e| matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }
