@@ -4,10 +4,10 @@
 //! begins with it and goes on with what the client sends then. It is copied, since a reference would hold hyper's whole
 //! buffer: a client sending byte by byte could have thousands of buffers held.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
@@ -21,6 +21,27 @@ use crate::worker::Worker;
 /// A client's body on its way to a backend, in one attempt.
 pub struct RequestBody(Option<Reader>);
 
+/// A hold on an attempt's body from outside: when it is dropped, whoever reads the body reads no further. An attempt that is
+/// over must not go on taking what the client sends.
+pub(super) struct Leash(Rc<Tether>);
+
+/// What ties a body to its leash.
+#[derive(Default)]
+struct Tether {
+    cut: Cell<bool>,
+    /// Whoever reads the body.
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.cut.set(true);
+        if let Some(reader) = self.0.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
 /// The possibility of another attempt with the same body. What is kept is kept as long as it exists.
 pub(super) struct Spare(Option<Rc<RefCell<Source>>>);
 
@@ -31,6 +52,8 @@ struct Reader {
     at: usize,
     /// This attempt has passed on everything, trailers included.
     done: bool,
+    /// Where somebody may end it from outside.
+    tether: Option<Rc<Tether>>,
 }
 
 /// The client's end of the body, shared by its attempts: only one reads at a time.
@@ -80,6 +103,15 @@ impl RequestBody {
         RequestBody(Some(Reader::new(Rc::new(RefCell::new(source)))))
     }
 
+    /// A leash for it.
+    pub(super) fn leash(&mut self) -> Leash {
+        let tether = Rc::<Tether>::default();
+        if let Some(reader) = &mut self.0 {
+            reader.tether = Some(Rc::clone(&tether));
+        }
+        Leash(tether)
+    }
+
     /// A hold on the body for another attempt.
     pub(super) fn spare(&self) -> Spare {
         Spare(self.0.as_ref().map(|reader| Rc::clone(&reader.source)))
@@ -97,7 +129,7 @@ impl Spare {
 
 impl Reader {
     fn new(source: Rc<RefCell<Source>>) -> Self {
-        Reader { source, at: 0, done: false }
+        Reader { source, at: 0, done: false, tether: None }
     }
 
     /// What an earlier attempt has passed on already, and this one has not.
@@ -122,6 +154,12 @@ impl Reader {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.done {
             return Poll::Ready(None);
+        }
+        if let Some(tether) = &self.tether {
+            if tether.cut.get() {
+                return Poll::Ready(Some(Err(Broken::canceled("the attempt is over"))));
+            }
+            *tether.reader.borrow_mut() = Some(cx.waker().clone());
         }
         if let Poll::Ready(frame) = self.replay() {
             return Poll::Ready(frame.map(Ok));
@@ -181,7 +219,7 @@ impl Source {
     fn spoilt(&mut self, kind: Kind, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.kept = None;
         self.client.fault.set(Some(kind));
-        Poll::Ready(Some(Err(Broken(why))))
+        Poll::Ready(Some(Err(Broken::canceled(why))))
     }
 
     /// Counts a piece; false where it breaks the limit.

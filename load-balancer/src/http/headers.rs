@@ -4,10 +4,12 @@
 use bytes::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Version};
+use hyper::http::uri::{Authority, Scheme};
+use hyper::{HeaderMap, Uri, Version};
 use lb_core::{Algorithm, Rng};
 
 use crate::config::Config;
+use crate::error::{Kind, ProxyError};
 use crate::listener::Client;
 
 /// Identifies a request in logs, records and answers.
@@ -129,6 +131,21 @@ pub fn host_of_target(head: &mut Parts, seen: &mut Seen) {
             seen.hosts = 1;
         }
     }
+}
+
+/// The target for a request over HTTP/2, where `Host` is said in `:authority` (RFC 9113, 8.3.1): it is taken out of `headers`.
+///
+/// # Errors
+/// Where it is no authority.
+pub fn authority_of_host(target: Uri, headers: &mut HeaderMap) -> Result<Uri, ProxyError> {
+    let host = headers.remove(header::HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = target.into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = authority;
+    let said = parts.authority.is_some();
+    let target = Uri::from_parts(parts).ok().filter(|_| said);
+    target.ok_or_else(|| ProxyError::new(Kind::BadHost, "Host cannot be said over HTTP/2"))
 }
 
 /// The head to send to a backend. `default_host` serves clients that sent no `Host`.

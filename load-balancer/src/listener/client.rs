@@ -89,6 +89,8 @@ pub struct Client {
     pub gone: Cell<bool>,
     /// Why the driver cut the connection, for the exchange's record.
     pub cut: Cell<Option<&'static str>>,
+    /// The client has said how long it will wait (`grpc-timeout`).
+    pub told: Cell<bool>,
     /// Set when a response upgrades the connection.
     pub tunnel: RefCell<Option<Tunnel>>,
     phase: Cell<Phase>,
@@ -139,6 +141,7 @@ impl Client {
             starving: Cell::new(false),
             gone: Cell::new(false),
             cut: Cell::new(None),
+            told: Cell::new(false),
             tunnel: RefCell::new(None),
             phase: Cell::new(Phase::Head),
             deadline: Cell::new(worker.now().after(worker.config().timeouts.request_head)),
