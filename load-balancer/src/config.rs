@@ -20,6 +20,7 @@ mod discovery;
 mod faults;
 mod geo;
 mod healing;
+mod http2;
 mod kubernetes;
 mod metrics;
 mod raw;
@@ -35,6 +36,7 @@ pub use discovery::{Discovery, Dns, Family, Finder, Record};
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Docker, Ejection, Process, Provider, Replicas};
+pub use http2::{Http2, Spoken};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
@@ -68,6 +70,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much of anything is accepted.
     pub limits: Limits,
+    /// What is taken of HTTP/2.
+    pub http2: Http2,
     /// When a failed attempt is repeated.
     pub retry: Retry,
     /// Active health checks; `None` takes every backend as up.
@@ -118,6 +122,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// The paths that backends have; empty for all.
     pub allowed_paths: Vec<AllowedPath>,
+    /// What is spoken with backends.
+    pub protocol: Spoken,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
 }

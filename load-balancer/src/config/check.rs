@@ -22,6 +22,7 @@ mod decisions;
 mod discovery;
 mod geo;
 mod healing;
+mod http2;
 mod kubernetes;
 mod metrics;
 mod signals;
@@ -50,6 +51,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         hash: c.hash(&raw.hash),
         timeouts: c.timeouts(&raw.timeouts),
         limits: c.limits(&raw.limits),
+        http2: c.http2(&raw.http2),
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
         ejection: c.ejection(&raw.ejection),
@@ -103,7 +105,9 @@ impl Checker {
         let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
         let allowed_paths = self.allowed_paths(raw.allowed_paths.as_ref());
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
-        Pool { name, algorithm, allowed_paths, slow_start: slow_start.unwrap_or_default(), backends }
+        let protocol = self.spoken(raw.protocol.as_ref());
+        let slow_start = slow_start.unwrap_or_default();
+        Pool { name, algorithm, allowed_paths, slow_start, protocol, backends }
     }
 
     fn allowed_paths(&mut self, value: Option<&Value>) -> Vec<AllowedPath> {

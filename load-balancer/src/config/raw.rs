@@ -53,6 +53,7 @@ section!(Timeouts {
     handover
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
+section!(Http2 { enabled, streams, resets, control_frames });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
@@ -191,6 +192,7 @@ pub(super) struct Pool {
     pub(super) algorithm: Leaf,
     pub(super) slow_start: Leaf,
     pub(super) allowed_paths: Leaf,
+    pub(super) protocol: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -198,7 +200,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "backend"];
+        &["name", "algorithm", "slow_start", "allowed_paths", "protocol", "backend"];
 }
 
 /// The whole file.
@@ -213,6 +215,7 @@ pub(super) struct Raw {
     pub(super) hash: Hash,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
+    pub(super) http2: Http2,
     pub(super) retry: Retry,
     pub(super) health: Health,
     pub(super) ejection: Ejection,
@@ -241,6 +244,7 @@ impl Raw {
         "hash",
         "timeouts",
         "limits",
+        "http2",
         "retry",
         "health",
         "ejection",
