@@ -14,6 +14,7 @@ PACKAGES = {
     "curl": "curl",
     "faketime": "faketime",
     "hey": "hey",
+    "ip": "iproute2",
     "openssl": "openssl",
     "promtool": "prometheus",
     "redis-cli": "redis-tools",
