@@ -13,6 +13,7 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "faketime": "faketime",
+    "h2load": "nghttp2-client",
     "hey": "hey",
     "openssl": "openssl",
     "promtool": "prometheus",
