@@ -72,7 +72,7 @@ pub(super) async fn drive(
     let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
         let (worker, client) = (Rc::clone(worker), Rc::new(client.of_stream(worker)));
         *link.next.borrow_mut() = Some(Rc::clone(&client));
-        if worker.stage.get() == Stage::Leaving {
+        if worker.stage.get().parts() {
             // As an HTTP/1.1 connection ends with the next response.
             link.last.set(true);
         }
