@@ -164,9 +164,12 @@ async fn streams_flow_both_ways_for_longer_than_a_request_may_take() {
 
 #[tokio::test]
 async fn a_backend_whose_calls_fail_is_ejected_and_one_whose_clients_err_is_not() {
-    for (path, ejected) in [("/ends/14", 1.0), ("/alone/2", 1.0), ("/ends/5", 0.0), ("/alone/12", 0.0), ("/ends/4", 0.0)] {
+    for (path, ejected) in
+        [("/ends/14", 1.0), ("/alone/2", 1.0), ("/ends/5", 0.0), ("/alone/12", 0.0), ("/ends/4", 0.0)]
+    {
         let (bad, good) = (obedient().await, obedient().await);
-        let settings = [H2C, ("pool.algorithm", "round_robin"), ("ejection.base", "1h"), ("ejection.longest", "1h")];
+        let settings =
+            [H2C, ("pool.algorithm", "round_robin"), ("ejection.base", "1h"), ("ejection.longest", "1h")];
         let lb = Lb::over(&[bad.address, good.address], &settings).await;
         let mut client = H2::connect(lb.traffic).await;
         for n in 0..40 {

@@ -70,14 +70,19 @@ async fn a_backend_sees_a_request_of_http2() {
 
 #[tokio::test]
 async fn bodies_and_trailers_pass_both_ways() {
-    let backend = Http2Backend::start(|mut call| async move {
-        let Some(body) = call.body().await else { return };
-        let seen = call.request.body_mut().trailers().await.unwrap();
-        let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
-        stream.send_data(Bytes::from(body), false).unwrap();
-        stream.send_trailers(seen.unwrap_or_else(|| HeaderMap::from_iter([("x-none".parse().unwrap(), "1".parse().unwrap())]))).unwrap();
-    })
-    .await;
+    let backend =
+        Http2Backend::start(|mut call| async move {
+            let Some(body) = call.body().await else { return };
+            let seen = call.request.body_mut().trailers().await.unwrap();
+            let mut stream = call.respond.send_response(Response::new(()), false).unwrap();
+            stream.send_data(Bytes::from(body), false).unwrap();
+            stream
+                .send_trailers(seen.unwrap_or_else(|| {
+                    HeaderMap::from_iter([("x-none".parse().unwrap(), "1".parse().unwrap())])
+                }))
+                .unwrap();
+        })
+        .await;
     let lb = Lb::over(&[backend.address], &[H2C]).await;
     let mut client = H2::connect(lb.traffic).await;
     let body = super::support::pattern(600_000);
@@ -190,7 +195,8 @@ async fn what_a_backend_has_not_begun_is_asked_of_another() {
 async fn who_does_not_speak_it_is_told_apart() {
     let http1 = Script::start(|mut conn| async move {
         conn.upto(b"\r\n\r\n").await;
-        let _ = conn.try_send("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
+        let _ =
+            conn.try_send("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
     })
     .await;
     let lb = Lb::over(&[http1.address], &[H2C]).await;
@@ -218,7 +224,10 @@ async fn a_client_that_leaves_resets_its_stream_and_no_other() {
     .await;
     let lb = Lb::over(&[backend.address], &[H2C]).await;
     // One that has said all, and one in the middle of its upload.
-    for upload in ["GET /wait HTTP/1.1\r\nHost: h\r\n\r\n", "POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf"] {
+    for upload in [
+        "GET /wait HTTP/1.1\r\nHost: h\r\n\r\n",
+        "POST /wait HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf",
+    ] {
         let mut wire = lb.connect().await;
         wire.send(upload).await;
         assert_eq!(within("the request", tell.recv()).await, Some(None));

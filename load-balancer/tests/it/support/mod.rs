@@ -21,7 +21,7 @@ mod wire;
 pub(crate) use clients::Clients;
 pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
-pub(crate) use http2::{Frame, H2, Raw, frame, get, head, whole};
+pub(crate) use http2::{Answer, Frame, H2, Raw, frame, get, head, whole};
 pub(crate) use http2_backend::{Bounds, Call, Http2Backend};
 pub(crate) use lab::{Lb, at_admin, config, configured, keep, post, request, variables};
 pub(crate) use mmdb::{flat, geolite, mmdb, registered};
