@@ -13,6 +13,7 @@ PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
     "faketime": "faketime",
+    "h2load": "nghttp2-client",
     "hey": "hey",
     "ip": "iproute2",
     "openssl": "openssl",
