@@ -30,8 +30,10 @@ mod explain;
 mod membership;
 mod registration;
 mod requests;
+mod secure;
 
 pub use access::Peer;
+pub use secure::Door;
 
 /// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
 const PATHS: [&str; 8] = ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
@@ -70,7 +72,7 @@ pub struct Admin {
     /// Why requests went where they went.
     pub journal: Arc<Journal>,
     /// Where this balancer listens itself: no place for a backend.
-    pub listening: [SocketAddr; 2],
+    pub listening: Vec<SocketAddr>,
 }
 
 /// The admin endpoints.

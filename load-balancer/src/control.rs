@@ -5,7 +5,7 @@
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
 //! leaving), `replicas` (keeping their number), `discovered` (who a source of
 //! discovery names), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
-//! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
+//! (capacity and regions), `geo` (where clients are), `certificates`, `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -32,10 +32,12 @@ use crate::provision::{Death, Provider};
 use crate::registry::{Backend, Registry, Snapshot};
 use crate::store::StateStore;
 
+mod certificates;
 mod discovered;
 mod entry;
 mod fetch;
 mod geo;
+mod line;
 mod members;
 mod prober;
 mod publish;
@@ -129,6 +131,7 @@ pub struct Control {
     /// The regions that it is about.
     regions: Option<Arc<Regions>>,
     located: geo::Located,
+    certificates: certificates::Certificates,
 }
 
 impl Control {
@@ -179,11 +182,13 @@ impl Control {
             locality: None,
             regions: None,
             located: geo::Located::default(),
+            certificates: certificates::Certificates::default(),
         };
         metrics.series.set_budget(config.metrics.backends);
         zero::pool(metrics, &Kind::aborts(), &Kind::RETRIED, &Known::ALL.map(|(_, name)| name));
         zero::algorithm(metrics, config.pool.algorithm);
         control.locate();
+        control.certify();
         control.restore();
         control.rederive(true);
         control.publish();
@@ -197,16 +202,13 @@ impl Control {
         let Wiring { mut inbox, events, provider, mut deaths, settled, access_log, store, mut ended } =
             wiring;
         (self.events, self.access_log) = (Some(events), Some(access_log));
-        if let Err(error) = self.start_checks() {
-            return tracing::error!(%error, "health checks cannot start");
-        }
-        if let Err(error) = self.start_scrapes(true) {
-            return tracing::error!(%error, "scrapes cannot start");
-        }
+        self.start_checks();
+        self.start_scrapes(true);
         self.start_supply(provider);
         self.start_sharing(store);
         self.start_discovery();
         self.watch_database();
+        self.watch_certificates();
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -275,6 +277,7 @@ impl Control {
             Event::Scaled(scaled, asker) => self.scaled(scaled, asker),
             Event::Reread(read) => self.reread(read),
             Event::Located(origin, read) => self.relocated(&origin, read),
+            Event::Certified(place, read) => self.certified(place, read),
             Event::Discovered(number, said) => self.discovered(number, said),
             Event::Telling(asker) => {
                 // The exchange task may have been told to end.

@@ -20,6 +20,7 @@ use crate::worker::{Lane, Scene, Worker};
 
 mod attempt;
 mod body;
+mod connect;
 mod exchange;
 mod retry;
 mod trail;
@@ -27,6 +28,7 @@ mod upload;
 mod upstream;
 
 pub use body::{Body, answer};
+pub use connect::{Unreached, connect};
 pub use exchange::{Exchange, Flight};
 pub use upload::RequestBody;
 pub use upstream::Live;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -33,11 +34,13 @@ pub mod listener;
 pub mod observe;
 pub mod provision;
 pub mod registry;
+pub mod seen;
 mod signals;
 mod socket;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod worker;
 
 use admin::Admin;
@@ -97,6 +100,8 @@ pub enum StartError {
 pub struct Running {
     /// Where clients connect.
     pub traffic: SocketAddr,
+    /// Where TLS is spoken with them; the same, or beside it.
+    pub tls: Option<SocketAddr>,
     /// Where operators connect.
     pub admin: SocketAddr,
     stage: watch::Sender<Stage>,
@@ -141,6 +146,17 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     let (traffic, sockets) = listener::bind(config.listen.traffic, config.workers).map_err(|source| {
         StartError::Listen { field: "listen.traffic", address: config.listen.traffic, source }
     })?;
+    let secured = config.listen.tls.map(|address| {
+        let fault = |source| StartError::Listen { field: "listen.tls", address, source };
+        listener::bind(address, config.workers).map_err(fault)
+    });
+    let (beside, more) = secured.transpose()?.map_or((None, Vec::new()), |(at, more)| (Some(at), more));
+    // Of each address everybody gets one.
+    let mut shares = listener::spread(&sockets, config.workers)?;
+    for (share, more) in shares.iter_mut().zip(listener::spread(&more, config.workers)?) {
+        share.extend(more);
+    }
+    drop((sockets, more));
     let (admin_address, mut admin_sockets) = listener::bind(config.listen.admin, 1).map_err(|source| {
         StartError::Listen { field: "listen.admin", address: config.listen.admin, source }
     })?;
@@ -159,7 +175,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     let (stage, told) = watch::channel(Stage::Serving);
     let (events, inbox) = mpsc::unbounded_channel();
     let (commands, mut mailboxes): (Vec<_>, Vec<_>) =
-        sockets.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        shares.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let admin = admin::router(Admin {
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
@@ -169,7 +185,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         events: events.clone(),
         chronicle: Arc::clone(&chronicle),
         journal: Arc::clone(&journal),
-        listening: [traffic, admin_address],
+        listening: [traffic, admin_address].into_iter().chain(beside).collect(),
     });
 
     let (settled, settling) = watch::channel(false);
@@ -224,18 +240,26 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         journal: Arc::clone(&journal),
         traces: traces.clone(),
         access_log: Arc::clone(&access_log),
+        secure: match (&config.tls, beside) {
+            (None, _) => listener::Secure::Nowhere,
+            (Some(_), None) => listener::Secure::Everywhere,
+            (Some(_), Some(at)) => listener::Secure::At(at),
+        },
         connections,
     };
     let mut workers = Vec::new();
-    for (i, socket) in sockets.into_iter().enumerate() {
+    for (i, doors) in shares.into_iter().enumerate() {
         let (shared, mailbox) = (shared.clone(), mailboxes.remove(0));
-        let run = move || async move { worker::run(shared, &i.to_string(), socket, mailbox).await };
+        let run = move || async move { worker::run(shared, &i.to_string(), doors, mailbox).await };
         workers.push(thread(format!("worker-{i}"), run)?);
     }
-    tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
+    let tls = config.tls.is_some().then(|| beside.unwrap_or(traffic));
+    let shown = tls.map(tracing::field::display);
+    tracing::info!(%traffic, admin = %admin_address, tls = shown, workers = workers.len(), "listening");
     let control = Some((end, control_thread));
     Ok(Running {
         traffic,
+        tls,
         admin: admin_address,
         stage,
         workers,
@@ -339,10 +363,11 @@ impl ControlSide {
         let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
         let Ok(provider) = provider else { return };
         if let Some(listener) = socket.and_then(|s| tokio::net::TcpListener::from_std(s).ok()) {
-            let admin = self.admin;
+            let (admin, metrics) = (self.admin, Arc::clone(&self.metrics));
+            let door = admin::Door::new(listener, Arc::clone(&self.registry), metrics);
             tokio::task::spawn_local(async move {
                 let service = admin.into_make_service_with_connect_info::<SocketAddr>();
-                if let Err(error) = axum::serve(listener, service).await {
+                if let Err(error) = axum::serve(door.tap_io(|_| {}), service).await {
                     tracing::error!(%error, "the admin listener ended");
                 }
             });

@@ -8,56 +8,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-use tokio::net::TcpListener;
-
 use crate::stage::Stage;
 use crate::worker::Worker;
 
+mod bind;
 mod client;
 mod drive;
 mod gate;
 mod io;
+mod secure;
 
+pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed};
+pub use secure::Secure;
 
-/// Connections the kernel may hold before they are accepted.
-const BACKLOG: i32 = 1_024;
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Opens one listening socket per worker on the same address; port 0 takes a free one for all.
-///
-/// # Errors
-/// Where the address is taken or not ours. A plain bind comes first, because SO_REUSEPORT would silently share the port
-/// with another balancer.
-pub fn bind(
-    address: SocketAddr,
-    workers: usize,
-) -> std::io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
-    let claim = socket(address, false)?;
-    let address = claim.local_addr()?;
-    drop(claim);
-    let sockets: std::io::Result<Vec<_>> = (0..workers).map(|_| socket(address, true)).collect();
-    Ok((address, sockets?))
-}
-
-fn socket(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(share)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
 /// Serves until draining begins and every client is gone or the drain deadline has passed.
-pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
+pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
     let (mut draining, mut leaving) = (worker.shared.stage.clone(), worker.shared.stage.clone());
-    let listener = match TcpListener::from_std(socket) {
-        Ok(listener) => listener,
+    let listener = match Doors::new(sockets) {
+        Ok(doors) => doors,
         Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
     };
     let mut next = 0;
@@ -128,7 +101,10 @@ fn start<G: 'static>(
         let _ = stream.set_nodelay(true);
         let client = Rc::new(Client::new(peer, &worker));
         let _open = Open::new(&worker, id, &client);
-        drive::drive(&worker, &client, stream).await;
+        // Shaken hands within the task: nobody who connects waits for another's handshake.
+        if let Some(stream) = secure::secured(&worker, &client, stream).await {
+            drive::drive(&worker, &client, stream).await;
+        }
         drop(guards);
     });
 }

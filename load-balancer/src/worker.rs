@@ -72,6 +72,8 @@ pub struct Shared {
     pub traces: Option<Arc<Traces>>,
     /// Where lines about requests go.
     pub access_log: Arc<AccessLog>,
+    /// Which connections are spoken with by TLS.
+    pub secure: listener::Secure,
     /// Permits for client connections, over all workers.
     pub connections: Arc<tokio::sync::Semaphore>,
 }
@@ -336,11 +338,11 @@ impl Drop for Lane {
     }
 }
 
-/// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.
+/// Runs a worker until drained: serves `sockets`, answers `commands`, keeps house.
 pub async fn run(
     shared: Shared,
     name: &str,
-    socket: std::net::TcpListener,
+    sockets: Vec<std::net::TcpListener>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let worker = Worker::new(shared, name);
@@ -369,7 +371,7 @@ pub async fn run(
         }
     };
     let chores = tokio::task::spawn_local(chores);
-    listener::serve(&worker, socket).await;
+    listener::serve(&worker, sockets).await;
     chores.abort();
     worker.housekeep();
 }

@@ -90,13 +90,17 @@ pub enum Fact {
     DiscoveryLost { source: &'static str, reason: String, backends: usize },
     /// It says so again.
     DiscoveryBack { source: &'static str, backends: usize },
+    /// Other certificates are in force at `place`; the first of them ends at `ends` (seconds since the Unix epoch).
+    CertificatesRenewed { place: &'static str, ends: u64 },
+    /// Certificate files have changed into what cannot be used, the old ones hold.
+    CertificatesRefused { place: &'static str, reason: String },
     /// Another balancer goes by the name of this one: neither hears the other.
     NameTaken { instance: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 36] = [
+    pub const KINDS: [&str; 38] = [
         "joined",
         "left",
         "draining",
@@ -133,6 +137,8 @@ impl Fact {
         "discovery_lost",
         "discovery_back",
         "name_taken",
+        "certificates_renewed",
+        "certificates_refused",
     ];
 
     /// Its name in logs and metrics.
@@ -175,6 +181,8 @@ impl Fact {
             Fact::DiscoveryLost { .. } => "discovery_lost",
             Fact::DiscoveryBack { .. } => "discovery_back",
             Fact::NameTaken { .. } => "name_taken",
+            Fact::CertificatesRenewed { .. } => "certificates_renewed",
+            Fact::CertificatesRefused { .. } => "certificates_refused",
         }
     }
 
@@ -217,6 +225,8 @@ impl Fact {
             | Fact::StoreBack { .. }
             | Fact::DiscoveryLost { .. }
             | Fact::DiscoveryBack { .. }
+            | Fact::CertificatesRenewed { .. }
+            | Fact::CertificatesRefused { .. }
             | Fact::NameTaken { .. } => None,
         }
     }
@@ -241,6 +251,7 @@ impl Fact {
                 | Fact::StoreLost { .. }
                 | Fact::DiscoveryLost { .. }
                 | Fact::NameTaken { .. }
+                | Fact::CertificatesRefused { .. }
         )
     }
 }

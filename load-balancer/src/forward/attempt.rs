@@ -73,7 +73,7 @@ pub(super) async fn attempt(
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
     let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial);
-    let mut live = match connection(worker, client, lane, started, exchange).await {
+    let mut live = match connection(worker, client, scene, lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
@@ -183,6 +183,7 @@ fn request(plan: &Plan, lane: &Lane, body: RequestBody, exchange: &Exchange) -> 
 async fn connection(
     worker: &Worker,
     client: &Client,
+    scene: &Scene,
     lane: &Lane,
     now: Tick,
     exchange: &Exchange,
@@ -199,14 +200,16 @@ async fn connection(
     let began = worker.now();
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
-    match client.within(Live::connect(&lane.backend.address)).await {
+    let connecting = Live::connect(&lane.backend, scene.snapshot.certified.backends.as_deref());
+    match client.within(connecting).await {
         Ok(Ok(live)) => {
             lane.meters.connected("ok");
             Ok(live)
         }
-        Ok(Err(error)) => {
-            lane.meters.connected("refused");
-            Err(ProxyError::new(Kind::UpstreamConnect, format!("{}: {error}", lane.backend.address)))
+        Ok(Err(unreached)) => {
+            let (result, kind) = unreached.told();
+            lane.meters.connected(result);
+            Err(ProxyError::new(kind, format!("{}: {unreached}", lane.backend.address)))
         }
         Err(_elapsed) => {
             lane.meters.connected("timeout");

@@ -14,12 +14,13 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use lb_core::Tick;
 use std::future::Future;
-use tokio::net::TcpStream;
 
+use super::connect::{Unreached, connect};
 use super::upload::RequestBody;
-use crate::config::Address;
 use crate::error::Kind;
+use crate::registry::Backend;
 use crate::socket::Socket as UpstreamIo;
+use crate::tls::{self, Stream};
 
 /// A connection to a backend. Boxed: it is handed around a dozen times a request, and is over a kilobyte.
 pub struct Live(Box<Inner>);
@@ -50,18 +51,16 @@ pub struct Refused {
 }
 
 impl Live {
-    /// Connects; the caller bounds the time.
+    /// Connects to `backend`, by `tls` where TLS is spoken with it; the caller bounds the time.
     ///
     /// # Errors
-    /// As the system reports them.
-    pub async fn connect(address: &Address) -> std::io::Result<Live> {
-        let stream = match address {
-            Address::Ip(address) => TcpStream::connect(address).await?,
-            Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
-        };
-        stream.set_nodelay(true)?;
-        let (sender, connection) =
-            http1::Builder::new().handshake(UpstreamIo::new(stream)).await.map_err(std::io::Error::other)?;
+    /// What stood in the way.
+    pub async fn connect(backend: &Backend, tls: Option<&tls::Client>) -> Result<Live, Unreached> {
+        let stream = connect(&backend.address, backend.secure.as_deref(), tls).await?;
+        let (sender, connection) = http1::Builder::new()
+            .handshake(UpstreamIo::new(stream))
+            .await
+            .map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
         Ok(Live(Box::new(Inner {
             sender,
             connection: Some(connection),
@@ -120,7 +119,7 @@ impl Live {
     }
 
     /// After a 101: the bare stream and what was read ahead, once hyper has let go of it.
-    pub async fn upgraded(mut self) -> Option<(TcpStream, Bytes)> {
+    pub async fn upgraded(mut self) -> Option<(Stream, Bytes)> {
         std::future::poll_fn(|cx| {
             self.drive(cx);
             if self.0.finished { Poll::Ready(()) } else { Poll::Pending }

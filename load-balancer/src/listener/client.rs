@@ -63,6 +63,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The same as a header value, made once.
     pub peer_ip: HeaderValue,
+    /// TLS is spoken with it.
+    pub secure: Cell<bool>,
     /// The peer is one of `client.trusted_proxies`.
     pub trusted: bool,
     /// Where the client was that the last request came from, for the next one.
@@ -111,6 +113,7 @@ impl Client {
         let text = HeaderValue::from_str(&ip.to_string());
         Client {
             peer,
+            secure: Cell::new(false),
             peer_ip: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
             place: Cell::new(None),
@@ -133,6 +136,12 @@ impl Client {
             expired: Cell::new(false),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The scheme of what it asks for.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.secure.get() { "https" } else { "http" }
     }
 
     /// What the connection is doing.

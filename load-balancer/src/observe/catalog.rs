@@ -11,6 +11,7 @@ mod process;
 mod reports;
 mod requests;
 mod store;
+mod tls;
 mod upstream;
 mod weights;
 
@@ -22,6 +23,7 @@ pub use process::*;
 pub use reports::*;
 pub use requests::*;
 pub use store::*;
+pub use tls::*;
 pub use upstream::*;
 pub use weights::*;
 
@@ -89,6 +91,10 @@ pub const ALL: &[Family] = &[
     RESPONSE_BYTES,
     DOWNSTREAM,
     ACCEPTED,
+    TLS_HANDSHAKES,
+    TLS_ENDS,
+    TLS_RELOAD_OK,
+    TLS_UNVERIFIED,
     UPSTREAM_REQUESTS,
     UPSTREAM_DURATION,
     UPSTREAM_IN_FLIGHT,

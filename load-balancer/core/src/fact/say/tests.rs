@@ -52,6 +52,8 @@ fn all() -> Vec<Fact> {
         Fact::DiscoveryLost { source: "dns", reason: text("SERVFAIL"), backends: 2 },
         Fact::DiscoveryBack { source: "dns", backends: 2 },
         Fact::NameTaken { instance: text("lb-1") },
+        Fact::CertificatesRenewed { place: "traffic", ends: 1_781_702_348 },
+        Fact::CertificatesRefused { place: "backends", reason: text("ca.pem: cannot be read") },
     ]
 }
 
@@ -59,7 +61,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 36);
+    assert_eq!(kinds.len(), 38);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -96,6 +98,7 @@ fn alarms() {
         "store_lost",
         "discovery_lost",
         "name_taken",
+        "certificates_refused",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());
