@@ -14,6 +14,7 @@ use lb_core::Algorithm;
 use crate::hashing::Preset;
 
 mod check;
+mod control;
 mod decisions;
 mod discovery;
 mod faults;
@@ -29,11 +30,12 @@ mod units;
 mod watching;
 
 pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
+pub use control::{Control, Right, Token};
 pub use decisions::Decisions;
 pub use discovery::{Discovery, Dns, Family, Finder, Record};
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
-pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
+pub use healing::{Docker, Ejection, Process, Provider, Replicas};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
@@ -296,6 +298,12 @@ pub struct Timeouts {
     pub drain_delay: Duration,
     /// For requests in flight when told to stop.
     pub drain: Duration,
+    /// For upgraded connections then, instead of [`Timeouts::drain`].
+    pub drain_tunnel: Duration,
+    /// For a successor to be ready.
+    pub upgrade: Duration,
+    /// Once it is: how long clients with kept connections have to move there, before [`Timeouts::drain`].
+    pub handover: Duration,
 }
 
 /// How much of anything is accepted.

@@ -96,11 +96,13 @@ pub enum Fact {
     CertificatesRefused { place: &'static str, reason: String },
     /// Another balancer goes by the name of this one: neither hears the other.
     NameTaken { instance: String },
+    /// Another process was to take this one's place, and does not: this one goes on.
+    UpgradeFailed { reason: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 38] = [
+    pub const KINDS: [&str; 39] = [
         "joined",
         "left",
         "draining",
@@ -139,6 +141,7 @@ impl Fact {
         "name_taken",
         "certificates_renewed",
         "certificates_refused",
+        "upgrade_failed",
     ];
 
     /// Its name in logs and metrics.
@@ -183,6 +186,7 @@ impl Fact {
             Fact::NameTaken { .. } => "name_taken",
             Fact::CertificatesRenewed { .. } => "certificates_renewed",
             Fact::CertificatesRefused { .. } => "certificates_refused",
+            Fact::UpgradeFailed { .. } => "upgrade_failed",
         }
     }
 
@@ -227,7 +231,8 @@ impl Fact {
             | Fact::DiscoveryBack { .. }
             | Fact::CertificatesRenewed { .. }
             | Fact::CertificatesRefused { .. }
-            | Fact::NameTaken { .. } => None,
+            | Fact::NameTaken { .. }
+            | Fact::UpgradeFailed { .. } => None,
         }
     }
 
@@ -252,6 +257,7 @@ impl Fact {
                 | Fact::DiscoveryLost { .. }
                 | Fact::NameTaken { .. }
                 | Fact::CertificatesRefused { .. }
+                | Fact::UpgradeFailed { .. }
         )
     }
 }

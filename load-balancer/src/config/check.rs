@@ -17,6 +17,7 @@ use super::{
 use crate::hashing::Preset;
 use crate::http::paths;
 
+mod control;
 mod decisions;
 mod discovery;
 mod geo;
@@ -246,6 +247,9 @@ impl Checker {
                 .time_or_off("timeouts.drain_delay", raw.drain_delay.as_ref(), "0")
                 .unwrap_or_default(),
             drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
+            drain_tunnel: self.time("timeouts.drain_tunnel", raw.drain_tunnel.as_ref(), "30s"),
+            upgrade: self.time("timeouts.upgrade", raw.upgrade.as_ref(), "60s"),
+            handover: self.time("timeouts.handover", raw.handover.as_ref(), "5s"),
         }
     }
 
@@ -328,7 +332,8 @@ impl Checker {
         for (key, value) in found {
             let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
             // A mistyped key of a secret has a secret's value.
-            let secret = section == "control" || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+            let secret = section.starts_with("control")
+                || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
             let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }

@@ -50,7 +50,10 @@ section!(Timeouts {
     upstream_idle,
     tunnel_idle,
     drain_delay,
-    drain
+    drain,
+    drain_tunnel,
+    upgrade,
+    handover
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
@@ -68,7 +71,7 @@ section!(Ejection {
     max_share,
     panic
 });
-section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends, request_log });
+section!(ControlToken { name, token, token_file, rights });
 section!(Decisions { record, sample, keep });
 section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
@@ -157,6 +160,41 @@ pub(super) struct Replicas {
 impl Replicas {
     pub(super) const KEYS: &'static [&'static str] =
         &["provider", "weight", "region", "replace_after", "scaling", "process", "docker", "kubernetes"];
+}
+
+/// The `[control]` section with its `[[control.tokens]]` entries.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Control {
+    pub(super) on_traffic_port: Leaf,
+    pub(super) token: Leaf,
+    pub(super) token_file: Leaf,
+    pub(super) tokens: Vec<ControlToken>,
+    pub(super) readers: Leaf,
+    pub(super) hosts: Leaf,
+    pub(super) connections: Leaf,
+    pub(super) registration: Leaf,
+    pub(super) networks: Leaf,
+    pub(super) max_backends: Leaf,
+    pub(super) request_log: Leaf,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Control {
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "on_traffic_port",
+        "token",
+        "token_file",
+        "tokens",
+        "readers",
+        "hosts",
+        "connections",
+        "registration",
+        "networks",
+        "max_backends",
+        "request_log",
+    ];
 }
 
 /// The `[discovery]` section with one for each source.

@@ -30,8 +30,7 @@ impl super::Pool {
     /// What the certificate of the backend called `name` must name; `None` where it is spoken with in clear.
     #[must_use]
     pub fn secures(&self, name: &str, address: &Address) -> Option<String> {
-        let configured =
-            self.backends.iter().find(|b| b.name == name && b.address.as_ref() == Some(address));
+        let configured = self.backends.iter().find(|b| b.name == name && b.address.as_ref() == Some(address));
         if !configured.and_then(|b| b.tls).unwrap_or(self.tls.enabled) {
             return None;
         }

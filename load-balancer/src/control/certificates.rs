@@ -14,8 +14,8 @@ use tokio::task::AbortHandle;
 use super::Control;
 use crate::event::Event;
 use crate::observe::{Metrics, zero};
-use crate::tls::{Certified, Fault, Place, RESULTS, Renewed};
 use crate::seen::{Stamp, Watch};
+use crate::tls::{Certified, Fault, Place, RESULTS, Renewed};
 
 /// Between looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -54,7 +54,8 @@ impl Control {
             before.abort();
         }
         let Some(events) = self.events.clone() else { return };
-        let watched = |place| self.certificates.in_force.at(place).map(|renewed| Watched::new(place, renewed));
+        let watched =
+            |place| self.certificates.in_force.at(place).map(|renewed| Watched::new(place, renewed));
         let all: Vec<Watched> = Place::ALL.into_iter().filter_map(watched).collect();
         if !all.is_empty() {
             self.certificates.watching = Some(tokio::task::spawn_local(watch(all, events)).abort_handle());

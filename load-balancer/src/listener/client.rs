@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use hyper::header::HeaderValue;
 use lb_core::Tick;
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use super::gate::Fault;
@@ -93,6 +94,10 @@ pub struct Client {
     pub cut: Cell<Option<&'static str>>,
     /// Set when a response upgrades the connection.
     pub tunnel: RefCell<Option<Tunnel>>,
+    /// The connection is a tunnel, which ends by a deadline of its own.
+    pub tunnelled: Cell<bool>,
+    /// What drives it.
+    pub(super) task: RefCell<Option<AbortHandle>>,
     phase: Cell<Phase>,
     deadline: Cell<Tick>,
     total: Cell<Tick>,
@@ -129,6 +134,8 @@ impl Client {
             gone: Cell::new(false),
             cut: Cell::new(None),
             tunnel: RefCell::new(None),
+            tunnelled: Cell::new(false),
+            task: RefCell::new(None),
             phase: Cell::new(Phase::Head),
             deadline: Cell::new(worker.now().after(config.timeouts.request_head)),
             total: Cell::new(NEVER),
@@ -242,6 +249,15 @@ impl Client {
         if waker.is_none() {
             *waker = Some(cx.waker().clone());
         }
+    }
+
+    /// Ends the connection at once, unless it is a tunnel; whether it was ended.
+    pub(super) fn end_request(&self) -> bool {
+        let ends = !self.tunnelled.get();
+        if let Some(task) = self.task.borrow().as_ref().filter(|_| ends) {
+            task.abort();
+        }
+        ends
     }
 
     /// Has the driver look again.

@@ -136,7 +136,9 @@ fn of_this_machine() -> Result<RootCertStore, Fault> {
         return Ok(roots);
     }
     let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-    let why = format!("this machine has no certificates of authorities{why}; install ca-certificates or set pool.tls.ca");
+    let why = format!(
+        "this machine has no certificates of authorities{why}; install ca-certificates or set pool.tls.ca"
+    );
     Err(Fault::new(Path::new(""), why))
 }
 

@@ -55,7 +55,9 @@ impl Files {
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         match found {
             Ok(found) if !found.is_empty() => Ok(found),
-            Ok(_) => Err(Fault::new(file, "holds no certificate: PEM is wanted, -----BEGIN CERTIFICATE-----")),
+            Ok(_) => {
+                Err(Fault::new(file, "holds no certificate: PEM is wanted, -----BEGIN CERTIFICATE-----"))
+            }
             Err(error) => Err(Fault::new(file, format!("is no PEM: {error}"))),
         }
     }
@@ -72,7 +74,8 @@ impl Files {
     pub(super) fn pair(&mut self, pair: &Pair) -> Result<CertifiedKey, Fault> {
         let chain = self.certificates(&pair.chain)?;
         let ends = chain.iter().map(|one| expiry::not_after(one)).min().flatten();
-        let ends = ends.ok_or_else(|| Fault::new(&pair.chain, "holds a certificate that cannot be understood"))?;
+        let ends =
+            ends.ok_or_else(|| Fault::new(&pair.chain, "holds a certificate that cannot be understood"))?;
         let key = self.key(&pair.key)?;
         let certified = CertifiedKey::from_der(chain, key, &provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {

@@ -84,12 +84,8 @@ fn the_same_files_make_the_same_and_others_do_not() {
 fn clients_need_authorities_that_can_be_read() {
     let folder = Folder::new("client");
     let pair = folder.pair("ca", "ca.test");
-    let settings = |ca: Option<PathBuf>, identity| ClientSettings {
-        ca,
-        identity,
-        verify: true,
-        least: Version::V13,
-    };
+    let settings =
+        |ca: Option<PathBuf>, identity| ClientSettings { ca, identity, verify: true, least: Version::V13 };
     let client = Client::new(settings(Some(pair.chain.clone()), Some(pair.clone()))).unwrap();
     assert!(client.verifies() && client.files().len() == 3 && client.ends().len() == 1);
     let fault = Client::new(settings(Some(pair.key.clone()), None)).unwrap_err();

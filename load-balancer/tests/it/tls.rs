@@ -4,7 +4,7 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{Authority, Issued, Lb, SecureWire, Script, Trust, Wire, keep, request, within};
+use super::support::{Authority, Issued, Lb, Script, SecureWire, Trust, Wire, keep, request, within};
 
 /// A balancer in front of `script` that shows `certificates` beside its plain listener.
 pub(super) async fn serving(script: &Script, certificates: &[&Issued], more: &[(&str, &str)]) -> Lb {
@@ -32,7 +32,8 @@ fn shaken(result: &'static str, version: &'static str) -> [(&'static str, &'stat
 async fn a_client_is_shown_the_certificate_of_the_name_it_asks_for() {
     let script = Script::named("b").await;
     let authority = Authority::new();
-    let (one, two) = (authority.issue("one", &["one.test"]), authority.issue("two", &["*.two.test", "two.test"]));
+    let (one, two) =
+        (authority.issue("one", &["one.test"]), authority.issue("two", &["*.two.test", "two.test"]));
     let lb = serving(&script, &[&one, &two], &[]).await;
     for (name, expected) in [("one.test", &one), ("two.test", &two), ("a.two.test", &two)] {
         let mut wire = authority.trust().connect(lb.tls(), name).await;
@@ -72,7 +73,11 @@ async fn both_versions_are_spoken_and_none_before_them() {
     assert_eq!((alert[0], &alert[5..]), (0x15, &[2, 70][..]), "fatal: protocol_version");
     let scrape = lb.until("three handshakes", |s| s.sum("lb_tls_handshakes_total", &[]) == 3.0).await;
     for (result, version) in [("ok", "1.2"), ("ok", "1.3"), ("incompatible", "none")] {
-        assert_eq!(scrape.sum("lb_tls_handshakes_total", &shaken(result, version)), 1.0, "{result} {version}");
+        assert_eq!(
+            scrape.sum("lb_tls_handshakes_total", &shaken(result, version)),
+            1.0,
+            "{result} {version}"
+        );
     }
     let strict = serving(&script, &[&issued], &[("tls.min_version", "1.3")]).await;
     let refused = authority.trust().only(&TLS12).try_connect(strict.tls(), "lb.test").await;
@@ -190,7 +195,8 @@ async fn the_balancers_own_words_arrive() {
 async fn operators_are_spoken_with_by_tls_where_that_is_configured() {
     let script = Script::named("b").await;
     let authority = Authority::new();
-    let (issued, person) = (authority.issue("admin", &["admin.test"]), authority.issue("person", &["person"]));
+    let (issued, person) =
+        (authority.issue("admin", &["admin.test"]), authority.issue("person", &["person"]));
     let (certificates, ca) = (format!("[{}]", issued.toml()), format!("{:?}", authority.file()));
     let settings = [
         ("tls.admin.certificate", certificates.as_str()),

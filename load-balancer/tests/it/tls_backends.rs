@@ -136,7 +136,8 @@ async fn a_backend_that_asks_who_we_are_is_shown_it() {
     let shown = [base[0], base[1], ("pool.tls.certificate", chain.as_str()), ("pool.tls.key", key.as_str())];
     let lb = before(&address, &shown).await;
     assert_eq!(lb.get("/").await.status(), 200);
-    let ends = lb.scrape().await.sum("lb_tls_certificate_not_after_timestamp_seconds", &[("place", "backends")]);
+    let ends =
+        lb.scrape().await.sum("lb_tls_certificate_not_after_timestamp_seconds", &[("place", "backends")]);
     assert_eq!(ends, 2_208_988_800.0);
     // And in clear where that is said, which this backend does not speak.
     let lb = before(&format!("http://{address}"), &shown).await;

@@ -1,7 +1,7 @@
 //! Certificates that change while they are shown: nobody notices but by the new one, and what cannot be used is not.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 use super::reload::{Written, applied, backend};
 use super::support::{Authority, Issued, Lb, Script, keep};

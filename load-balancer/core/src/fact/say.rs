@@ -121,6 +121,7 @@ impl Fact {
             Fact::NameTaken { instance } => fields![instance],
             Fact::CertificatesRenewed { place, ends } => fields![place, ends],
             Fact::CertificatesRefused { place, reason } => fields![place, reason],
+            Fact::UpgradeFailed { reason } => fields![reason],
         }
     }
 
@@ -251,6 +252,7 @@ impl Fact {
                 "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \
                  of its own"
             ),
+            Fact::UpgradeFailed { reason } => format!("the upgrade failed, this process goes on: {reason}"),
         }
     }
 }

@@ -133,3 +133,6 @@ impl Checker {
         (!name.is_empty()).then_some(name)
     }
 }
+
+#[cfg(test)]
+mod tests;

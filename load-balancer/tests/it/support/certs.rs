@@ -141,7 +141,8 @@ impl Trust {
 
     fn config(&self) -> ClientConfig {
         let ring = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(ring).with_protocol_versions(&self.versions).unwrap();
+        let builder =
+            ClientConfig::builder_with_provider(ring).with_protocol_versions(&self.versions).unwrap();
         let builder = builder.with_root_certificates(self.roots.clone());
         let mut config = match &self.own {
             Some(own) => builder.with_client_auth_cert(own.certificates(), own.private_key()).unwrap(),
