@@ -287,7 +287,7 @@ impl Control {
             Event::Scaled(scaled, asker) => self.scaled(scaled, asker),
             Event::Reread(occasion, read) => self.reread(occasion, read),
             Event::Located(origin, read) => self.relocated(&origin, read),
-            Event::Certified(place, read) => self.certified(place, read),
+            Event::Certified(number, place, read) => self.certified(number, place, read),
             Event::Discovered(number, said) => self.discovered(number, said),
             Event::Telling(asker) => {
                 // The exchange task may have been told to end.

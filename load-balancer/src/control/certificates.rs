@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub(super) struct Certificates {
     pub(super) in_force: Certified,
     watching: Option<AbortHandle>,
+    /// How often watching was begun.
+    number: u64,
 }
 
 impl Control {
@@ -53,17 +55,23 @@ impl Control {
         if let Some(before) = self.certificates.watching.take() {
             before.abort();
         }
+        self.certificates.number += 1;
         let Some(events) = self.events.clone() else { return };
         let watched =
             |place| self.certificates.in_force.at(place).map(|renewed| Watched::new(place, renewed));
         let all: Vec<Watched> = Place::ALL.into_iter().filter_map(watched).collect();
         if !all.is_empty() {
-            self.certificates.watching = Some(tokio::task::spawn_local(watch(all, events)).abort_handle());
+            self.certificates.watching =
+                Some(tokio::task::spawn_local(watch(self.certificates.number, all, events)).abort_handle());
         }
     }
 
     /// Files of `place` have changed.
-    pub(super) fn certified(&mut self, place: Place, read: Result<Renewed, Fault>) -> bool {
+    pub(super) fn certified(&mut self, number: u64, place: Place, read: Result<Renewed, Fault>) -> bool {
+        if number != self.certificates.number {
+            // Read before the configuration named others, or read them itself.
+            return false;
+        }
         let metrics = &self.metrics;
         let in_force = |ok: bool| {
             metrics.tls_reload_ok.with_label_values(&[place.name()]).set(i64::from(ok));
@@ -146,7 +154,7 @@ impl Watched {
 }
 
 /// Reads the files of a place again whenever one of them has changed, beside the control task.
-async fn watch(mut all: Vec<Watched>, events: mpsc::UnboundedSender<Event>) {
+async fn watch(number: u64, mut all: Vec<Watched>, events: mpsc::UnboundedSender<Event>) {
     loop {
         tokio::time::sleep(LOOK).await;
         for watched in &mut all {
@@ -155,7 +163,7 @@ async fn watch(mut all: Vec<Watched>, events: mpsc::UnboundedSender<Event>) {
             }
             let before = watched.renewed.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || before.again()).await else { return };
-            if events.send(Event::Certified(watched.place, read)).is_err() {
+            if events.send(Event::Certified(number, watched.place, read)).is_err() {
                 return;
             }
         }

@@ -48,6 +48,14 @@ fn what_is_missing_or_of_no_use_is_a_fault_with_its_field() {
 }
 
 #[test]
+fn a_source_names_addresses_and_the_pool_says_how_they_are_spoken_with() {
+    let found = |address: &str| crate::config::found(&format!("[[backend]]\naddress = \"{address}\"\n"));
+    assert!(found("http://b.test:1").is_ok());
+    let faults = found("https://b.test:1").unwrap_err().0;
+    assert!(faults[0].remedy.contains("pool.tls.enabled"), "{faults:?}");
+}
+
+#[test]
 fn backends_are_spoken_with_as_their_address_says_or_else_the_pool() {
     let text = |enabled: bool| {
         format!(
