@@ -64,6 +64,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The same as a header value, made once.
     pub peer_ip: HeaderValue,
+    /// TLS is spoken with it.
+    pub secure: Cell<bool>,
     /// The peer is one of `client.trusted_proxies`.
     pub trusted: bool,
     /// Where the client was that the last request came from, for the next one.
@@ -126,12 +128,14 @@ impl Client {
     pub fn of_stream(&self, worker: &Worker) -> Self {
         let stream = Client::known(self.peer, self.peer_ip.clone(), self.trusted, self.chooser, worker);
         stream.place.set(self.place.get());
+        stream.secure.set(self.secure.get());
         stream
     }
 
     fn known(peer: SocketAddr, peer_ip: HeaderValue, trusted: bool, chooser: bool, worker: &Worker) -> Self {
         Client {
             peer,
+            secure: Cell::new(false),
             peer_ip,
             trusted,
             place: Cell::new(None),
@@ -157,6 +161,12 @@ impl Client {
             expired: Cell::new(false),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The scheme of what it asks for.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.secure.get() { "https" } else { "http" }
     }
 
     /// What the connection is doing.
