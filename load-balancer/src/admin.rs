@@ -27,8 +27,8 @@ use crate::worker::Command;
 mod access;
 mod decisions;
 mod explain;
-mod membership;
-mod registration;
+pub(crate) mod membership;
+pub(crate) mod registration;
 mod requests;
 
 pub use access::Peer;

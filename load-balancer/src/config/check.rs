@@ -12,7 +12,7 @@ use toml::Value;
 use super::faults::HIDDEN;
 use super::{
     Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
-    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, raw, units,
+    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, is_name, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
@@ -363,8 +363,7 @@ impl Checker {
 
     fn name(&mut self, field: &str, value: Option<&Value>, default: &str) -> String {
         let name = self.text(field, value, default);
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > NAME_MOST || !name.chars().all(fits) {
+        if !is_name(&name) {
             let remedy = format!("must be 1 to {NAME_MOST} of a-z A-Z 0-9 - _ .");
             self.faults.add(field, &quoted(&name), remedy);
         }

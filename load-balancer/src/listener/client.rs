@@ -15,6 +15,7 @@ use tokio::time::Sleep;
 
 use super::gate::Fault;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::error::Kind;
 use crate::forward::{Exchange, Live};
 use crate::worker::Worker;
@@ -106,8 +107,13 @@ impl Client {
     /// A connection that has just been accepted.
     #[must_use]
     pub fn new(peer: SocketAddr, worker: &Worker) -> Self {
+        Client::of(peer, &worker.config(), worker.now())
+    }
+
+    /// The same under these settings, accepted at `now`.
+    #[must_use]
+    pub fn of(peer: SocketAddr, config: &Config, now: Tick) -> Self {
         let ip = peer.ip().to_canonical();
-        let config = worker.config();
         let text = HeaderValue::from_str(&ip.to_string());
         Client {
             peer,
@@ -127,7 +133,7 @@ impl Client {
             cut: Cell::new(None),
             tunnel: RefCell::new(None),
             phase: Cell::new(Phase::Head),
-            deadline: Cell::new(worker.now().after(config.timeouts.request_head)),
+            deadline: Cell::new(now.after(config.timeouts.request_head)),
             total: Cell::new(NEVER),
             idle_until: Cell::new(NEVER),
             expired: Cell::new(false),
