@@ -1,8 +1,9 @@
 //! Runs the fuzz targets (`load-balancer/fuzz`) one after the other, and says how many executions each had.
 //!
-//! They are built here and not by cargo-fuzz, with the flags it would give: the counters are codegen options of a stable
-//! compiler, so that neither a nightly one nor another tool is needed. The layout is cargo-fuzz's; whoever has it may use it.
-//! What is found while fuzzing grows a corpus in the target directory; the committed one only changes by hand.
+//! They are built here and not by cargo-fuzz: its counters are options of a stable compiler, so that neither a nightly one nor
+//! another tool is needed, and `load-balancer/fuzz/rustc` gives them to our own crates only. The layout is cargo-fuzz's;
+//! whoever has it may use it. What is found while fuzzing grows a corpus in the target directory; the committed one only
+//! changes by hand.
 //!
 //! How it fails: a finding leaves its input in a file, the path is printed, and the chore has failed; so has one that ends
 //! without its figures. Without a C++ compiler libFuzzer cannot be built, which cargo says.
@@ -18,17 +19,6 @@ use serde::Serialize;
 use crate::workspace;
 use run::Run;
 
-/// What sets coverage counters, compares included, and nothing else.
-const COVERAGE: [&str; 5] = [
-    "-Cpasses=sancov-module",
-    "-Cllvm-args=-sanitizer-coverage-level=4",
-    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
-    "-Cllvm-args=-sanitizer-coverage-pc-table",
-    "-Cllvm-args=-sanitizer-coverage-trace-compares",
-];
-/// What finds errors of memory in the dependencies, at a fifth of the speed.
-const ADDRESS: &str = "-Zsanitizer=address";
-
 /// The command line of `fuzz`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -40,9 +30,6 @@ pub(crate) struct Options {
     /// Seconds for each, whatever it has come to
     #[arg(long)]
     seconds: Option<u64>,
-    /// With the address sanitizer (which the compiler calls unstable)
-    #[arg(long)]
-    address: bool,
     /// A JSON file for the figures; those of targets that do not run now are kept
     #[arg(long)]
     out: Option<PathBuf>,
@@ -54,7 +41,6 @@ struct Site {
     folder: PathBuf,
     /// Where programs, growing corpora, logs and findings go.
     work: PathBuf,
-    host: String,
 }
 
 /// All figures, as they are kept.
@@ -67,20 +53,18 @@ struct Summary {
 /// Builds, runs, reports; true where nothing was found.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let root = workspace::root()?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let version = workspace::output_of(&root, "rustc", &["-vV"])?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
-    let site =
-        Site { folder: root.join("load-balancer/fuzz"), work: target.join("fuzz"), host: host.to_owned() };
+    let target = root.join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    let rustc = workspace::output_of(&root, "rustc", &["--version"])?;
+    let site = Site { folder: root.join("load-balancer/fuzz"), work: target.join("fuzz") };
     let targets = chosen(&site, &options.targets)?;
-    build(&site, &targets, options.address)?;
+    build(&site, &target, &targets)?;
     let mut runs = Vec::new();
     for target in &targets {
         let run = run::run(&site, target, options.runs, options.seconds)?;
         println!("{run}");
         runs.push(run);
         if let Some(file) = &options.out {
-            keep(file, version.lines().next().unwrap_or_default(), &runs)?;
+            keep(file, &rustc, &runs)?;
         }
     }
     let found: Vec<&Run> = runs.iter().filter(|run| run.finding.is_some()).collect();
@@ -102,32 +86,20 @@ fn chosen(site: &Site, asked: &[String]) -> Result<Vec<String>> {
     Ok(if asked.is_empty() { known } else { asked.to_vec() })
 }
 
-fn build(site: &Site, targets: &[String], address: bool) -> Result<()> {
-    let mut flags = COVERAGE.join(" ");
+/// Builds them among what the workspace's own builds have left: dependencies are the same.
+fn build(site: &Site, target: &Path, targets: &[String]) -> Result<()> {
     let mut cargo = Command::new("cargo");
-    if address {
-        flags = format!("{flags} {ADDRESS}");
-        cargo.env("RUSTC_BOOTSTRAP", "1");
-    }
-    cargo.args(["build", "--release", "--locked", "--target", &site.host]);
-    cargo.arg("--target-dir").arg(programs(&site.work, address)).env("RUSTFLAGS", flags).current_dir(&site.folder);
+    cargo.args(["build", "--locked", "--target-dir"]).arg(target).current_dir(&site.folder);
+    cargo.env("RUSTC_WRAPPER", site.folder.join("rustc"));
     for target in targets {
         cargo.args(["--bin", target]);
     }
-    // A build machine's settings are for its own builds.
-    cargo.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_ENCODED_RUSTFLAGS");
     ensure!(cargo.status().context("running cargo")?.success(), "the targets do not build");
-    let built = programs(&site.work, address).join(&site.host).join("release");
     std::fs::create_dir_all(site.work.join("bin"))?;
-    for target in targets {
-        std::fs::copy(built.join(target), site.work.join("bin").join(target))?;
+    for name in targets {
+        std::fs::copy(target.join("debug").join(name), site.work.join("bin").join(name))?;
     }
     Ok(())
-}
-
-/// Two builds, so that changing between them builds neither anew.
-fn programs(work: &Path, address: bool) -> PathBuf {
-    work.join(if address { "build-address" } else { "build" })
 }
 
 /// Writes the figures so far into `file`, beside those of other targets that it holds.

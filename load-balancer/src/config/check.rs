@@ -307,9 +307,13 @@ impl Checker {
 impl Checker {
     fn unknown(&mut self, section: &str, found: &std::collections::BTreeMap<String, Value>, known: &[&str]) {
         for (key, value) in found {
-            let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            // A mistyped key of a secret has a secret's value.
-            let secret = section == "control" || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+            let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+            let name = if bare { key.clone() } else { quoted(key) };
+            let field = if section.is_empty() { name } else { format!("{section}.{name}") };
+            // A mistyped key of a secret has a secret's value, and a mistyped section may have one in it.
+            let secret = ["control", "store"].contains(&section)
+                || ["token", "secret", "passw"].iter().any(|s| key.contains(s))
+                || matches!(value, Value::Table(_) | Value::Array(_));
             let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }
