@@ -68,7 +68,9 @@ fn bad(why: impl std::fmt::Display) -> (StatusCode, String) {
 pub(crate) fn announced(body: &[u8]) -> Result<(String, String, u16), (StatusCode, String)> {
     let fields = object(body, &["url"])?;
     let text = fields.get("url").and_then(serde_json::Value::as_str).unwrap_or_default();
-    target(text).map_err(|why| bad(format!("{text:?} {why}")))
+    // A URL with a password is no place for a backend, and the password is nobody's business.
+    let shown = if text.contains('@') { "(not shown)".to_owned() } else { format!("{text:?}") };
+    target(text).map_err(|why| bad(format!("{shown} {why}")))
 }
 
 /// Name, host and port of a URL that is nothing but those.
@@ -107,7 +109,10 @@ mod tests {
     fn control(networks: &[&str]) -> Control {
         Control {
             on_traffic_port: false,
-            token: None,
+            tokens: Vec::new(),
+            readers: Vec::new(),
+            hosts: Vec::new(),
+            connections: 1,
             registration: true,
             networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
             max_backends: 10,
