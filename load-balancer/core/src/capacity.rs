@@ -289,7 +289,8 @@ impl Meter {
         if self.rate.is_some() {
             return;
         }
-        let sensible = |(rate, samples): &(f64, u32)| (f64::MIN_POSITIVE..=RATE_MOST).contains(rate) && *samples > 0;
+        let sensible =
+            |(rate, samples): &(f64, u32)| (f64::MIN_POSITIVE..=RATE_MOST).contains(rate) && *samples > 0;
         let add =
             |(sum, n), (rate, samples): (f64, u32)| (sum + rate * f64::from(samples), n + f64::from(samples));
         let (sum, n) = others.into_iter().filter(sensible).fold((0.0, 0.0), add);

@@ -75,7 +75,10 @@ fn a_trial_has_one_holder_and_each_verdict_is_read_once() {
             }
             let held = holds.iter().filter(|&&holds| holds == Some(true)).count();
             assert!(held <= 1 && !(held == 1 && trial.offered()), "{order:?}: {held} hold it");
-            assert!(read <= reported && reported <= offers, "{order:?}: {read} read of {reported} of {offers}");
+            assert!(
+                read <= reported && reported <= offers,
+                "{order:?}: {read} read of {reported} of {offers}"
+            );
         }
         read += u32::from(trial.verdict().is_some());
         assert_eq!((read, trial.verdict()), (reported, None), "{order:?}");
@@ -129,7 +132,10 @@ fn a_turn_is_drawn_once() {
         let (alone, shared): (Vec<u64>, Vec<u64>) = drawn.iter().partition(|&&turn| turn < FIRST * BLOCK);
         let distinct: BTreeSet<u64> = shared.iter().copied().collect();
         assert_eq!(distinct.len(), shared.len(), "{order:?}: {drawn:?}");
-        assert!(shared.iter().all(|turn| (FIRST * BLOCK..free * BLOCK).contains(turn)), "{order:?}: {drawn:?}");
+        assert!(
+            shared.iter().all(|turn| (FIRST * BLOCK..free * BLOCK).contains(turn)),
+            "{order:?}: {drawn:?}"
+        );
         let alone: BTreeSet<u64> = alone.into_iter().collect();
         assert!(alone.iter().copied().eq(0..turns.alone()), "{order:?}: {drawn:?}");
         assert_eq!(alone.len() + distinct.len(), 4, "{order:?}");
@@ -153,7 +159,8 @@ fn loads_count_out_what_they_count_in() {
                 }
                 (_, Some(0)) => open[thread] = Some(load.begin(now, &pool)),
                 (_, Some(1)) => {
-                    let outcome = if thread == 0 { Outcome::Success } else { Outcome::Failure(Cause::Status) };
+                    let outcome =
+                        if thread == 0 { Outcome::Success } else { Outcome::Failure(Cause::Status) };
                     load.observe(now, open[thread].as_ref().unwrap(), outcome, &pool);
                 }
                 _ => load.end(open[thread].take().unwrap(), &pool),

@@ -53,7 +53,9 @@ fn sound(config: &Config) {
         assert!((1..=63).contains(&backend.name.len()) && backend.name.bytes().all(plain), "{backend:?}");
         assert!((1..=1_000).contains(&backend.weight) && names.insert(&backend.name), "{backend:?}");
     }
-    assert!(config.retry.attempts <= 7 && config.retry.statuses.iter().all(|status| (500..600).contains(status)));
+    assert!(
+        config.retry.attempts <= 7 && config.retry.statuses.iter().all(|status| (500..600).contains(status))
+    );
     assert!(config.retry.budget_ratio.is_finite() && config.retry.budget_per_second.is_finite());
     assert!(config.retry.budget_ratio >= 0.0 && config.retry.budget_per_second >= 0.0);
     assert!(config.hash.bound.is_none_or(|bound| bound.is_finite() && bound >= 1.0), "{:?}", config.hash);

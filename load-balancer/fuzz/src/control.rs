@@ -18,14 +18,20 @@ pub fn run(body: &[u8]) {
         Ok((n, names)) => {
             let value = value.as_ref().unwrap();
             assert_eq!(value["n"].as_u64(), Some(n as u64));
-            assert_eq!(numbered(json!({ "n": n, "hostnames": names }).to_string().as_bytes()), Ok((n, names.clone())));
+            assert_eq!(
+                numbered(json!({ "n": n, "hostnames": names }).to_string().as_bytes()),
+                Ok((n, names.clone()))
+            );
             planned(n, &names);
         }
         Err(why) => refused(&why),
     }
     match announced(body) {
         Ok((name, host, port)) => {
-            assert!(port > 0 && !host.is_empty() && !host.contains(['/', '@', '?', '#', '\\', ' ']), "{host:?}:{port}");
+            assert!(
+                port > 0 && !host.is_empty() && !host.contains(['/', '@', '?', '#', '\\', ' ']),
+                "{host:?}:{port}"
+            );
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
             assert!((1..=63).contains(&name.len()) && name.bytes().all(plain), "{name:?}");
             let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };

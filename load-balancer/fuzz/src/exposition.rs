@@ -30,7 +30,8 @@ static SETTINGS: LazyLock<Vec<Scrape>> = LazyLock::new(|| {
         good = { metric = "b", combine = "max", or = "c" }
         in_flight = { metric = "a", as = "rate" }
     "#;
-    let preset = |source: &str, preset: &str| format!("[signals]\nsource = \"{source}\"\npreset = \"{preset}\"\n");
+    let preset =
+        |source: &str, preset: &str| format!("[signals]\nsource = \"{source}\"\npreset = \"{preset}\"\n");
     [
         preset("metrics", "ballast"),
         preset("stats", "ballast"),

@@ -18,7 +18,9 @@ use super::input;
 const LIES: [&str; 5] = ["198.51.100.77", "127.0.0.1", "10.9.9.9", "::1", "unknown"];
 
 static CONFIG: LazyLock<Config> = LazyLock::new(|| {
-    input::configuration("[client]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1/128\", \"192.0.2.0/24\", \"2001:db8::/32\"]\n")
+    input::configuration(
+        "[client]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1/128\", \"192.0.2.0/24\", \"2001:db8::/32\"]\n",
+    )
 });
 
 /// The input's first byte says where the connection comes from and what is lied; each further line is one `X-Forwarded-For`.
@@ -37,7 +39,10 @@ pub fn run(data: &[u8]) {
     assert!(client.trusted || told.len() == 1, "a stranger's chain goes on");
     if client.trusted && !lines.is_empty() {
         let joined: Vec<&[u8]> = lines.iter().map(HeaderValue::as_bytes).collect();
-        assert_eq!(chain.as_bytes(), [&joined.join(&b", "[..])[..], b", ", peer.to_string().as_bytes()].concat());
+        assert_eq!(
+            chain.as_bytes(),
+            [&joined.join(&b", "[..])[..], b", ", peer.to_string().as_bytes()].concat()
+        );
     }
 
     // Whoever is the client cannot move itself by saying more in front.

@@ -12,15 +12,18 @@ const FIELDS_MOST: usize = 100;
 /// A line that only a gate before a request's head refuses for its target.
 const PROBE: &[u8] = b"GET /a#b HTTP/1.1\r\n";
 /// What no trailer may be called (RFC 9110, 6.5.1), some of it.
-const NO_TRAILERS: [&str; 5] = ["content-length", "transfer-encoding", "host", "authorization", "x-forwarded-for"];
+const NO_TRAILERS: [&str; 5] =
+    ["content-length", "transfer-encoding", "host", "authorization", "x-forwarded-for"];
 
 /// The input begins with the number of cuts and where they are.
 pub fn run(data: &[u8]) {
     let (count, rest) = byte(data);
     let count = usize::from(count) % (CUTS_MOST + 1);
     let (positions, bytes) = rest.split_at((2 * count).min(rest.len()));
-    let mut cuts: Vec<usize> =
-        positions.chunks(2).map(|two| two.iter().fold(0, |n, &b| n << 8 | usize::from(b)) % (bytes.len() + 1)).collect();
+    let mut cuts: Vec<usize> = positions
+        .chunks(2)
+        .map(|two| two.iter().fold(0, |n, &b| n << 8 | usize::from(b)) % (bytes.len() + 1))
+        .collect();
     cuts.sort_unstable();
 
     let whole = judge(&[bytes]);
@@ -28,7 +31,10 @@ pub fn run(data: &[u8]) {
     assert_eq!(whole.map(|(_, kind)| kind), cut.map(|(_, kind)| kind), "cut at {cuts:?}");
     if let (Some((at, _)), Some((later, _))) = (whole, cut) {
         // A line's beginning may have passed before its end came; nothing before that line, nothing behind it.
-        assert!(at <= later && !bytes[at..later].contains(&b'\n'), "refused at {at}, or at {later} cut at {cuts:?}");
+        assert!(
+            at <= later && !bytes[at..later].contains(&b'\n'),
+            "refused at {at}, or at {later} cut at {cuts:?}"
+        );
     }
     let passed = &bytes[..whole.map_or(bytes.len(), |(at, _)| at)];
     for end in requests(passed) {
@@ -90,14 +96,22 @@ fn request(bytes: &[u8]) -> Option<usize> {
     match (&lengths[..], &codings[..]) {
         ([], []) => Some(head),
         ([length], []) => {
-            assert!(!length.is_empty() && length.iter().all(u8::is_ascii_digit), "a length that is no number has passed");
-            let length = length.iter().try_fold(0_u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
+            assert!(
+                !length.is_empty() && length.iter().all(u8::is_ascii_digit),
+                "a length that is no number has passed"
+            );
+            let length = length
+                .iter()
+                .try_fold(0_u64, |n, digit| n.checked_mul(10)?.checked_add(u64::from(digit - b'0')));
             let length = length.unwrap_or_else(|| panic!("a length beyond 64 bits has passed"));
             let body = usize::try_from(length).ok().filter(|&body| body <= bytes.len() - head)?;
             Some(head + body)
         }
         ([], [coding]) => {
-            assert!(coding.eq_ignore_ascii_case(b"chunked") && read.version == Some(1), "a coding that hides has passed");
+            assert!(
+                coding.eq_ignore_ascii_case(b"chunked") && read.version == Some(1),
+                "a coding that hides has passed"
+            );
             chunks(&bytes[head..]).map(|body| head + body)
         }
         _ => panic!("{} lengths and {} codings have passed", lengths.len(), codings.len()),
@@ -112,13 +126,18 @@ fn chunks(bytes: &[u8]) -> Option<usize> {
             // A line without an end is nobody's yet.
             return None;
         }
-        let Ok(size) = httparse::parse_chunk_size(&bytes[at..]) else { panic!("a chunk that httparse refuses has passed") };
+        let Ok(size) = httparse::parse_chunk_size(&bytes[at..]) else {
+            panic!("a chunk that httparse refuses has passed")
+        };
         let httparse::Status::Complete((line, size)) = size else { return None };
         at += line;
         if size == 0 {
             return trailers(&bytes[at..]).map(|length| at + length);
         }
-        at = usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&end| end + 2 <= bytes.len())?;
+        at = usize::try_from(size)
+            .ok()
+            .and_then(|size| at.checked_add(size))
+            .filter(|&end| end + 2 <= bytes.len())?;
         let line = &bytes[at..];
         assert!(line.starts_with(b"\r\n") || !line.contains(&b'\n'), "a chunk that is not closed has passed");
         at += 2;
@@ -127,7 +146,9 @@ fn chunks(bytes: &[u8]) -> Option<usize> {
 
 fn trailers(bytes: &[u8]) -> Option<usize> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MOST];
-    let Ok(httparse::Status::Complete((length, read))) = httparse::parse_headers(bytes, &mut fields) else { return None };
+    let Ok(httparse::Status::Complete((length, read))) = httparse::parse_headers(bytes, &mut fields) else {
+        return None;
+    };
     for field in read {
         let forbidden = NO_TRAILERS.iter().any(|name| field.name.eq_ignore_ascii_case(name));
         assert!(!forbidden, "the trailer {} has passed", field.name);

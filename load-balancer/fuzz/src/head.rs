@@ -14,8 +14,16 @@ use load_balancer::listener::{Client, Gate, Passed};
 use super::input;
 
 /// Fields about one connection: none of them goes on as it came.
-const HOP: [&str; 8] =
-    ["keep-alive", "proxy-connection", "http2-settings", "transfer-encoding", "expect", "proxy-authorization", "connection", "te"];
+const HOP: [&str; 8] = [
+    "keep-alive",
+    "proxy-connection",
+    "http2-settings",
+    "transfer-encoding",
+    "expect",
+    "proxy-authorization",
+    "connection",
+    "te",
+];
 /// Fields that the balancer writes or uses up itself.
 const OURS: [&str; 8] = [
     "forwarded",
@@ -28,14 +36,17 @@ const OURS: [&str; 8] = [
     "x-lb-algorithm",
 ];
 /// Fields that `Connection` cannot take away.
-const ESSENTIAL: [&str; 7] = ["close", "host", "content-length", "content-type", "authorization", "cookie", "upgrade"];
+const ESSENTIAL: [&str; 7] =
+    ["close", "host", "content-length", "content-type", "authorization", "cookie", "upgrade"];
 
 /// Who may choose, what is believed, which paths there are.
 static CONFIGS: LazyLock<[Config; 3]> = LazyLock::new(|| {
     let trusting = "[client]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1/128\"]\nforwarded = true\n";
     [
         input::configuration("[algo]\nchoosers = \"anyone\"\n"),
-        input::configuration(&format!("{trusting}[algo]\nchoosers = \"off\"\n[hash]\nkey = [\"cookie:c\", \"query:k\"]\n")),
+        input::configuration(&format!(
+            "{trusting}[algo]\nchoosers = \"off\"\n[hash]\nkey = [\"cookie:c\", \"query:k\"]\n"
+        )),
         input::configuration(&format!("{trusting}[algo]\ntrusted = [\"10.0.0.0/8\"]\n")),
     ]
 });
@@ -49,7 +60,8 @@ pub fn run(data: &[u8]) {
     if !matches!(Gate::default().pass(&bytes[..length]), Passed::All) {
         return;
     }
-    let bodiless = !head.headers.contains_key(header::CONTENT_LENGTH) && !head.headers.contains_key(header::TRANSFER_ENCODING);
+    let bodiless = !head.headers.contains_key(header::CONTENT_LENGTH)
+        && !head.headers.contains_key(header::TRANSFER_ENCODING);
     let mut seen = Seen::of(&head.headers);
     seen.upgrade = seen.hop && bodiless && headers::upgrade_of(&head.headers).is_some();
     let (asked, before) = (head.uri.clone(), head.headers.clone());
@@ -63,7 +75,8 @@ pub fn run(data: &[u8]) {
             return;
         }
     };
-    let sent = headers::outgoing(&plan.head, plan.seen, &plan.added, &HeaderValue::from_static("default.test"));
+    let sent =
+        headers::outgoing(&plan.head, plan.seen, &plan.added, &HeaderValue::from_static("default.test"));
 
     hop_by_hop(&before, &sent, seen.upgrade);
     believed(&client, &plan.head, &sent);
@@ -81,7 +94,10 @@ fn hop_by_hop(before: &HeaderMap, sent: &HeaderMap, upgrade: bool) {
             "connection" if upgrade => &[b"upgrade"],
             _ => &[],
         };
-        assert!(values.iter().all(|value| allowed.contains(value)) && values.len() <= 1, "{name}: {values:?}");
+        assert!(
+            values.iter().all(|value| allowed.contains(value)) && values.len() <= 1,
+            "{name}: {values:?}"
+        );
     }
     assert!(upgrade || !sent.contains_key(header::UPGRADE));
     // Over HTTP/2 in clear a client would speak to the backend past everything here.

@@ -32,7 +32,9 @@ pub fn fields(lines: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines.split(|&b| b == b'\n').take(FIELDS_MOST) {
         let colon = line.iter().position(|&b| b == b':');
-        let Some((name, value)) = colon.map(|at| (&line[..at], line[at + 1..].trim_ascii())) else { continue };
+        let Some((name, value)) = colon.map(|at| (&line[..at], line[at + 1..].trim_ascii())) else {
+            continue;
+        };
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
             headers.append(name, value);
         }

@@ -26,7 +26,9 @@ pub fn run(data: &[u8]) {
     assert!(!report.is_empty());
     believable(&report);
     // What is meant for us is taken at its word, where that is a number that can be.
-    let plain = |name| before.get(name).and_then(|value: &HeaderValue| value.to_str().ok()?.trim().parse::<f64>().ok());
+    let plain = |name| {
+        before.get(name).and_then(|value: &HeaderValue| value.to_str().ok()?.trim().parse::<f64>().ok())
+    };
     let (rif, util) = (plain("x-lb-rif"), plain("x-lb-util"));
     let told = Report { in_flight: rif, utilization: util, ..Report::default() }.credible();
     assert!(told.in_flight == report.in_flight, "{rif:?} became {:?}", report.in_flight);

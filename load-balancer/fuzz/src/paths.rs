@@ -9,7 +9,9 @@ use super::input;
 /// The input's first byte says which characters are respelt; then come the entry and the path, a line each.
 pub fn run(data: &[u8]) {
     let (spelling, rest) = input::byte(data);
-    let Some((entry, path)) = std::str::from_utf8(rest).ok().and_then(|text| text.split_once('\n')) else { return };
+    let Some((entry, path)) = std::str::from_utf8(rest).ok().and_then(|text| text.split_once('\n')) else {
+        return;
+    };
     let Some(entry) = allowed(entry) else { return };
     let list = [entry];
     let on_it = is_allowed(&list, path);

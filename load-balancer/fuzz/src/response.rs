@@ -9,7 +9,8 @@ use super::input;
 /// Fields about the connection to the backend.
 const HOP: [&str; 5] = ["keep-alive", "proxy-connection", "transfer-encoding", "te", "connection"];
 /// Fields that `Connection` cannot take away.
-const ESSENTIAL: [&str; 8] = ["close", "host", "content-length", "content-type", "authorization", "cookie", "te", "upgrade"];
+const ESSENTIAL: [&str; 8] =
+    ["close", "host", "content-length", "content-type", "authorization", "cookie", "te", "upgrade"];
 
 /// The input is lines `name: value`.
 pub fn run(data: &[u8]) {
@@ -20,7 +21,8 @@ pub fn run(data: &[u8]) {
         assert!(!after.contains_key(name), "{name} is left");
     }
     assert!(!after.contains_key(header::UPGRADE));
-    let framed_twice = before.contains_key(header::TRANSFER_ENCODING) && after.contains_key(header::CONTENT_LENGTH);
+    let framed_twice =
+        before.contains_key(header::TRANSFER_ENCODING) && after.contains_key(header::CONTENT_LENGTH);
     assert!(!framed_twice, "a length is left beside chunks");
     let nominated = input::tokens(&before, &header::CONNECTION);
     for name in before.keys() {

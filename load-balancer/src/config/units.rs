@@ -70,11 +70,14 @@ mod tests {
                 let read = duration(&format!("{n}{unit}")).unwrap();
                 assert!(read.abs_diff(expected) <= Duration::from_nanos(1), "{n}{unit} is {read:?}");
             }
-            for (unit, bytes) in [("", 1), ("kB", 1_000), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)] {
+            for (unit, bytes) in
+                [("", 1), ("kB", 1_000), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
+            {
                 let exact = whole * bytes;
                 assert_eq!(size(&format!("{n} {unit}")), (exact < 9_000_000_000_000_000).then_some(exact));
             }
-            let piece = |rng: &mut lb_core::Rng| char::from(b"0123456789.smhuKiMGB -+eE"[rng.below(25) as usize]);
+            let piece =
+                |rng: &mut lb_core::Rng| char::from(b"0123456789.smhuKiMGB -+eE"[rng.below(25) as usize]);
             let text: String = (0..rng.below(12)).map(|_| piece(&mut rng)).collect();
             assert!(size(&text).is_none_or(|bytes| bytes < 9_000_000_000_000_000), "{text}");
             assert_eq!(duration(&format!(" {text} ")), duration(&text), "{text}");

@@ -124,7 +124,13 @@ impl Client {
         let text = HeaderValue::from_str(&ip.to_string());
         let text = text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let trusted = config.client.trusted_proxies.iter().any(|net| net.contains(&ip));
-        Client::known(peer, text, trusted, config.choosers.includes(ip), now.after(config.timeouts.request_head))
+        Client::known(
+            peer,
+            text,
+            trusted,
+            config.choosers.includes(ip),
+            now.after(config.timeouts.request_head),
+        )
     }
 
     /// What is known about one of several requests at once on this client's connection: a state of its own.

@@ -102,7 +102,8 @@ macro_rules! targets {
 }
 
 targets!(
-    config, control, discovered, exposition, forwarded, gate, head, log, message, orca, paths, response, slices
+    config, control, discovered, exposition, forwarded, gate, head, log, message, orca, paths, response,
+    slices
 );
 
 /// A target that is not replayed, or has no program, is forgotten by somebody.
@@ -117,5 +118,8 @@ fn every_target_is_replayed_and_has_a_program() {
     assert_eq!(listed(&folder().join("fuzz_targets")), named);
     let manifest = std::fs::read_to_string(folder().join("Cargo.toml")).unwrap();
     let programs = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/"));
-    assert_eq!(programs.filter_map(|rest| rest.strip_suffix(".rs\"")).map(str::to_owned).collect::<BTreeSet<_>>(), named);
+    assert_eq!(
+        programs.filter_map(|rest| rest.strip_suffix(".rs\"")).map(str::to_owned).collect::<BTreeSet<_>>(),
+        named
+    );
 }

@@ -33,7 +33,10 @@ pub(crate) struct Run {
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Run { target, executions, seconds, per_second, covered, .. } = self;
-        write!(f, "{target:<12} {executions:>11} executions in {seconds:>5} s, {per_second:>7} a second, {covered} places reached: ")?;
+        write!(
+            f,
+            "{target:<12} {executions:>11} executions in {seconds:>5} s, {per_second:>7} a second, {covered} places reached: "
+        )?;
         match &self.finding {
             None => f.write_str("no finding"),
             Some(input) => write!(f, "FINDING in {input}"),
@@ -52,7 +55,10 @@ pub(super) fn run(site: &Site, target: &str, runs: u64, seconds: Option<u64>) ->
     let log = logs.join(format!("{target}.log"));
     let mut program = Command::new(site.work.join("bin").join(target));
     program.arg(&grown).arg(site.folder.join("corpus").join(target));
-    program.arg(format!("-runs={runs}")).arg(format!("-max_len={LONGEST}")).arg(format!("-timeout={TIMEOUT}"));
+    program
+        .arg(format!("-runs={runs}"))
+        .arg(format!("-max_len={LONGEST}"))
+        .arg(format!("-timeout={TIMEOUT}"));
     program.arg(format!("-artifact_prefix={}/{target}-", findings.display()));
     program.args(["-print_final_stats=1", "-rss_limit_mb=2048", "-verbosity=1"]);
     if let Some(seconds) = seconds {
@@ -66,14 +72,19 @@ pub(super) fn run(site: &Site, target: &str, runs: u64, seconds: Option<u64>) ->
     program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     let status = program.status().with_context(|| format!("running {target}"))?;
     let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
-    let finding = text.lines().filter_map(|line| line.split_once("Test unit written to ")).map(|(_, file)| file.to_owned());
+    let finding = text
+        .lines()
+        .filter_map(|line| line.split_once("Test unit written to "))
+        .map(|(_, file)| file.to_owned());
     let finding = finding.last();
     ensure!(status.success() || finding.is_some(), "{target} ended with {status}: see {}", log.display());
     if finding.is_some() {
-        let end: Vec<&str> = text.lines().filter(|line| line.contains("panicked at") || line.starts_with("SUMMARY")).collect();
+        let end: Vec<&str> =
+            text.lines().filter(|line| line.contains("panicked at") || line.starts_with("SUMMARY")).collect();
         eprintln!("{}\nsee {}", end.join("\n"), log.display());
     }
-    let figures = figures(&text).with_context(|| format!("{target} printed no figures: see {}", log.display()))?;
+    let figures =
+        figures(&text).with_context(|| format!("{target} printed no figures: see {}", log.display()))?;
     Ok(Run { target: target.to_owned(), finding, ..figures })
 }
 

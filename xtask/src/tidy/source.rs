@@ -64,7 +64,8 @@ const FUZZ: &str = "load-balancer/fuzz/";
 
 /// Whether a path alone says that a file is test code.
 fn is_test_path(path: &str) -> bool {
-    path.starts_with(FUZZ) || path.split('/').any(|part| part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs"))
+    path.starts_with(FUZZ)
+        || path.split('/').any(|part| part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs"))
 }
 
 /// Offsets of a phrase in code, as whole words.
