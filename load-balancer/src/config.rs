@@ -53,6 +53,12 @@ pub(crate) const WEIGHT_MOST: u32 = 1_000;
 /// Longest name of a pool or backend, bytes: it becomes a metric label.
 pub(crate) const NAME_MOST: usize = 63;
 
+/// Whether a text may be the name of a pool or backend.
+pub(crate) fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=NAME_MOST).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {

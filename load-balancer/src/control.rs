@@ -45,7 +45,7 @@ mod reload;
 mod replicas;
 mod scaled;
 mod scraper;
-mod shared;
+pub(crate) mod shared;
 mod standing;
 mod state;
 mod traffic;

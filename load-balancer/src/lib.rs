@@ -23,6 +23,8 @@ pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod geo;
 pub mod handover;
 pub mod hashing;

@@ -10,6 +10,7 @@
 
 mod bench;
 mod dashboards;
+mod fuzz;
 mod manifests;
 mod tidy;
 mod workspace;
@@ -38,6 +39,8 @@ enum Chore {
     Tidy,
     /// Measure CPU per request beside HAProxy, nginx and a bare relay
     Bench(bench::Options),
+    /// Look for input that breaks what must hold: the fuzz targets, under libFuzzer
+    Fuzz(fuzz::Options),
     /// Write Grafana's dashboards from their description
     Dashboards(written::Options),
     /// Write the Kubernetes manifests that hold rules and dashboards
@@ -73,6 +76,7 @@ fn run(chore: Chore) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match chore {
         Chore::Tidy => return tidy::run(&workspace::root()?),
+        Chore::Fuzz(options) => return fuzz::run(&options),
         Chore::Dashboards(options) => return dashboards::run(&workspace::root()?, &options),
         Chore::Manifests(options) => return manifests::run(&workspace::root()?, &options),
         Chore::Bench(options) => runtime.block_on(bench::run(&options))?,

@@ -382,4 +382,6 @@ fn faded(debt: u32, at: u32, now: u32) -> f32 {
 }
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use toml::Value;
 use super::faults::HIDDEN;
 use super::{
     Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
-    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, raw, units,
+    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, is_name, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
@@ -335,10 +335,14 @@ impl Checker {
 impl Checker {
     fn unknown(&mut self, section: &str, found: &std::collections::BTreeMap<String, Value>, known: &[&str]) {
         for (key, value) in found {
-            let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            // A mistyped key of a secret has a secret's value.
+            let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+            let name = if bare { key.clone() } else { quoted(key) };
+            let field = if section.is_empty() { name } else { format!("{section}.{name}") };
+            // A mistyped key of a secret has a secret's value, and a mistyped section may have one in it.
             let secret = section.starts_with("control")
-                || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+                || section == "store"
+                || ["token", "secret", "passw"].iter().any(|s| key.contains(s))
+                || matches!(value, Value::Table(_) | Value::Array(_));
             let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }
@@ -392,8 +396,7 @@ impl Checker {
 
     fn name(&mut self, field: &str, value: Option<&Value>, default: &str) -> String {
         let name = self.text(field, value, default);
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > NAME_MOST || !name.chars().all(fits) {
+        if !is_name(&name) {
             let remedy = format!("must be 1 to {NAME_MOST} of a-z A-Z 0-9 - _ .");
             self.faults.add(field, &quoted(&name), remedy);
         }

@@ -7,6 +7,7 @@ mod access_log;
 mod agreeing;
 mod algo;
 mod control_fuzz;
+mod corpus;
 mod decisions;
 mod discovery;
 mod discovery_dns;
