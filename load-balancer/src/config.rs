@@ -14,11 +14,13 @@ use lb_core::Algorithm;
 use crate::hashing::Preset;
 
 mod check;
+mod control;
 mod decisions;
 mod discovery;
 mod faults;
 mod geo;
 mod healing;
+mod http2;
 mod kubernetes;
 mod metrics;
 mod raw;
@@ -28,11 +30,13 @@ mod units;
 mod watching;
 
 pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
+pub use control::{Control, Right, Token};
 pub use decisions::Decisions;
 pub use discovery::{Discovery, Dns, Family, Finder, Record};
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
-pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
+pub use healing::{Docker, Ejection, Process, Provider, Replicas};
+pub use http2::{Http2, Spoken};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
@@ -66,6 +70,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// How much of anything is accepted.
     pub limits: Limits,
+    /// What is taken of HTTP/2.
+    pub http2: Http2,
     /// When a failed attempt is repeated.
     pub retry: Retry,
     /// Active health checks; `None` takes every backend as up.
@@ -116,6 +122,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// The paths that backends have; empty for all.
     pub allowed_paths: Vec<AllowedPath>,
+    /// What is spoken with backends.
+    pub protocol: Spoken,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
 }
@@ -260,6 +268,12 @@ pub struct Timeouts {
     pub drain_delay: Duration,
     /// For requests in flight when told to stop.
     pub drain: Duration,
+    /// For upgraded connections then, instead of [`Timeouts::drain`].
+    pub drain_tunnel: Duration,
+    /// For a successor to be ready.
+    pub upgrade: Duration,
+    /// Once it is: how long clients with kept connections have to move there, before [`Timeouts::drain`].
+    pub handover: Duration,
 }
 
 /// How much of anything is accepted.

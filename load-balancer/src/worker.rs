@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::forward::Live;
+use crate::forward::{Live, Multiplex};
 use crate::journal::Journal;
 use crate::listener::{self, Client};
 use crate::observe::{
@@ -83,6 +83,8 @@ pub struct Lane {
     pub backend: Arc<Backend>,
     /// Idle connections, the most recently used last.
     pub idle: RefCell<Vec<Live>>,
+    /// Connections of HTTP/2, idle or not.
+    pub multiplex: Multiplex,
     /// Metric buffers.
     pub meters: Rc<LaneMeters>,
     /// Which requests it has answered lately.
@@ -270,6 +272,7 @@ impl Scene {
                 meters: LaneMeters::new(Arc::clone(metrics), &backend.name),
                 backend: Arc::clone(backend),
                 idle: RefCell::default(),
+                multiplex: Multiplex::default(),
                 log: RefCell::default(),
             }),
         };
@@ -321,6 +324,7 @@ impl Lane {
         let kept: Vec<Live> = before.into_iter().filter_map(|live| live.still_idle(now, limit)).collect();
         self.meters.idle.add(kept.len() as i64 - had);
         *self.idle.borrow_mut() = kept;
+        self.multiplex.sweep(now, limit);
     }
 }
 
@@ -336,11 +340,11 @@ impl Drop for Lane {
     }
 }
 
-/// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.
+/// Runs a worker until drained: serves `sockets`, answers `commands`, keeps house.
 pub async fn run(
     shared: Shared,
     name: &str,
-    socket: std::net::TcpListener,
+    sockets: Vec<std::net::TcpListener>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let worker = Worker::new(shared, name);
@@ -369,7 +373,7 @@ pub async fn run(
         }
     };
     let chores = tokio::task::spawn_local(chores);
-    listener::serve(&worker, socket).await;
+    listener::serve(&worker, sockets).await;
     chores.abort();
     worker.housekeep();
 }

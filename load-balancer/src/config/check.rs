@@ -17,10 +17,12 @@ use super::{
 use crate::hashing::Preset;
 use crate::http::paths;
 
+mod control;
 mod decisions;
 mod discovery;
 mod geo;
 mod healing;
+mod http2;
 mod kubernetes;
 mod metrics;
 mod signals;
@@ -49,6 +51,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         hash: c.hash(&raw.hash),
         timeouts: c.timeouts(&raw.timeouts),
         limits: c.limits(&raw.limits),
+        http2: c.http2(&raw.http2),
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
         ejection: c.ejection(&raw.ejection),
@@ -102,7 +105,9 @@ impl Checker {
         let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
         let allowed_paths = self.allowed_paths(raw.allowed_paths.as_ref());
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
-        Pool { name, algorithm, allowed_paths, slow_start: slow_start.unwrap_or_default(), backends }
+        let protocol = self.spoken(raw.protocol.as_ref());
+        let slow_start = slow_start.unwrap_or_default();
+        Pool { name, algorithm, allowed_paths, slow_start, protocol, backends }
     }
 
     fn allowed_paths(&mut self, value: Option<&Value>) -> Vec<AllowedPath> {
@@ -227,6 +232,9 @@ impl Checker {
                 .time_or_off("timeouts.drain_delay", raw.drain_delay.as_ref(), "0")
                 .unwrap_or_default(),
             drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
+            drain_tunnel: self.time("timeouts.drain_tunnel", raw.drain_tunnel.as_ref(), "30s"),
+            upgrade: self.time("timeouts.upgrade", raw.upgrade.as_ref(), "60s"),
+            handover: self.time("timeouts.handover", raw.handover.as_ref(), "5s"),
         }
     }
 
@@ -309,7 +317,8 @@ impl Checker {
         for (key, value) in found {
             let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
             // A mistyped key of a secret has a secret's value.
-            let secret = section == "control" || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+            let secret = section.starts_with("control")
+                || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
             let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }

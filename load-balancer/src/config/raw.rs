@@ -47,9 +47,13 @@ section!(Timeouts {
     upstream_idle,
     tunnel_idle,
     drain_delay,
-    drain
+    drain,
+    drain_tunnel,
+    upgrade,
+    handover
 });
 section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
+section!(Http2 { enabled, streams, resets, control_frames });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
@@ -65,7 +69,7 @@ section!(Ejection {
     max_share,
     panic
 });
-section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends, request_log });
+section!(ControlToken { name, token, token_file, rights });
 section!(Decisions { record, sample, keep });
 section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
@@ -113,6 +117,41 @@ impl Replicas {
         &["provider", "weight", "region", "replace_after", "scaling", "process", "docker", "kubernetes"];
 }
 
+/// The `[control]` section with its `[[control.tokens]]` entries.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Control {
+    pub(super) on_traffic_port: Leaf,
+    pub(super) token: Leaf,
+    pub(super) token_file: Leaf,
+    pub(super) tokens: Vec<ControlToken>,
+    pub(super) readers: Leaf,
+    pub(super) hosts: Leaf,
+    pub(super) connections: Leaf,
+    pub(super) registration: Leaf,
+    pub(super) networks: Leaf,
+    pub(super) max_backends: Leaf,
+    pub(super) request_log: Leaf,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Control {
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "on_traffic_port",
+        "token",
+        "token_file",
+        "tokens",
+        "readers",
+        "hosts",
+        "connections",
+        "registration",
+        "networks",
+        "max_backends",
+        "request_log",
+    ];
+}
+
 /// The `[discovery]` section with one for each source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -153,6 +192,7 @@ pub(super) struct Pool {
     pub(super) algorithm: Leaf,
     pub(super) slow_start: Leaf,
     pub(super) allowed_paths: Leaf,
+    pub(super) protocol: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -160,7 +200,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "backend"];
+        &["name", "algorithm", "slow_start", "allowed_paths", "protocol", "backend"];
 }
 
 /// The whole file.
@@ -175,6 +215,7 @@ pub(super) struct Raw {
     pub(super) hash: Hash,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
+    pub(super) http2: Http2,
     pub(super) retry: Retry,
     pub(super) health: Health,
     pub(super) ejection: Ejection,
@@ -203,6 +244,7 @@ impl Raw {
         "hash",
         "timeouts",
         "limits",
+        "http2",
         "retry",
         "health",
         "ejection",

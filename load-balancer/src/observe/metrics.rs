@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::catalog::{self, Family, Type};
+use super::http2;
 use super::series::Ledger;
 
 /// All registered families. Cloning a handle out of a vector costs a look-up: keep what the hot path uses.
@@ -31,6 +32,7 @@ pub struct Metrics {
     pub response_bytes: IntCounterVec,
     pub downstream: IntGaugeVec,
     pub accepted: IntCounterVec,
+    pub http2: http2::Families,
     pub upstream_requests: IntCounterVec,
     pub upstream_duration: HistogramVec,
     pub upstream_in_flight: IntGaugeVec,
@@ -140,6 +142,7 @@ impl Metrics {
             response_bytes: counter(r, &catalog::RESPONSE_BYTES)?,
             downstream: gauge(r, &catalog::DOWNSTREAM)?,
             accepted: counter(r, &catalog::ACCEPTED)?,
+            http2: http2::Families::new(r)?,
             upstream_requests: counter(r, &catalog::UPSTREAM_REQUESTS)?,
             upstream_duration: histogram(r, &catalog::UPSTREAM_DURATION)?,
             upstream_in_flight: gauge(r, &catalog::UPSTREAM_IN_FLIGHT)?,
@@ -340,11 +343,11 @@ fn opts(family: &Family) -> Opts {
     Opts::new(family.name, family.help)
 }
 
-fn counter(r: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
+pub(super) fn counter(r: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
     add(r, IntCounterVec::new(opts(family), family.labels)?)
 }
 
-fn gauge(r: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
+pub(super) fn gauge(r: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
     add(r, IntGaugeVec::new(opts(family), family.labels)?)
 }
 
