@@ -4,7 +4,7 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{Authority, Issued, Lb, Script, SecureWire, Trust, Wire, keep, request, within};
+use super::support::{Authority, H2, Issued, Lb, Script, SecureWire, Trust, Wire, keep, request, within};
 
 /// A balancer in front of `script` that shows `certificates` beside its plain listener.
 pub(super) async fn serving(script: &Script, certificates: &[&Issued], more: &[(&str, &str)]) -> Lb {
@@ -105,6 +105,24 @@ async fn backends_hear_how_the_client_came_and_cannot_be_told_otherwise() {
         assert!(request.header("forwarded").unwrap().ends_with(&format!(";proto={scheme}")));
         assert_eq!(request.header("x-forwarded-client-cert"), None);
     }
+}
+
+#[tokio::test]
+async fn http2_is_agreed_on_where_both_speak_it() {
+    let script = Script::named("b").await;
+    let authority = Authority::new();
+    let issued = authority.issue("lb", &["lb.test"]);
+    let lb = serving(&script, &[&issued], &[]).await;
+    let wire = authority.trust().offering(&["http/1.1", "h2"]).connect(lb.tls(), "lb.test").await;
+    assert_eq!(wire.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut client = H2::over(wire.stream).await;
+    assert_eq!(client.get("/a").await.text(), "b");
+    assert_eq!(script.request().header("x-forwarded-proto"), Some("https"));
+    let plain = serving(&script, &[&issued], &[("http2.enabled", "false")]).await;
+    let wire = authority.trust().offering(&["h2", "http/1.1"]).connect(plain.tls(), "lb.test").await;
+    assert_eq!(wire.stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    // Who offers nothing that is spoken here is told so in the handshake.
+    assert!(authority.trust().offering(&["h2"]).try_connect(plain.tls(), "lb.test").await.is_err());
 }
 
 #[tokio::test]
