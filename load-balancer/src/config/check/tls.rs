@@ -118,7 +118,9 @@ impl Checker {
     }
 
     fn version(&mut self, field: &str, value: Option<&Value>) -> Version {
-        match self.one_of(field, value, &VERSIONS) {
+        // Without quotes, as from the environment, it is a number.
+        let text = value.and_then(Value::as_float).map(|number| Value::String(number.to_string()));
+        match self.one_of(field, text.as_ref().or(value), &VERSIONS) {
             0 => Version::V12,
             _ => Version::V13,
         }
