@@ -15,6 +15,7 @@ PACKAGES = {
     "faketime": "faketime",
     "h2load": "nghttp2-client",
     "hey": "hey",
+    "ip": "iproute2",
     "openssl": "openssl",
     "promtool": "prometheus",
     "redis-cli": "redis-tools",

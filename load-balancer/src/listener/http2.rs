@@ -89,7 +89,8 @@ pub(super) async fn drive(
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
-            let ending = link.last.get() || worker.stage.get() == Stage::Draining;
+            // GOAWAY takes nothing from a client that is just sending: where there is a successor, all are told at once.
+            let ending = link.last.get() || worker.stage.get() >= Stage::HandedOver;
             if ending && told.is_none() {
                 told = Some(worker.now());
                 Pin::new(&mut connection).graceful_shutdown();
