@@ -32,7 +32,8 @@ pub(super) async fn ask(port: u16, requests: u32) -> Result<()> {
             stream = TcpStream::connect(("127.0.0.1", port)).await?;
         }
         let exchange = exchange(&mut stream, n);
-        let status = tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("request {n}"))??;
+        let status =
+            tokio::time::timeout(PATIENCE, exchange).await.with_context(|| format!("request {n}"))??;
         if status != 200 {
             bail!("request {n} was answered with {status}");
         }
