@@ -17,7 +17,7 @@ TARGETS ?=
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build images experiments check test test-core test-workspace simulate test-real test-stack test-k8s test-compose test-deploy doc deny bench fuzz dashboards manifests screenshots tools venv venv-k8s start stop logs status
+.PHONY: help demo build images experiments check test test-core test-workspace simulate instructions test-real test-stack test-k8s test-compose test-deploy doc deny bench fuzz dashboards manifests screenshots tools venv venv-k8s start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -39,6 +39,7 @@ help:
 	@echo '  make test-core  the deciding core: policies, loads, rings, health'
 	@echo '  make test-workspace   every other Rust test'
 	@echo '  make simulate   a part of the simulated scenarios, held against their bars'
+	@echo '  make instructions   what a request costs in instructions, held against benches/instructions.json'
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make test-k8s   the Kubernetes manifests: schemas, checkov, kubectl, and the configurations in them in real programs'
@@ -81,6 +82,9 @@ test-workspace:
 
 simulate:
 	@.ci/test simulate
+
+instructions:
+	@.ci/test instructions
 
 test-real:
 	@ONLY='$(ONLY)' .ci/test real

@@ -31,6 +31,7 @@ mod explain;
 pub(crate) mod membership;
 pub(crate) mod registration;
 mod requests;
+mod secure;
 mod serve;
 
 pub use access::Peer;
@@ -78,7 +79,7 @@ pub struct Admin {
     /// Why requests went where they went.
     pub journal: Arc<Journal>,
     /// Where this balancer listens itself: no place for a backend.
-    pub listening: [SocketAddr; 2],
+    pub listening: Vec<SocketAddr>,
 }
 
 /// The admin endpoints.

@@ -1,7 +1,7 @@
 //! Listening sockets that this process was started with: by the service manager, or by the balancer before it.
 //!
 //! Both say so by the same protocol (sd_listen_fds(3)): `LISTEN_FDS` sockets from descriptor 3 on, called as
-//! `LISTEN_FDNAMES` says, `traffic` or `admin`; one of another name is found by its address. The predecessor sends one
+//! `LISTEN_FDNAMES` says, `traffic`, `tls` or `admin`; one of another name is found by its address. The predecessor sends one
 //! descriptor more, on which it is told that this process is ready, or why it is not. How it fails: what does not fit the
 //! configuration is an error that names both, and nothing is listened on.
 
@@ -11,11 +11,16 @@ use std::os::unix::net::UnixDatagram;
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use crate::{StartError, listener};
+
+mod passing;
 pub(crate) mod systemd;
 pub(crate) mod upgrade;
 
 /// What clients' sockets are called.
 pub(crate) const TRAFFIC: &str = "traffic";
+/// What those of clients with TLS are called.
+pub(crate) const TLS: &str = "tls";
 /// What operators' socket is called.
 pub(crate) const ADMIN: &str = "admin";
 /// What the predecessor's descriptor is called.
@@ -85,7 +90,7 @@ impl Inherited {
                      (another address needs a stop and a start)"
                 ));
             }
-            if named || (fits && called != TRAFFIC && called != ADMIN) {
+            if named || (fits && ![TRAFFIC, TLS, ADMIN].contains(&called.as_str())) {
                 ours.push(socket);
             } else {
                 self.sockets.push((called, socket));
@@ -102,8 +107,8 @@ impl Inherited {
         let Some((name, socket)) = self.sockets.first() else { return Ok(()) };
         let own = socket.local_addr().map(|own| own.to_string()).unwrap_or_default();
         Err(format!(
-            "the inherited socket {name:?} on {own} is neither listen.traffic nor listen.admin: give it that address, or a \
-             FileDescriptorName= of traffic or admin"
+            "the inherited socket {name:?} on {own} is none of listen.traffic, listen.tls and listen.admin: give it that address, \
+             or a FileDescriptorName= of traffic, tls or admin"
         ))
     }
 
@@ -116,6 +121,22 @@ impl Inherited {
     pub fn predecessor(&mut self) -> Option<Predecessor> {
         // It stays known that there is one: the socket is shared.
         self.predecessor.as_ref().and_then(|told| told.0.try_clone().ok()).map(Predecessor)
+    }
+}
+
+/// Sockets that were inherited for this address, else new ones.
+pub(crate) fn listen(
+    name: &str,
+    field: &'static str,
+    address: SocketAddr,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
+    let sockets = inherited.take(name, address).map_err(StartError::Inherited)?;
+    let fault = |source| StartError::Listen { field, address, source };
+    match sockets.first() {
+        Some(socket) => Ok((socket.local_addr().map_err(fault)?, sockets)),
+        None => listener::bind(address, workers).map_err(fault),
     }
 }
 

@@ -17,12 +17,14 @@ mod drive;
 mod gate;
 mod http2;
 mod io;
+mod secure;
 mod sniff;
 
 pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
 pub use http2::{Calm, Flood, Frames};
+pub use secure::Secure;
 
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -85,6 +87,7 @@ pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
     drop((listener, alive));
     if handed_over {
         worker.stage.set(Stage::HandedOver);
+        worker.clients.borrow().values().for_each(|client| client.wake());
         tokio::select! {
             _ = gone.recv() => return,
             _ = draining.wait_for(|&stage| stage == Stage::Draining) => {}
@@ -130,7 +133,10 @@ fn start<G: 'static>(
         // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let _open = Open::new(&worker, id, &client);
-        drive::drive(&worker, &client, stream).await;
+        // Shaken hands within the task: nobody who connects waits for another's handshake.
+        if let Some(stream) = secure::secured(&worker, &client, stream).await {
+            drive::drive(&worker, &client, stream).await;
+        }
         drop(guards);
     });
     own.task.replace(Some(driven.abort_handle()));

@@ -85,7 +85,7 @@ impl Added {
             algorithm: algorithm.name(),
             request_id,
             forwarded_for: extended(headers, &X_FORWARDED_FOR, client, &client.peer_ip),
-            proto: believed(X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http")),
+            proto: believed(X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static(client.scheme())),
             host: believed(X_FORWARDED_HOST).or_else(|| host.cloned()),
             forwarded: config.client.forwarded.then(|| {
                 let element = forwarded_element(client, host);
@@ -117,7 +117,7 @@ fn forwarded_element(client: &Client, host: Option<&HeaderValue>) -> HeaderValue
     };
     let host = host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\']));
     let host = host.map(|h| format!(";host=\"{h}\"")).unwrap_or_default();
-    let text = format!("for={peer}{host};proto=http");
+    let text = format!("for={peer}{host};proto={}", client.scheme());
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 

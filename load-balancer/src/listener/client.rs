@@ -65,6 +65,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The same as a header value, made once.
     pub peer_ip: HeaderValue,
+    /// TLS is spoken with it.
+    pub secure: Cell<bool>,
     /// The peer is one of `client.trusted_proxies`.
     pub trusted: bool,
     /// Where the client was that the last request came from, for the next one.
@@ -139,6 +141,7 @@ impl Client {
         let head_by = worker.now().after(worker.config().timeouts.request_head);
         let stream = Client::known(self.peer, self.peer_ip.clone(), self.trusted, self.chooser, head_by);
         stream.place.set(self.place.get());
+        stream.secure.set(self.secure.get());
         stream
     }
 
@@ -146,6 +149,7 @@ impl Client {
     fn known(peer: SocketAddr, peer_ip: HeaderValue, trusted: bool, chooser: bool, head_by: Tick) -> Self {
         Client {
             peer,
+            secure: Cell::new(false),
             peer_ip,
             trusted,
             place: Cell::new(None),
@@ -171,6 +175,12 @@ impl Client {
             expired: Cell::new(false),
             waker: RefCell::new(None),
         }
+    }
+
+    /// The scheme of what it asks for.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.secure.get() { "https" } else { "http" }
     }
 
     /// What the connection is doing.

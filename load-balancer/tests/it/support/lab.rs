@@ -29,6 +29,7 @@ const BASE: &[(&str, &str)] = &[
     ("health.enabled", "false"),
     ("pool.slow_start", "0"),
     ("timeouts.drain", "5s"),
+    ("timeouts.drain_tunnel", "5s"),
     ("algo.choosers", "anyone"),
 ];
 
@@ -94,6 +95,11 @@ impl Lb {
     /// Its decision records.
     pub(crate) fn journal(&self) -> &load_balancer::journal::Journal {
         self.running.as_ref().unwrap().journal()
+    }
+
+    /// Where it speaks TLS with clients.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().tls.unwrap()
     }
 
     pub(crate) async fn connect(&self) -> Wire {

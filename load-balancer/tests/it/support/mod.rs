@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::time::Duration;
 
+mod certs;
 mod clients;
 mod cluster;
 mod fleet;
 mod http2;
+mod http2_backend;
 mod lab;
 mod mmdb;
 mod names;
@@ -17,10 +19,12 @@ mod scrape;
 mod script;
 mod wire;
 
+pub(crate) use certs::{Authority, Issued, SecureWire, Trust};
 pub(crate) use clients::Clients;
 pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
-pub(crate) use http2::{Frame, H2, Raw, frame, get, head, whole};
+pub(crate) use http2::{Answer, Frame, H2, Raw, frame, get, head, whole};
+pub(crate) use http2_backend::{Bounds, Call, Http2Backend};
 pub(crate) use lab::{Lb, at_admin, config, configured, keep, post, request, variables};
 pub(crate) use mmdb::{flat, geolite, mmdb, registered};
 pub(crate) use names::{NameServer, Reply, ip, ipv4, srv};
