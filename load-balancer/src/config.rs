@@ -20,6 +20,7 @@ mod faults;
 mod geo;
 mod healing;
 mod kubernetes;
+mod limits;
 mod metrics;
 mod raw;
 mod signals;
@@ -34,6 +35,7 @@ pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
+pub use limits::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
 pub use watching::{AccessLog, Believed, Format, Protocol, Target, Traces};
@@ -60,12 +62,18 @@ pub struct Config {
     pub choosers: Choosers,
     /// What to believe about clients.
     pub client: Client,
+    /// Who says whose connection it is.
+    pub proxy_protocol: ProxyProtocol,
     /// How `consistent_hash` works.
     pub hash: Hash,
     /// How long anything may take.
     pub timeouts: Timeouts,
     /// How much of anything is accepted.
     pub limits: Limits,
+    /// Where requests wait while every backend is full.
+    pub queue: Queue,
+    /// How many requests who may make.
+    pub rate_limits: Vec<RateLimit>,
     /// When a failed attempt is repeated.
     pub retry: Retry,
     /// Active health checks; `None` takes every backend as up.
@@ -116,6 +124,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// The paths that backends have; empty for all.
     pub allowed_paths: Vec<AllowedPath>,
+    /// Requests in flight that a backend is given at most, where it has no number of its own; `None` for any number.
+    pub max_in_flight: Option<u32>,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
 }
@@ -140,6 +150,8 @@ pub struct Backend {
     pub weight: u32,
     /// The metric label `region`; empty where none was given.
     pub region: String,
+    /// Requests in flight that it is given at most, instead of [`Pool::max_in_flight`].
+    pub max_in_flight: Option<u32>,
 }
 
 /// `host:port`; a host name is resolved at each new connection.
@@ -260,23 +272,6 @@ pub struct Timeouts {
     pub drain_delay: Duration,
     /// For requests in flight when told to stop.
     pub drain: Duration,
-}
-
-/// How much of anything is accepted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// Client connections at once, over all workers.
-    pub connections: usize,
-    /// Bytes of a request's header names and values.
-    pub header_bytes: usize,
-    /// Header fields of a request.
-    pub headers: usize,
-    /// Bytes of a request target.
-    pub target_bytes: usize,
-    /// Bytes of a request body; `None` for any.
-    pub body_bytes: Option<u64>,
-    /// Idle connections kept to one backend, per worker.
-    pub upstream_idle: usize,
 }
 
 /// When a failed attempt is repeated, on another backend.

@@ -26,6 +26,8 @@ use crate::config::Config;
 use crate::error::Kind;
 use crate::event::{Answer, Event, Verdict};
 use crate::geo::Regions;
+use crate::limiter::Limiter;
+use crate::listener::REFUSALS;
 use crate::observe::live::{self, Live};
 use crate::observe::{AccessLog, Chronicle, Metrics, zero};
 use crate::provision::{Death, Provider};
@@ -129,6 +131,7 @@ pub struct Control {
     /// The regions that it is about.
     regions: Option<Arc<Regions>>,
     located: geo::Located,
+    limiters: Arc<[Arc<Limiter>]>,
 }
 
 impl Control {
@@ -179,9 +182,11 @@ impl Control {
             locality: None,
             regions: None,
             located: geo::Located::default(),
+            limiters: Limiter::all(&config.rate_limits, &[], metrics, shares),
         };
         metrics.series.set_budget(config.metrics.backends);
         zero::pool(metrics, &Kind::aborts(), &Kind::RETRIED, &Known::ALL.map(|(_, name)| name));
+        zero::connections(metrics, &REFUSALS);
         zero::algorithm(metrics, config.pool.algorithm);
         control.locate();
         control.restore();

@@ -40,7 +40,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
     exchange.known_as(&id);
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
-    let result = match plan(worker, &scene, client, (head, seen), &body, id.clone()) {
+    let result = match plan(worker, &scene, client, (head, seen), &body, id.clone(), now) {
         Ok(plan) => {
             exchange.planned(&scene, &plan);
             if explain || worker.records() {
@@ -74,6 +74,7 @@ fn plan(
     (mut head, mut seen): (hyper::http::request::Parts, headers::Seen),
     body: &Incoming,
     id: header::HeaderValue,
+    now: lb_core::Tick,
 ) -> Result<Plan, ProxyError> {
     let config = &*worker.config();
     admit(config, &head, seen, body)?;
@@ -84,6 +85,10 @@ fn plan(
     headers::host_of_target(&mut head, &mut seen);
     let (algorithm, target) = algo::choose(config, client, &head, seen)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
+    shed(worker, scene, config)?;
+    for limiter in scene.snapshot.limiters.iter() {
+        limiter.admit(&head, client_ip, &config.limits, now)?;
+    }
     let region = locality::region(scene, client, client_ip);
     let key = match algorithm {
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
@@ -92,6 +97,18 @@ fn plan(
     let logged = if config.control.request_log > 0 { key::id(&config.hash.key, &head) } else { None };
     let added = headers::Added::new(config, client, &head.headers, algorithm, id);
     Ok(Plan { head, seen, target, algorithm, client_ip, region, key, logged, added })
+}
+
+/// Refuses one request too many, before it costs anything: what is in flight holds memory.
+fn shed(worker: &Worker, scene: &Scene, config: &crate::config::Config) -> Result<(), ProxyError> {
+    // Two workers that look at once may both let one in: the bound is exceeded by less than there are workers.
+    let in_flight = || scene.snapshot.view.pool().in_flight() as usize + worker.shared.queue.waiting();
+    match config.limits.in_flight {
+        Some(most) if in_flight() >= most => {
+            Err(ProxyError::new(Kind::Shed, format!("limits.in_flight ({most}) is reached")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses what is never passed on.
@@ -128,9 +145,7 @@ async fn answer_as_admin(
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Response<Body> {
-    request
-        .extensions_mut()
-        .insert(crate::admin::Peer { ip: Some(client.peer.ip().to_canonical()), on_traffic_port: true });
+    request.extensions_mut().insert(crate::admin::Peer { ip: client.own_ip(), on_traffic_port: true });
     match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
         Ok(response) => forward::answer(worker, client, response, exchange),
         Err(never) => match never {},

@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod demo;
+mod descriptors;
 pub mod discovery;
 pub mod error;
 pub mod event;
@@ -29,12 +30,15 @@ pub mod health;
 pub mod http;
 pub mod journal;
 mod kubernetes;
+pub mod limiter;
 pub mod listener;
 pub mod observe;
 pub mod provision;
+pub mod proxy_protocol;
 pub mod registry;
 mod signals;
 mod socket;
+mod sparse;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
@@ -214,7 +218,9 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     wait(settling, patience)?;
 
     metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
-    let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
+    let most = descriptors::connections(&config).min(Semaphore::MAX_PERMITS);
+    metrics.downstream_limit.with_label_values(&["traffic"]).set(most as i64);
+    let connections = Arc::new(Semaphore::new(most));
     let shared = Shared {
         clock,
         registry: Arc::clone(&registry),
@@ -225,6 +231,8 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         traces: traces.clone(),
         access_log: Arc::clone(&access_log),
         connections,
+        networks: Arc::default(),
+        queue: Arc::default(),
     };
     let mut workers = Vec::new();
     for (i, socket) in sockets.into_iter().enumerate() {

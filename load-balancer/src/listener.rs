@@ -1,7 +1,8 @@
-//! Client connections: accepted under a permit, driven to their end, drained when told.
+//! Client connections: accepted under a permit, admitted ([`admit`]), driven to their end, drained when told.
 //!
 //! Fails by refusing service, never by growing: without a permit a worker accepts one more connection at most and the rest
-//! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning.
+//! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning. Who is one too many of its network
+//! is closed.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,14 +12,18 @@ use std::time::Duration;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 
+use crate::sparse::Sparse;
 use crate::stage::Stage;
 use crate::worker::Worker;
 
+mod admit;
 mod client;
 mod drive;
 mod gate;
 mod io;
 
+pub use admit::Networks;
+pub(crate) use admit::REFUSALS;
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed};
 
@@ -62,10 +67,11 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
     };
     let mut next = 0;
     let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
-    let mut serve = |stream, peer, permit| {
+    let mut serve = |stream, arrival, permit| {
         next += 1;
-        start(worker, next, stream, peer, (permit, alive.clone()));
+        start(worker, next, stream, arrival, (permit, alive.clone()));
     };
+    let failing = Sparse::default();
     // The permit comes second: workers that wait for clients must not hold what another worker's client needs.
     let permits = &worker.shared.connections;
     let mut waiting = None;
@@ -77,14 +83,20 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
                 worker.stage.set(Stage::Leaving);
             }
             permit = Arc::clone(permits).acquire_owned(), if waiting.is_some() => {
-                if let (Ok(permit), Some((stream, peer))) = (permit, waiting.take()) {
-                    serve(stream, peer, permit);
+                if let (Ok(permit), Some((stream, arrival))) = (permit, waiting.take()) {
+                    serve(stream, arrival, permit);
                 }
             }
             accepted = listener.accept(), if waiting.is_none() => match accepted {
-                Ok(accepted) => waiting = Some(accepted),
+                Ok((stream, peer)) => {
+                    waiting = admit::arrive(worker, &stream, peer).map(|arrival| (stream, arrival));
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    worker.meters.accept_failures.inc();
+                    worker.drop_idle();
+                    if let Some(untold) = failing.due(worker.now()) {
+                        tracing::warn!(%error, untold, "accepting connections pauses");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -92,15 +104,17 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
     }
     // Whoever was accepted before the order came is served, not reset.
     loop {
-        let (stream, peer) = match waiting.take() {
-            Some(accepted) => accepted,
+        let arrived = match waiting.take() {
+            Some(arrived) => Some(arrived),
             None => match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-                Ok(Ok(accepted)) => accepted,
+                Ok(Ok((stream, peer))) => {
+                    admit::arrive(worker, &stream, peer).map(|arrival| (stream, arrival))
+                }
                 _ => break,
             },
         };
-        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
-            serve(stream, peer, permit);
+        if let (Some((stream, arrival)), Ok(permit)) = (arrived, Arc::clone(permits).try_acquire_owned()) {
+            serve(stream, arrival, permit);
         }
     }
     drop((listener, alive));
@@ -117,8 +131,8 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
 fn start<G: 'static>(
     worker: &Rc<Worker>,
     id: u64,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
+    mut stream: tokio::net::TcpStream,
+    arrival: admit::Arrival,
     guards: G,
 ) {
     worker.meters.accepted.inc();
@@ -126,10 +140,11 @@ fn start<G: 'static>(
     tokio::task::spawn_local(async move {
         // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
-        let client = Rc::new(Client::new(peer, &worker));
+        let Some(origin) = admit::introduce(&worker, &mut stream, arrival).await else { return };
+        let client = Rc::new(Client::new(&origin, &worker));
         let _open = Open::new(&worker, id, &client);
         drive::drive(&worker, &client, stream).await;
-        drop(guards);
+        drop((guards, origin));
     });
 }
 

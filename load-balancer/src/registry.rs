@@ -4,7 +4,7 @@
 //! a decision never sees half of a change.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
@@ -14,6 +14,7 @@ use lb_core::{Load, Tick, View};
 
 use crate::config::{Address, Config};
 use crate::geo::{Geo, Places};
+use crate::limiter::Limiter;
 
 /// What never changes about a backend while it is in the pool.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Backend {
     pub trial: Arc<Trial>,
     /// When it last told about itself (or began to be asked), as nanoseconds of a [`Tick`]; 0 while nobody asks.
     pub scraped: Arc<AtomicU64>,
+    /// Requests in flight there, where the pool bounds them.
+    pub taken: Arc<AtomicU32>,
 }
 
 /// One state of the pool. `backends[i]` is `view.members()[i]`.
@@ -59,6 +62,10 @@ pub struct Snapshot {
     pub geo: Option<Arc<Geo>>,
     /// Where the members are.
     pub places: Places,
+    /// Requests in flight that each backend is given at most, `u32::MAX` for any number; `None` where none is bounded.
+    pub ceilings: Option<Box<[u32]>>,
+    /// Rate limits.
+    pub limiters: Arc<[Arc<Limiter>]>,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -79,6 +86,8 @@ impl Snapshot {
             trouble: None,
             geo: None,
             places: Places::default(),
+            ceilings: None,
+            limiters: Arc::default(),
             backends: Box::default(),
         }
     }

@@ -11,8 +11,8 @@ use toml::Value;
 
 use super::faults::HIDDEN;
 use super::{
-    Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
-    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, raw, units,
+    Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Listen,
+    NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
@@ -22,6 +22,7 @@ mod discovery;
 mod geo;
 mod healing;
 mod kubernetes;
+mod limits;
 mod metrics;
 mod signals;
 mod store;
@@ -46,9 +47,12 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         pool,
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),
+        proxy_protocol: c.proxy_protocol(&raw.proxy_protocol),
         hash: c.hash(&raw.hash),
         timeouts: c.timeouts(&raw.timeouts),
         limits: c.limits(&raw.limits),
+        queue: c.queue(&raw.queue),
+        rate_limits: c.rate_limits(&raw.rate_limits),
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
         ejection: c.ejection(&raw.ejection),
@@ -100,18 +104,20 @@ impl Checker {
         });
         let mut names = BTreeSet::new();
         let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
-        let allowed_paths = self.allowed_paths(raw.allowed_paths.as_ref());
+        let allowed_paths = self.paths("pool.allowed_paths", raw.allowed_paths.as_ref());
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
-        Pool { name, algorithm, allowed_paths, slow_start: slow_start.unwrap_or_default(), backends }
+        let max_in_flight = self.ceiling("pool.max_in_flight", raw.max_in_flight.as_ref());
+        let slow_start = slow_start.unwrap_or_default();
+        Pool { name, algorithm, allowed_paths, slow_start, max_in_flight, backends }
     }
 
-    fn allowed_paths(&mut self, value: Option<&Value>) -> Vec<AllowedPath> {
+    fn paths(&mut self, field: &str, value: Option<&Value>) -> Vec<AllowedPath> {
         let mut allowed = Vec::new();
-        for text in self.texts("pool.allowed_paths", value, &[]) {
+        for text in self.texts(field, value, &[]) {
             match paths::allowed(&text) {
                 Some(path) => allowed.push(path),
                 None => self.faults.add(
-                    "pool.allowed_paths",
+                    field,
                     &quoted(&text),
                     "is no path: write \"/status\", or \"/api/*\" for everything below; without query and dot segments",
                 ),
@@ -136,7 +142,13 @@ impl Checker {
             }),
             weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, WEIGHT_MOST.into()) as u32,
             region: self.text(&at("region"), raw.region.as_ref(), ""),
+            max_in_flight: self.ceiling(&at("max_in_flight"), raw.max_in_flight.as_ref()),
         }
+    }
+
+    fn ceiling(&mut self, field: &str, value: Option<&Value>) -> Option<u32> {
+        let most = self.int(field, value, 0, 0, 1_000_000);
+        (most > 0).then_some(most as u32)
     }
 
     fn address(&mut self, field: &str, value: Option<&Value>) -> Option<Address> {
@@ -227,28 +239,6 @@ impl Checker {
                 .time_or_off("timeouts.drain_delay", raw.drain_delay.as_ref(), "0")
                 .unwrap_or_default(),
             drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
-        }
-    }
-
-    fn limits(&mut self, raw: &raw::Limits) -> Limits {
-        self.unknown("limits", &raw.unknown, raw::Limits::KEYS);
-        let body = self.size("limits.body_bytes", raw.body_bytes.as_ref(), 1 << 20, 0, u64::MAX);
-        Limits {
-            connections: self.int("limits.connections", raw.connections.as_ref(), 10_000, 1, 10_000_000)
-                as usize,
-            header_bytes: self.size(
-                "limits.header_bytes",
-                raw.header_bytes.as_ref(),
-                32 << 10,
-                256,
-                256 << 10,
-            ) as usize,
-            headers: self.int("limits.headers", raw.headers.as_ref(), 100, 1, 1_000) as usize,
-            target_bytes: self.size("limits.target_bytes", raw.target_bytes.as_ref(), 8 << 10, 64, 32 << 10)
-                as usize,
-            body_bytes: (body > 0).then_some(body),
-            upstream_idle: self.int("limits.upstream_idle", raw.upstream_idle.as_ref(), 64, 0, 100_000)
-                as usize,
         }
     }
 

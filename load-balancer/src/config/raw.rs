@@ -33,7 +33,7 @@ macro_rules! section {
 }
 
 section!(Listen { traffic, admin });
-section!(Backend { name, address, weight, region });
+section!(Backend { name, address, weight, region, max_in_flight });
 section!(Algo { choosers, trusted });
 section!(Client { trusted_proxies, forwarded });
 section!(Hash { preset, points, bound, key });
@@ -49,7 +49,21 @@ section!(Timeouts {
     drain_delay,
     drain
 });
-section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
+section!(Limits {
+    connections,
+    connections_per_network,
+    in_flight,
+    network_v4,
+    network_v6,
+    header_bytes,
+    headers,
+    target_bytes,
+    body_bytes,
+    upstream_idle
+});
+section!(ProxyProtocol { from, timeout });
+section!(Queue { length, wait });
+section!(RateLimit { name, key, rate, burst, paths, shared, keys });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
@@ -153,6 +167,7 @@ pub(super) struct Pool {
     pub(super) algorithm: Leaf,
     pub(super) slow_start: Leaf,
     pub(super) allowed_paths: Leaf,
+    pub(super) max_in_flight: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -160,7 +175,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "backend"];
+        &["name", "algorithm", "slow_start", "allowed_paths", "max_in_flight", "backend"];
 }
 
 /// The whole file.
@@ -172,9 +187,12 @@ pub(super) struct Raw {
     pub(super) pool: Pool,
     pub(super) algo: Algo,
     pub(super) client: Client,
+    pub(super) proxy_protocol: ProxyProtocol,
     pub(super) hash: Hash,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
+    pub(super) queue: Queue,
+    pub(super) rate_limits: Vec<RateLimit>,
     pub(super) retry: Retry,
     pub(super) health: Health,
     pub(super) ejection: Ejection,
@@ -200,9 +218,12 @@ impl Raw {
         "pool",
         "algo",
         "client",
+        "proxy_protocol",
         "hash",
         "timeouts",
         "limits",
+        "queue",
+        "rate_limits",
         "retry",
         "health",
         "ejection",

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::Control;
 use crate::clock::{self, Clock};
 use crate::config::HealthChecks;
+use crate::descriptors;
 use crate::event::{Event, Verdict};
 use crate::registry::Backend;
 
@@ -44,12 +45,14 @@ impl Asker {
         Ok(Rc::new(Asker { client, permits: Semaphore::new(CONCURRENT) }))
     }
 
-    async fn ask(&self, url: &str) -> Result<(), String> {
-        let response = self.client.get(url).send().await.map_err(|e| cause(&e))?;
+    /// What is wrong, if anything; nothing in words where it could not be asked for want of file descriptors.
+    async fn ask(&self, url: &str) -> Result<(), Option<String>> {
+        let failed = |error: reqwest::Error| (!starved(&error)).then(|| cause(&error));
+        let response = self.client.get(url).send().await.map_err(failed)?;
         if response.status().is_success() {
             Ok(())
         } else {
-            Err(format!("status {}", response.status().as_u16()))
+            Err(Some(format!("status {}", response.status().as_u16())))
         }
     }
 }
@@ -99,9 +102,17 @@ impl Prober {
             }
             let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
-            let fault = self.asker.ask(&self.url).await.err();
+            let asked = self.asker.ask(&self.url).await;
             let took = self.clock.now().since(started);
             drop(permit);
+            if asked == Err(None) {
+                // That says nothing about the backend.
+                if !self.wait(self.checks.edge_interval, &mut nudged).await {
+                    return;
+                }
+                continue;
+            }
+            let fault = asked.err().flatten();
             let (pace, answer) = oneshot::channel();
             let verdict = Verdict { backend: self.backend.id, took, fault, pace };
             if self.events.send(Event::Checked(verdict)).is_err() {
@@ -161,6 +172,13 @@ impl Control {
 /// `base`, up to 15 % longer or shorter.
 pub(super) fn jittered(base: Duration, rng: &mut Rng) -> Duration {
     base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.unit())
+}
+
+/// Whether it failed because this process has no file descriptor left.
+fn starved(error: &reqwest::Error) -> bool {
+    let outermost: &dyn std::error::Error = error;
+    let mut chain = std::iter::successors(Some(outermost), |error| error.source());
+    chain.any(|error| error.downcast_ref().is_some_and(descriptors::exhausted))
 }
 
 /// The innermost cause: "Connection refused" says more than "error sending request".

@@ -16,6 +16,7 @@ use super::entry::{Entry, Origin};
 use super::prober::Asker;
 use crate::config::{Config, Fault, Faults};
 use crate::event::Event;
+use crate::limiter::Limiter;
 use crate::observe::metrics::forget_info;
 use crate::observe::zero;
 use crate::registry::Backend;
@@ -156,6 +157,7 @@ impl Control {
                 }
             }
         }
+        self.limiters = Limiter::all(&now.rate_limits, &self.limiters, &self.metrics, self.shares());
         if before.hash != now.hash {
             self.rederive(true);
         }
@@ -218,6 +220,7 @@ impl Control {
             load: Arc::clone(&old.load),
             trial: Arc::clone(&old.trial),
             scraped: Arc::clone(&old.scraped),
+            taken: Arc::clone(&old.taken),
             id: old.id,
         });
         let name = old.name.clone();
@@ -270,9 +273,12 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("pool", old.pool != new.pool),
         ("algo", old.choosers != new.choosers),
         ("client", old.client != new.client),
+        ("proxy_protocol", old.proxy_protocol != new.proxy_protocol),
         ("hash", old.hash != new.hash),
         ("timeouts", old.timeouts != new.timeouts),
         ("limits", old.limits != new.limits),
+        ("queue", old.queue != new.queue),
+        ("rate_limits", old.rate_limits != new.rate_limits),
         ("retry", old.retry != new.retry),
         ("health", old.health != new.health),
         ("ejection", old.ejection != new.ejection),

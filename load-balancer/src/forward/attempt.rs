@@ -6,7 +6,8 @@ use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response, StatusCode};
 use lb_core::{Cause, Tick};
 
-use super::{Exchange, Flight, Live, Plan, RequestBody, body};
+use super::{Exchange, Flight, Live, Plan, RequestBody, Slot, body};
+use crate::descriptors;
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
 use crate::listener::{Client, Phase};
@@ -68,16 +69,19 @@ pub(super) async fn attempt(
     scene: &Scene,
     plan: &Plan,
     lane: &Rc<Lane>,
-    (body, trial): (RequestBody, bool),
+    (body, trial, slot): (RequestBody, bool, Option<Slot>),
     exchange: &Exchange,
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
-    let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial);
+    let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial, slot);
     let mut live = match connection(worker, client, lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
-            flight.fail(now, Cause::Connect);
+            // What this process lacks is no backend's fault.
+            if error.kind != Kind::NoDescriptors {
+                flight.fail(now, Cause::Connect);
+            }
             exchange.waits.end(now);
             return Err(Failed { error, unsent: Some(body) });
         }
@@ -199,7 +203,15 @@ async fn connection(
     let began = worker.now();
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
-    match client.within(Live::connect(&lane.backend.address)).await {
+    let mut connected = client.within(Live::connect(&lane.backend.address)).await;
+    if matches!(&connected, Ok(Err(error)) if descriptors::exhausted(error)) {
+        worker.drop_idle();
+        connected = client.within(Live::connect(&lane.backend.address)).await;
+    }
+    match connected {
+        Ok(Err(error)) if descriptors::exhausted(&error) => {
+            Err(ProxyError::new(Kind::NoDescriptors, "no file descriptor is left to connect with"))
+        }
         Ok(Ok(live)) => {
             lane.meters.connected("ok");
             Ok(live)

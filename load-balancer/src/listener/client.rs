@@ -13,6 +13,7 @@ use hyper::header::HeaderValue;
 use lb_core::Tick;
 use tokio::time::Sleep;
 
+use super::admit::Origin;
 use super::gate::Fault;
 use crate::clock::Clock;
 use crate::error::Kind;
@@ -59,8 +60,10 @@ pub struct Place {
 
 /// State shared by a connection's socket, its driver and the request being handled. Never leaves its worker.
 pub struct Client {
-    /// The peer's address.
+    /// The peer's address, or the one that a proxy said it speaks for (PROXY protocol).
     pub peer: SocketAddr,
+    /// A proxy said so: whatever the address is, it is nobody on this machine.
+    pub relayed: bool,
     /// The same as a header value, made once.
     pub peer_ip: HeaderValue,
     /// The peer is one of `client.trusted_proxies`.
@@ -105,16 +108,19 @@ const NEVER: Tick = Tick::from_nanos(u64::MAX);
 impl Client {
     /// A connection that has just been accepted.
     #[must_use]
-    pub fn new(peer: SocketAddr, worker: &Worker) -> Self {
+    pub(super) fn new(origin: &Origin, worker: &Worker) -> Self {
+        let peer = origin.client;
         let ip = peer.ip().to_canonical();
         let config = worker.config();
         let text = HeaderValue::from_str(&ip.to_string());
         Client {
             peer,
+            relayed: origin.relayed,
             peer_ip: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
             place: Cell::new(None),
-            chooser: config.choosers.includes(ip),
+            // Behind a proxy that says nobody could be anybody.
+            chooser: config.choosers.includes(ip) && (!origin.relayed || origin.server.is_some()),
             fault: Cell::new(None),
             refused: Cell::new(None),
             body_done: Cell::new(true),
@@ -133,6 +139,12 @@ impl Client {
             expired: Cell::new(false),
             waker: RefCell::new(None),
         }
+    }
+
+    /// Whose address it is that connected, where nobody stands between.
+    #[must_use]
+    pub fn own_ip(&self) -> Option<IpAddr> {
+        (!self.relayed).then(|| self.peer.ip().to_canonical())
     }
 
     /// What the connection is doing.

@@ -42,6 +42,8 @@ impl Alone {
             stage,
             admin: axum::Router::new(),
             connections: Arc::new(Semaphore::new(100)),
+            networks: Arc::default(),
+            queue: Arc::default(),
         };
         let socket = sockets.remove(0);
         std::thread::spawn(move || {
