@@ -1,8 +1,9 @@
 //! The operators' side: metrics, health, membership and what has happened, on its own listener, and on the traffic port
 //! where configured.
 //!
-//! Reading is open to whoever reaches the listener, which is on loopback by default. What changes something passes
-//! `access` first. Bodies and answers are bounded; nothing here is on a request's way to a backend.
+//! The listener is on loopback by default, and `serve` answers there only who may read; what changes something passes
+//! `access` first, and is told to the audit log by `membership`. Bodies and answers are bounded; nothing here is on a
+//! request's way to a backend.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,8 +31,10 @@ mod explain;
 mod membership;
 mod registration;
 mod requests;
+mod serve;
 
 pub use access::Peer;
+pub use serve::serve;
 
 /// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
 const PATHS: [&str; 8] = ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
@@ -48,6 +51,11 @@ const BODY_MOST: usize = 64 << 10;
 #[must_use]
 pub fn owns(path: &str) -> bool {
     PATHS.contains(&path) || BELOW.iter().any(|above| path.starts_with(above))
+}
+
+/// Whether a path changes something.
+fn changes(path: &str) -> bool {
+    membership::CHANGING.contains(&path)
 }
 
 /// What the admin endpoints read.
@@ -109,7 +117,8 @@ async fn ready(State(admin): State<Admin>, peer: Peer) -> Response {
     // Names and paths of what is asked are for operators.
     let trouble = snapshot.trouble.as_ref().filter(|_| !peer.on_traffic_port);
     let trouble = trouble.map(|trouble| format!("; {trouble}")).unwrap_or_default();
-    if *admin.stage.borrow() > Stage::Serving {
+    // Where a successor listens this address is as ready as before: whoever still asks here came a moment too early.
+    if matches!(*admin.stage.borrow(), Stage::Leaving | Stage::Draining) {
         (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response()
     } else if eligible == 0 {
         (StatusCode::SERVICE_UNAVAILABLE, format!("no eligible backend{trouble}\n")).into_response()

@@ -8,7 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::control::Source;
-use crate::{demo, health};
+use crate::handover::{Inherited, systemd, upgrade::Successor};
+use crate::signals::{Order, Stop};
+use crate::{Running, demo, health};
 
 /// Exit code for a configuration with faults.
 const FAULTY: u8 = 2;
@@ -32,7 +34,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Balance traffic as a configuration file says, until SIGTERM or Ctrl-C; then drain. A change of the file, or SIGHUP,
-    /// has it read again.
+    /// has it read again. SIGUSR2 has the program under this name take over without a refused connection.
     Serve {
         /// The configuration file. The commented load-balancer/examples/ballast.toml has every key.
         #[arg(short, long, value_name = "FILE")]
@@ -64,8 +66,8 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve { config } => with_config(&config, serve),
-        Command::Check { config } => with_config(&config, |config, _| {
+        Command::Serve { config } => serve(&config),
+        Command::Check { config } => with_config(&config, |config| {
             say(&format!(
                 "the configuration is valid: {} backends, {}, {} workers",
                 config.pool.backends.len(),
@@ -92,14 +94,9 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn with_config(path: &Path, then: impl FnOnce(Config, Source) -> ExitCode) -> ExitCode {
-    // A variable that is no text is none of ours.
-    let env = std::env::vars_os()
-        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-    let env = env.filter(|(key, _)| key != LOG_VARIABLE);
-    let source = Source { path: path.to_owned(), env: env.collect() };
-    match source.load() {
-        Ok(config) => then(config, source),
+fn with_config(path: &Path, then: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match source(path).load() {
+        Ok(config) => then(config),
         Err(faults) => {
             complain(&faults.to_string());
             ExitCode::from(FAULTY)
@@ -107,10 +104,38 @@ fn with_config(path: &Path, then: impl FnOnce(Config, Source) -> ExitCode) -> Ex
     }
 }
 
-fn serve(config: Config, source: Source) -> ExitCode {
+fn source(path: &Path) -> Source {
+    // A variable that is no text is none of ours.
+    let env = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let env = env.filter(|(key, _)| key != LOG_VARIABLE);
+    Source { path: path.to_owned(), env: env.collect() }
+}
+
+/// Serves on the sockets that this process was started with, if any; a predecessor is told what comes of it.
+fn serve(path: &Path) -> ExitCode {
+    // First of all: nobody else may be given these descriptors.
+    let mut inherited = match Inherited::from_env() {
+        Ok(inherited) => inherited,
+        Err(why) => {
+            complain(&why);
+            return ExitCode::FAILURE;
+        }
+    };
+    let predecessor = inherited.predecessor();
+    let failed = |why: &str| predecessor.iter().for_each(|predecessor| predecessor.failed(why));
+    let source = source(path);
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(faults) => {
+            complain(&faults.to_string());
+            failed(&faults.without_values());
+            return ExitCode::from(FAULTY);
+        }
+    };
     logs("info");
     // Signals are caught before anything listens: an early SIGTERM must drain too.
-    let mut stop = match crate::signals::Stop::new() {
+    let stop = match Stop::new() {
         Ok(stop) => stop,
         Err(error) => {
             complain(&format!("signals cannot be caught: {error}"));
@@ -118,27 +143,72 @@ fn serve(config: Config, source: Source) -> ExitCode {
         }
     };
     raise_descriptor_limit();
-    match crate::start_from(config, source) {
+    match crate::take_over(config, source, inherited) {
         Ok(running) => {
-            stop.wait(Some(&|| running.reload()));
-            let delay = running.leave();
-            if !delay.is_zero() {
-                tracing::info!(
-                    seconds = delay.as_secs_f64(),
-                    "told to stop: /ready says no, everybody is still served"
-                );
-                stop.wait_again(delay);
+            match predecessor {
+                // It tells the service manager: only the main process is believed.
+                Some(predecessor) => predecessor.ready(),
+                None => systemd::ready(),
             }
-            tracing::info!("draining");
-            running.stop();
-            tracing::info!("stopped");
+            go_on(running, stop);
             ExitCode::SUCCESS
         }
         Err(error) => {
             complain(&error.to_string());
+            failed(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Follows orders to the end.
+fn go_on(running: Running, mut stop: Stop) {
+    loop {
+        match stop.next() {
+            Order::Reload => running.reload(),
+            Order::Stop => break,
+            Order::Upgrade => match succeeded(&running, &mut stop) {
+                Ok(Some(process)) => return hand_over(running, &mut stop, process),
+                Ok(None) => break,
+                Err(reason) => running.resume(reason),
+            },
+        }
+    }
+    tracing::info!(target: "audit", who = "signal", "stop");
+    systemd::stopping();
+    let delay = running.leave();
+    if !delay.is_zero() {
+        tracing::info!(
+            seconds = delay.as_secs_f64(),
+            "told to stop: /ready says no, everybody is still served"
+        );
+        stop.wait_again(delay);
+    }
+    tracing::info!("draining");
+    running.stop();
+    tracing::info!("stopped");
+}
+
+/// Starts the program that is to take this one's place; its process id once it serves, `None` where the order to stop came.
+fn succeeded(running: &Running, stop: &mut Stop) -> Result<Option<u32>, String> {
+    tracing::info!(target: "audit", who = "signal", "upgrade");
+    running.hold()?;
+    let patience = running.patience();
+    let ready = stop.unless_stopped(async { Successor::start(running.doors())?.ready(patience).await });
+    if ready.is_none() {
+        running.resume("told to stop meanwhile".to_owned());
+    }
+    ready.transpose()
+}
+
+fn hand_over(mut running: Running, stop: &mut Stop, process: u32) {
+    systemd::succeeded_by(process);
+    let time = running.hand_over();
+    tracing::info!(process, seconds = time.as_secs_f64(), "handed over: who is connected here may move");
+    stop.wait_again(time);
+    tracing::info!("draining");
+    running.stop();
+    tracing::info!("stopped");
 }
 
 /// Takes all the file descriptors the system allows: two a request in flight, and the usual soft limit is 1,024.
@@ -156,9 +226,17 @@ const LOG_VARIABLE: &str = "BALLAST_LOG";
 /// The library that speaks to Kubernetes logs each of its requests that fails. What comes of that is said here, once.
 const QUIET: &str = "kube_client=off";
 
+/// Lines of the audit log are never left out.
+const AUDIT: &str = "audit=info";
+
 fn logs(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env(LOG_VARIABLE)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("{default},{QUIET}")));
+    // Whatever else is left out: who changed what is kept.
+    let filter = match AUDIT.parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 

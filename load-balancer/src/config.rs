@@ -12,8 +12,10 @@ use ipnet::IpNet;
 use lb_core::Algorithm;
 
 use crate::hashing::Preset;
+use crate::proxy_protocol::Version;
 
 mod check;
+mod control;
 mod decisions;
 mod discovery;
 mod faults;
@@ -29,11 +31,12 @@ mod units;
 mod watching;
 
 pub use self::signals::{Combine, Map, Matcher, Measure, Of, Pattern, Scrape, Signal, Signals, Source};
+pub use control::{Control, Right, Token};
 pub use decisions::Decisions;
 pub use discovery::{Discovery, Dns, Family, Finder, Record};
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
-pub use healing::{Control, Docker, Ejection, Process, Provider, Replicas, Token};
+pub use healing::{Docker, Ejection, Process, Provider, Replicas};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use limits::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
 pub use metrics::Metrics;
@@ -124,6 +127,8 @@ pub struct Pool {
     pub slow_start: Duration,
     /// The paths that backends have; empty for all.
     pub allowed_paths: Vec<AllowedPath>,
+    /// How backends are told whose a connection is, at its beginning; `None` tells them nothing.
+    pub proxy_protocol: Option<Version>,
     /// Requests in flight that a backend is given at most, where it has no number of its own; `None` for any number.
     pub max_in_flight: Option<u32>,
     /// In pool order; names are unique.
@@ -272,6 +277,12 @@ pub struct Timeouts {
     pub drain_delay: Duration,
     /// For requests in flight when told to stop.
     pub drain: Duration,
+    /// For upgraded connections then, instead of [`Timeouts::drain`].
+    pub drain_tunnel: Duration,
+    /// For a successor to be ready.
+    pub upgrade: Duration,
+    /// Once it is: how long clients with kept connections have to move there, before [`Timeouts::drain`].
+    pub handover: Duration,
 }
 
 /// When a failed attempt is repeated, on another backend.

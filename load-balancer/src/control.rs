@@ -3,7 +3,7 @@
 //! It also ticks: estimates that depend on the passing of time are brought up to date here, so that a pick never has to,
 //! and what traffic shows is judged here, so that a request only counts. Each concern has a file of its own: `entry` (one
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
-//! leaving), `replicas` (keeping their number), `discovered` (who a source of
+//! leaving), `upgrade` (another process takes over), `replicas` (keeping their number), `discovered` (who a source of
 //! discovery names), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
 //! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
@@ -49,6 +49,7 @@ mod shared;
 mod standing;
 mod state;
 mod traffic;
+mod upgrade;
 mod weights;
 
 use discovered::Discovered;
@@ -83,6 +84,8 @@ pub struct Wiring {
     pub access_log: Arc<AccessLog>,
     /// Where other balancers are met, if anywhere.
     pub store: Option<Box<dyn StateStore>>,
+    /// Whether a predecessor serves until this balancer can: it is settled only with an eligible backend then.
+    pub succeeds: bool,
     /// The order to end.
     pub ended: oneshot::Receiver<()>,
 }
@@ -120,6 +123,10 @@ pub struct Control {
     sharing: Sharing,
     asker: Option<Rc<Asker>>,
     fetcher: Option<Rc<Fetcher>>,
+    /// Membership is kept as it is: a successor reads it, or has it.
+    held: bool,
+    /// A predecessor serves until this one is settled.
+    awaited: bool,
     /// What is opened anew at a reload.
     access_log: Option<Arc<AccessLog>>,
     events: Option<mpsc::UnboundedSender<Event>>,
@@ -175,6 +182,8 @@ impl Control {
             discovered: Discovered::default(),
             asker: None,
             fetcher: None,
+            held: false,
+            awaited: false,
             access_log: None,
             events: None,
             answers: Vec::new(),
@@ -199,8 +208,9 @@ impl Control {
 
     /// Starts checks and replicas and handles events until told to end; then stops the replicas.
     pub async fn run(mut self, wiring: Wiring) {
-        let Wiring { mut inbox, events, provider, mut deaths, settled, access_log, store, mut ended } =
-            wiring;
+        let Wiring { mut inbox, events, provider, mut deaths, settled, access_log, store, .. } = wiring;
+        let mut ended = wiring.ended;
+        self.awaited = wiring.succeeds;
         (self.events, self.access_log) = (Some(events), Some(access_log));
         if let Err(error) = self.start_checks() {
             return tracing::error!(%error, "health checks cannot start");
@@ -230,9 +240,7 @@ impl Control {
             if changed {
                 self.publish();
             }
-            if std::mem::take(&mut self.unsaved) {
-                self.save();
-            }
+            self.save_changes();
             for (asker, answer) in self.answers.drain(..) {
                 // Who asked may have gone: the change stands.
                 let _ = asker.send(answer);
@@ -263,8 +271,10 @@ impl Control {
         let unknown = |e: &Entry| e.checks.health() == Health::Unknown;
         let waits = self.checked_actively() && self.entries.iter().any(unknown);
         let found = self.discovered.settled(&self.config.discovery);
-        if !waits && found && self.supply.settled() && self.sharing.settled() {
-            self.settled = true;
+        // Whoever waits for us serves well enough to be replaced by somebody who serves only.
+        let serves = !self.awaited || !self.registry.load().view.eligible().is_empty();
+        if !waits && found && serves && self.supply.settled() && self.sharing.settled() {
+            (self.settled, self.awaited) = (true, false);
             settled.send_replace(true);
         }
     }
@@ -278,7 +288,7 @@ impl Control {
             Event::Adopted(running) => self.adopted(running),
             Event::Created(created) => self.created(created),
             Event::Scaled(scaled, asker) => self.scaled(scaled, asker),
-            Event::Reread(read) => self.reread(read),
+            Event::Reread(occasion, read) => self.reread(occasion, read),
             Event::Located(origin, read) => self.relocated(&origin, read),
             Event::Discovered(number, said) => self.discovered(number, said),
             Event::Telling(asker) => {
@@ -287,6 +297,7 @@ impl Control {
                 false
             }
             Event::Shared(round) => self.shared(round),
+            Event::Upgrade(upgrade) => self.upgraded(upgrade),
         }
     }
 

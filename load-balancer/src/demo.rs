@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use crate::Running;
 use crate::cli::{complain, say};
 use crate::config::Config;
-use crate::signals::Stop;
+use crate::signals::{Order, Stop};
 use dashboard::Dashboard;
 
 /// The same file that a reader finds beside the other examples.
@@ -45,7 +45,9 @@ fn serve(backend: Option<PathBuf>) -> Result<(), String> {
     }
     let dashboard = Dashboard::beside(admin);
     say(&welcome(&running, admin, dashboard.as_ref()));
-    stop.wait(None);
+    while stop.next() == Order::Upgrade {
+        say("the demo cannot be upgraded while it runs");
+    }
     say("\nstopping …");
     drop(dashboard);
     running.stop();

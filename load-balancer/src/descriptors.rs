@@ -27,7 +27,10 @@ pub(crate) fn connections(config: &Config) -> usize {
     let most = places(limit, reserve).min(wanted);
     if most < wanted {
         tracing::warn!(
-            wanted, most, limit, needed,
+            wanted,
+            most,
+            limit,
+            needed,
             "there are too few file descriptors for limits.connections: more clients wait; raise the limit (ulimit -n, \
              LimitNOFILE=) or lower limits.connections"
         );

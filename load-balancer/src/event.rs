@@ -32,7 +32,7 @@ pub enum Event {
     /// A Deployment was to be scaled, because somebody asked who now waits for the answer.
     Scaled(Result<Scaled, Refused>, oneshot::Sender<Answer>),
     /// The configuration file has changed, or was read again by order.
-    Reread(Result<Box<Config>, Faults>),
+    Reread(Occasion, Result<Box<Config>, Faults>),
     /// The file of the database of countries has changed and was read again; or why it cannot be used.
     Located(Origin, Result<Database, String>),
     /// A source of discovery has said who is there; the number is that of its start, so that what a stopped one said last is
@@ -42,6 +42,39 @@ pub enum Event {
     Telling(oneshot::Sender<Offer>),
     /// A round with the other balancers has ended.
     Shared(Round),
+    /// Another process is to take this one's place.
+    Upgrade(Upgrade),
+}
+
+/// What had the configuration read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// The file has changed.
+    File,
+    /// A signal.
+    Signal,
+}
+
+impl Occasion {
+    /// Who that is, for the audit log.
+    #[must_use]
+    pub fn who(self) -> &'static str {
+        match self {
+            Occasion::File => "file",
+            Occasion::Signal => "signal",
+        }
+    }
+}
+
+/// How far a successor has come.
+#[derive(Debug)]
+pub enum Upgrade {
+    /// It is about to read what this balancer has written: nothing may change from now on. The answer comes once that is so.
+    Begins(oneshot::Sender<Result<(), String>>),
+    /// It does not come, for this reason: everything goes on.
+    Failed(String),
+    /// It serves: what outlives this process is its own.
+    Done,
 }
 
 /// The result of one health check.
@@ -108,6 +141,9 @@ pub enum Refused {
     /// Nobody here can start or stop what is asked for.
     #[error("{0}")]
     Powerless(String),
+    /// Another process takes this one's place and has read the members already.
+    #[error("<Error> an upgrade is under way: ask again in a moment")]
+    Upgrading,
     /// It was tried and failed.
     #[error("<Error> {0}; nothing was changed")]
     Failed(String),

@@ -25,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod forward;
 pub mod geo;
+pub mod handover;
 pub mod hashing;
 pub mod health;
 pub mod http;
@@ -48,6 +49,8 @@ use admin::Admin;
 use clock::Clock;
 use config::Config;
 use control::{Control, Source, Wiring};
+use event::{Event, Upgrade};
+use handover::Inherited;
 use journal::Journal;
 use observe::{AccessLog, Chronicle, Metrics, Traces};
 use registry::{Backend, Registry, Snapshot};
@@ -80,6 +83,12 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Sockets that this process was started with do not fit.
+    #[error("{0}")]
+    Inherited(String),
+    /// A predecessor waits for this balancer, which cannot serve in its place.
+    #[error("no backend was eligible within {} s (timeouts.upgrade)", .0.as_secs_f64())]
+    NotReady(Duration),
     /// A thread or runtime could not be made.
     #[error("starting a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -112,6 +121,9 @@ pub struct Running {
     traces: Option<Arc<Traces>>,
     access_log: Arc<AccessLog>,
     reloads: mpsc::UnboundedSender<()>,
+    events: mpsc::UnboundedSender<Event>,
+    /// What it listens on, to be passed on; the workers have duplicates.
+    doors: Vec<(&'static str, std::net::TcpListener)>,
 }
 
 /// Starts the balancer: returns once it listens and every backend has been checked once.
@@ -119,7 +131,7 @@ pub struct Running {
 /// # Errors
 /// Where an address is taken, replicas cannot be provided or a thread cannot be made. Nothing is left running then.
 pub fn start(config: Config) -> Result<Running, StartError> {
-    begin(config, None, None)
+    begin(config, None, None, Inherited::default())
 }
 
 /// The same with the other balancers of this process that start in `room`, whatever the configuration says about a store.
@@ -127,7 +139,7 @@ pub fn start(config: Config) -> Result<Running, StartError> {
 /// # Errors
 /// As [`start`].
 pub fn start_in(config: Config, room: &Arc<Room>) -> Result<Running, StartError> {
-    begin(config, None, Some(Arc::clone(room)))
+    begin(config, None, Some(Arc::clone(room)), Inherited::default())
 }
 
 /// The same for a configuration that came from `source`: changes of the file are put in force while running.
@@ -135,19 +147,34 @@ pub fn start_in(config: Config, room: &Arc<Room>) -> Result<Running, StartError>
 /// # Errors
 /// As [`start`].
 pub fn start_from(config: Config, source: Source) -> Result<Running, StartError> {
-    begin(config, Some(source), None)
+    take_over(config, source, Inherited::default())
 }
 
-fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Result<Running, StartError> {
+/// The same on sockets that others have opened. Where a predecessor waits, it returns only once there is an eligible backend.
+///
+/// # Errors
+/// As [`start`]; where the sockets do not fit; where no backend became eligible in `timeouts.upgrade`.
+pub fn take_over(config: Config, source: Source, inherited: Inherited) -> Result<Running, StartError> {
+    begin(config, Some(source), None, inherited)
+}
+
+fn begin(
+    config: Config,
+    source: Option<Source>,
+    room: Option<Arc<Room>>,
+    mut inherited: Inherited,
+) -> Result<Running, StartError> {
     let config = Arc::new(config);
     let clock = Clock::default();
     let metrics = Arc::new(Metrics::new(&config.pool.name)?);
-    let (traffic, sockets) = listener::bind(config.listen.traffic, config.workers).map_err(|source| {
-        StartError::Listen { field: "listen.traffic", address: config.listen.traffic, source }
-    })?;
-    let (admin_address, mut admin_sockets) = listener::bind(config.listen.admin, 1).map_err(|source| {
-        StartError::Listen { field: "listen.admin", address: config.listen.admin, source }
-    })?;
+    let (traffic, sockets) =
+        listen(handover::TRAFFIC, "listen.traffic", config.listen.traffic, config.workers, &mut inherited)?;
+    let (admin_address, admin_sockets) =
+        listen(handover::ADMIN, "listen.admin", config.listen.admin, 1, &mut inherited)?;
+    inherited.used_up().map_err(StartError::Inherited)?;
+    let shares = listener::spread(&sockets, config.workers)?;
+    let admin_doors = listener::spread(&admin_sockets, 1)?.pop().unwrap_or_default();
+    let succeeds = inherited.succeeds();
 
     let traces = config.traces.destination().map(|to| Traces::start(&to, &metrics, move || clock.now()));
     let traces = traces.transpose().map_err(StartError::Traces)?;
@@ -163,7 +190,7 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     let (stage, told) = watch::channel(Stage::Serving);
     let (events, inbox) = mpsc::unbounded_channel();
     let (commands, mut mailboxes): (Vec<_>, Vec<_>) =
-        sockets.iter().map(|_| mpsc::unbounded_channel()).unzip();
+        shares.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let admin = admin::router(Admin {
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
@@ -188,17 +215,19 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         chronicle,
         access_log: Arc::clone(&access_log),
         registry: Arc::clone(&registry),
+        stage: told.clone(),
         inbox,
-        events,
+        events: events.clone(),
         settled,
         opened,
         admin: admin.clone(),
         source: source.map(|source| (source, orders)),
         room,
         meets,
+        succeeds,
         ended,
     };
-    let control_thread = side.spawn(admin_sockets.pop())?;
+    let control_thread = side.spawn(admin_doors)?;
     // By then the first snapshot is there. An error here is a control thread that is gone: it has logged why.
     if let Ok(Err(reason)) = opening.blocking_recv() {
         return Err(StartError::Provider(reason));
@@ -215,7 +244,14 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
     if config.discovery.finder.is_some() {
         patience += FIRST_LIST;
     }
-    wait(settling, patience)?;
+    if succeeds {
+        // Somebody serves meanwhile: there is time to be sure.
+        if !wait(settling, config.timeouts.upgrade)? {
+            return Err(StartError::NotReady(config.timeouts.upgrade));
+        }
+    } else {
+        wait(settling, patience)?;
+    }
 
     metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
     let most = descriptors::connections(&config).min(Semaphore::MAX_PERMITS);
@@ -235,9 +271,9 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         queue: Arc::default(),
     };
     let mut workers = Vec::new();
-    for (i, socket) in sockets.into_iter().enumerate() {
+    for (i, doors) in shares.into_iter().enumerate() {
         let (shared, mailbox) = (shared.clone(), mailboxes.remove(0));
-        let run = move || async move { worker::run(shared, &i.to_string(), socket, mailbox).await };
+        let run = move || async move { worker::run(shared, &i.to_string(), doors, mailbox).await };
         workers.push(thread(format!("worker-{i}"), run)?);
     }
     tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
@@ -254,7 +290,29 @@ fn begin(config: Config, source: Option<Source>, room: Option<Arc<Room>>) -> Res
         traces,
         access_log,
         reloads,
+        events,
+        doors: sockets
+            .into_iter()
+            .map(|socket| (handover::TRAFFIC, socket))
+            .chain(admin_sockets.into_iter().map(|socket| (handover::ADMIN, socket)))
+            .collect(),
     })
+}
+
+/// Sockets that were inherited for this address, else new ones.
+fn listen(
+    name: &str,
+    field: &'static str,
+    address: SocketAddr,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
+    let sockets = inherited.take(name, address).map_err(StartError::Inherited)?;
+    let fault = |source| StartError::Listen { field, address, source };
+    match sockets.first() {
+        Some(socket) => Ok((socket.local_addr().map_err(fault)?, sockets)),
+        None => listener::bind(address, workers).map_err(fault),
+    }
 }
 
 impl Running {
@@ -276,6 +334,45 @@ impl Running {
         let _ = self.reloads.send(());
     }
 
+    /// Where a successor listens: duplicates of these sockets.
+    #[must_use]
+    pub(crate) fn doors(&self) -> &[(&'static str, std::net::TcpListener)] {
+        &self.doors
+    }
+
+    /// How long a successor may take until it is ready.
+    #[must_use]
+    pub(crate) fn patience(&self) -> Duration {
+        self.registry.load().config.timeouts.upgrade
+    }
+
+    /// Keeps the membership as it is from now on, for a successor to read it; blocks until that is so.
+    ///
+    /// # Errors
+    /// Where it is just being changed.
+    pub(crate) fn hold(&self) -> Result<(), String> {
+        let (asker, answer) = oneshot::channel();
+        let gone = || "the control thread is gone".to_owned();
+        self.events.send(Event::Upgrade(Upgrade::Begins(asker))).map_err(|_| gone())?;
+        answer.blocking_recv().map_err(|_| gone())?
+    }
+
+    /// There is no successor after all: everything goes on.
+    pub(crate) fn resume(&self, reason: String) {
+        // Without a control thread nothing goes on anyway.
+        let _ = self.events.send(Event::Upgrade(Upgrade::Failed(reason)));
+    }
+
+    /// Leaves the sockets, and what outlives this process, to the successor: nothing is accepted any more, those who are
+    /// here are served as when leaving. Returns for how long: `timeouts.handover`, before [`Running::stop`].
+    #[must_use]
+    pub(crate) fn hand_over(&mut self) -> Duration {
+        let _ = self.events.send(Event::Upgrade(Upgrade::Done));
+        self.doors.clear();
+        self.enter(Stage::HandedOver);
+        self.registry.load().config.timeouts.handover
+    }
+
     /// Says to whoever asks `/ready` that this balancer is about to stop, and goes on serving everybody; each response is the
     /// last of its connection, so that clients move. Returns for how long: `timeouts.drain_delay`, before [`Running::stop`].
     #[must_use]
@@ -292,6 +389,8 @@ impl Running {
 
     /// Stops accepting, lets requests in flight finish up to `timeouts.drain`, then ends every thread. Blocks.
     pub fn stop(mut self) {
+        // A duplicate would keep the port open, with nobody to accept.
+        self.doors.clear();
         self.enter(Stage::Draining);
         for worker in self.workers.drain(..) {
             if worker.join().is_err() {
@@ -320,6 +419,7 @@ struct ControlSide {
     chronicle: Arc<Chronicle>,
     access_log: Arc<AccessLog>,
     registry: Arc<Registry>,
+    stage: watch::Receiver<Stage>,
     inbox: mpsc::UnboundedReceiver<event::Event>,
     events: mpsc::UnboundedSender<event::Event>,
     settled: watch::Sender<bool>,
@@ -329,38 +429,35 @@ struct ControlSide {
     room: Option<Arc<Room>>,
     /// Whether other balancers are met, in the room or at a store.
     meets: bool,
+    /// Whether a predecessor serves until this one can.
+    succeeds: bool,
     ended: oneshot::Receiver<()>,
 }
 
 impl ControlSide {
-    fn spawn(self, socket: Option<std::net::TcpListener>) -> Result<JoinHandle<()>, StartError> {
-        Ok(thread("control".to_owned(), move || self.run(socket))?)
+    fn spawn(self, doors: Vec<std::net::TcpListener>) -> Result<JoinHandle<()>, StartError> {
+        Ok(thread("control".to_owned(), move || self.run(doors))?)
     }
 
-    async fn run(self, socket: Option<std::net::TcpListener>) {
+    async fn run(self, doors: Vec<std::net::TcpListener>) {
         let (dying, deaths) = mpsc::unbounded_channel();
-        let provider = provision::configured(&self.config, dying);
+        let provider = provision::configured(&self.config, self.succeeds, dying);
         let (config, clock) = (&self.config, self.clock);
         let control = Control::new(config, clock, &self.metrics, &self.chronicle, &self.registry, self.meets);
         let store = self.store(control.instance());
         // Whoever starts us waits for this.
         let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
         let Ok(provider) = provider else { return };
-        if let Some(listener) = socket.and_then(|s| tokio::net::TcpListener::from_std(s).ok()) {
-            let admin = self.admin;
-            tokio::task::spawn_local(async move {
-                let service = admin.into_make_service_with_connect_info::<SocketAddr>();
-                if let Err(error) = axum::serve(listener, service).await {
-                    tracing::error!(%error, "the admin listener ended");
-                }
-            });
-        }
+        let (stage, settling) = (self.stage, self.settled.subscribe());
+        let first = self.succeeds.then_some(settling);
+        tokio::task::spawn_local(admin::serve(doors, self.admin, stage, first, self.registry));
         if let Some((source, orders)) = self.source {
             tokio::task::spawn_local(source.watch(orders, self.events.clone()));
         }
         let (inbox, events, settled, ended) = (self.inbox, self.events, self.settled, self.ended);
-        let access_log = self.access_log;
-        control.run(Wiring { inbox, events, provider, deaths, settled, access_log, store, ended }).await;
+        let (access_log, succeeds) = (self.access_log, self.succeeds);
+        let wiring = Wiring { inbox, events, provider, deaths, settled, access_log, store, succeeds, ended };
+        control.run(wiring).await;
     }
 
     /// Where the balancer called `own` meets the others.
@@ -389,11 +486,11 @@ fn runtime() -> std::io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }
 
-/// Blocks until the first round of checks is done, the control thread is gone, or patience is at its end.
-fn wait(mut settling: watch::Receiver<bool>, patience: Duration) -> std::io::Result<()> {
+/// Blocks until the first round of checks is done, the control thread is gone, or patience is at its end; true where it is
+/// done. Whatever else ends the wait: the balancer then answers 503, visibly, until a check passes.
+fn wait(mut settling: watch::Receiver<bool>, patience: Duration) -> std::io::Result<bool> {
     runtime()?.block_on(async {
-        // Whatever else ends the wait: the balancer then answers 503, visibly, until a check passes.
-        let _ = tokio::time::timeout(patience, settling.wait_for(|&done| done)).await;
-    });
-    Ok(())
+        let done = tokio::time::timeout(patience, settling.wait_for(|&done| done)).await;
+        Ok(matches!(done, Ok(Ok(_))))
+    })
 }

@@ -4,19 +4,19 @@
 //! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning. Who is one too many of its network
 //! is closed.
 
-use std::net::SocketAddr;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 
 use crate::sparse::Sparse;
 use crate::stage::Stage;
 use crate::worker::Worker;
 
 mod admit;
+mod bind;
 mod client;
 mod drive;
 mod gate;
@@ -24,45 +24,21 @@ mod io;
 
 pub use admit::Networks;
 pub(crate) use admit::REFUSALS;
+pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed};
 
-/// Connections the kernel may hold before they are accepted.
-const BACKLOG: i32 = 1_024;
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Beyond `timeouts.drain_tunnel`, for tunnels that end in that moment.
+const LAST_TUNNELS: Duration = Duration::from_millis(500);
 
-/// Opens one listening socket per worker on the same address; port 0 takes a free one for all.
-///
-/// # Errors
-/// Where the address is taken or not ours. A plain bind comes first, because SO_REUSEPORT would silently share the port
-/// with another balancer.
-pub fn bind(
-    address: SocketAddr,
-    workers: usize,
-) -> std::io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
-    let claim = socket(address, false)?;
-    let address = claim.local_addr()?;
-    drop(claim);
-    let sockets: std::io::Result<Vec<_>> = (0..workers).map(|_| socket(address, true)).collect();
-    Ok((address, sockets?))
-}
-
-fn socket(address: SocketAddr, share: bool) -> std::io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(share)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Serves until draining begins and every client is gone or the drain deadline has passed.
-pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
+/// Serves until draining begins and every client is gone or the drain deadline has passed. Where another process accepts on
+/// the same sockets from some moment on, clients have until the drain to move there.
+pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
     let (mut draining, mut leaving) = (worker.shared.stage.clone(), worker.shared.stage.clone());
-    let listener = match TcpListener::from_std(socket) {
-        Ok(listener) => listener,
+    let listener = match Doors::new(sockets) {
+        Ok(doors) => doors,
         Err(error) => return tracing::error!(%error, "the listening socket cannot be used"),
     };
     let mut next = 0;
@@ -78,7 +54,7 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
     loop {
         tokio::select! {
             biased;
-            _ = draining.wait_for(|&stage| stage == Stage::Draining) => break,
+            _ = draining.wait_for(|&stage| stage >= Stage::HandedOver) => break,
             _ = leaving.wait_for(|&stage| stage == Stage::Leaving), if worker.stage.get() == Stage::Serving => {
                 worker.stage.set(Stage::Leaving);
             }
@@ -102,10 +78,12 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
             },
         }
     }
-    // Whoever was accepted before the order came is served, not reset.
+    let handed_over = *draining.borrow() == Stage::HandedOver;
+    // Whoever was accepted before the order came is served, not reset. Who still waits is the successor's, where there is one.
     loop {
         let arrived = match waiting.take() {
             Some(arrived) => Some(arrived),
+            None if handed_over => break,
             None => match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
                 Ok(Ok((stream, peer))) => {
                     admit::arrive(worker, &stream, peer).map(|arrival| (stream, arrival))
@@ -118,13 +96,35 @@ pub async fn serve(worker: &Rc<Worker>, socket: std::net::TcpListener) {
         }
     }
     drop((listener, alive));
+    if handed_over {
+        worker.stage.set(Stage::HandedOver);
+        tokio::select! {
+            _ = gone.recv() => return,
+            _ = draining.wait_for(|&stage| stage == Stage::Draining) => {}
+        }
+    }
     worker.stage.set(Stage::Draining);
     worker.clients.borrow().values().for_each(|client| client.wake());
-    if tokio::time::timeout(worker.config().timeouts.drain, gone.recv()).await.is_err() {
-        tracing::warn!(
-            left = worker.clients.borrow().len(),
-            "drain deadline passed: remaining connections are cut"
-        );
+    drain(worker, &mut gone).await;
+}
+
+/// Waits until all clients have gone, as long as requests and then tunnels may take.
+async fn drain(worker: &Worker, gone: &mut tokio::sync::mpsc::Receiver<()>) {
+    let (requests, tunnels) = {
+        let timeouts = &worker.config().timeouts;
+        (timeouts.drain, timeouts.drain_tunnel)
+    };
+    if tokio::time::timeout(requests, gone.recv()).await.is_ok() {
+        return;
+    }
+    let cut = worker.clients.borrow().values().filter(|client| client.end_request()).count();
+    if cut > 0 {
+        tracing::warn!(cut, "drain deadline passed: remaining requests are cut");
+    }
+    // Tunnels end by themselves at their deadline; the time beyond it is for those that do so in this moment.
+    let rest = tunnels.saturating_sub(requests) + LAST_TUNNELS;
+    if tokio::time::timeout(rest, gone.recv()).await.is_err() {
+        tracing::warn!(left = worker.clients.borrow().len(), "remaining connections are cut");
     }
 }
 
@@ -137,15 +137,20 @@ fn start<G: 'static>(
 ) {
     worker.meters.accepted.inc();
     let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
+    let task = Rc::<OnceCell<AbortHandle>>::default();
+    let own = Rc::clone(&task);
+    let driven = tokio::task::spawn_local(async move {
         // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let Some(origin) = admit::introduce(&worker, &mut stream, arrival).await else { return };
         let client = Rc::new(Client::new(&origin, &worker));
+        client.task.replace(own.get().cloned());
         let _open = Open::new(&worker, id, &client);
         drive::drive(&worker, &client, stream).await;
         drop((guards, origin));
     });
+    // Nothing of it has run yet.
+    let _ = task.set(driven.abort_handle());
 }
 
 /// A connection being counted: out again however it ends, a panic included.

@@ -78,6 +78,9 @@ pub trait Provider {
     /// Where it may still be running.
     fn remove<'a>(&'a self, name: &'a str) -> Task<'a, Result<(), String>>;
 
+    /// Another balancer has taken over what outlives this process: a shutdown leaves that alone from now on.
+    fn release(&self);
+
     /// Stops everything it started, all at once, as [`Provider::remove`] does; creates nothing from then on.
     fn shutdown(&self) -> Task<'_, ()>;
 }

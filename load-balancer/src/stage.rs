@@ -11,6 +11,16 @@ pub enum Stage {
     Serving,
     /// Not ready any more, but all are served; each response is the last of its connection.
     Leaving,
+    /// Another process accepts on our sockets, and is asked in our place; those who came here are served as when leaving.
+    HandedOver,
     /// Nothing new is accepted; what is in flight may finish.
     Draining,
+}
+
+impl Stage {
+    /// Whether each response is the last of its connection.
+    #[must_use]
+    pub fn parts(self) -> bool {
+        matches!(self, Stage::Leaving | Stage::HandedOver)
+    }
 }

@@ -355,11 +355,11 @@ impl Drop for Lane {
     }
 }
 
-/// Runs a worker until drained: serves `socket`, answers `commands`, keeps house.
+/// Runs a worker until drained: serves `sockets`, answers `commands`, keeps house.
 pub async fn run(
     shared: Shared,
     name: &str,
-    socket: std::net::TcpListener,
+    sockets: Vec<std::net::TcpListener>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let worker = Worker::new(shared, name);
@@ -388,7 +388,7 @@ pub async fn run(
         }
     };
     let chores = tokio::task::spawn_local(chores);
-    listener::serve(&worker, socket).await;
+    listener::serve(&worker, sockets).await;
     chores.abort();
     worker.housekeep();
 }

@@ -92,11 +92,13 @@ pub enum Fact {
     DiscoveryBack { source: &'static str, backends: usize },
     /// Another balancer goes by the name of this one: neither hears the other.
     NameTaken { instance: String },
+    /// Another process was to take this one's place, and does not: this one goes on.
+    UpgradeFailed { reason: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 36] = [
+    pub const KINDS: [&str; 37] = [
         "joined",
         "left",
         "draining",
@@ -133,6 +135,7 @@ impl Fact {
         "discovery_lost",
         "discovery_back",
         "name_taken",
+        "upgrade_failed",
     ];
 
     /// Its name in logs and metrics.
@@ -175,6 +178,7 @@ impl Fact {
             Fact::DiscoveryLost { .. } => "discovery_lost",
             Fact::DiscoveryBack { .. } => "discovery_back",
             Fact::NameTaken { .. } => "name_taken",
+            Fact::UpgradeFailed { .. } => "upgrade_failed",
         }
     }
 
@@ -217,7 +221,8 @@ impl Fact {
             | Fact::StoreBack { .. }
             | Fact::DiscoveryLost { .. }
             | Fact::DiscoveryBack { .. }
-            | Fact::NameTaken { .. } => None,
+            | Fact::NameTaken { .. }
+            | Fact::UpgradeFailed { .. } => None,
         }
     }
 
@@ -241,6 +246,7 @@ impl Fact {
                 | Fact::StoreLost { .. }
                 | Fact::DiscoveryLost { .. }
                 | Fact::NameTaken { .. }
+                | Fact::UpgradeFailed { .. }
         )
     }
 }

@@ -1,16 +1,17 @@
-//! Who may change something: whoever has the token, or, where there is none, a peer on this machine.
+//! Who may read, and who may change something: whoever has a token with that right; without one a peer on this machine, and
+//! reading those in `control.readers`.
 //!
 //! A loopback peer is only taken for a person on this machine where nothing says otherwise: not a proxy that carries
 //! somebody else's request, nor a browser, in which any web page could have written it.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 
-use crate::config::Control;
+use crate::config::{Control, Right, Token};
 
 /// Headers by which a proxy tells that the request is not its own.
 const CARRIED: [&str; 7] = [
@@ -23,6 +24,9 @@ const CARRIED: [&str; 7] = [
     "sec-fetch-site",
 ];
 
+/// What the audit log calls a peer on this machine that needs no token.
+const LOOPBACK: &str = "loopback";
+
 /// Whose connection a control request came on.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
@@ -32,43 +36,55 @@ pub struct Peer {
     pub on_traffic_port: bool,
 }
 
-/// The traffic port puts it into the request's extensions, the admin listener knows the connection.
+/// Both listeners put it into the request's extensions. Who is not known is nobody in particular.
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let told = parts.extensions.get::<Peer>().copied();
-        let connected = || {
-            let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-            Peer { ip: info.map(|info| info.0.ip().to_canonical()), on_traffic_port: false }
-        };
-        Ok(told.unwrap_or_else(connected))
+        let unknown = Peer { ip: None, on_traffic_port: true };
+        Ok(parts.extensions.get::<Peer>().copied().unwrap_or(unknown))
     }
 }
 
 /// Why somebody may not: the status, and what would help.
 pub(super) type Denied = (StatusCode, &'static str);
 
-/// Whether this request may see what others' requests were: on the admin listener anybody may, on the traffic port whoever
-/// may change something, since every client reaches that.
+/// Whether this request may see what the admin listener shows; and what others' requests were, on the traffic port, which
+/// every client reaches.
 ///
 /// # Errors
 /// As [`may_change`].
 pub(super) fn may_look(control: &Control, peer: Peer, headers: &HeaderMap) -> Result<(), Denied> {
-    if peer.on_traffic_port { may_change(control, peer, headers) } else { Ok(()) }
+    let near = !peer.on_traffic_port && peer.ip.is_some_and(|ip| control.reads_freely(ip));
+    if near || named(control, headers).is_ok() {
+        return Ok(());
+    }
+    if peer.on_traffic_port {
+        return may_change(control, peer, headers).map(drop);
+    }
+    if control.tokens.is_empty() {
+        let why = "only control.readers may read here: add this network to them, or set control.token";
+        return Err((StatusCode::FORBIDDEN, why));
+    }
+    named(control, headers).map(drop)
 }
 
-/// Whether this request may change something.
+/// Whether this request may change something, and who asks, for the audit log: the token's name, or `loopback`.
 ///
 /// # Errors
-/// 401 where a token is missing or wrong, 403 where there is none and the peer is not trusted without.
-pub(super) fn may_change(control: &Control, peer: Peer, headers: &HeaderMap) -> Result<(), Denied> {
-    if let Some(token) = &control.token {
-        let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
-        let offered = value.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
-        return match offered {
-            Some((_, offered)) if token.is(offered) => Ok(()),
-            Some(_) => Err((StatusCode::UNAUTHORIZED, "the token is not the one in control.token")),
-            None => Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN")),
+/// 401 where a token is missing or wrong, 403 where its right is missing, or where there is none and the peer is not trusted
+/// without.
+pub(super) fn may_change<'a>(
+    control: &'a Control,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<&'a str, Denied> {
+    if control.tokens.iter().any(|token| token.right == Right::Change) {
+        let token = named(control, headers)?;
+        return match token.right {
+            Right::Change => Ok(&token.name),
+            Right::Read => {
+                Err((StatusCode::FORBIDDEN, "this token may only read: use one with rights = \"change\""))
+            }
         };
     }
     if !peer.ip.is_some_and(|ip| ip.is_loopback()) {
@@ -81,5 +97,16 @@ pub(super) fn may_change(control: &Control, peer: Peer, headers: &HeaderMap) -> 
         let why = "a browser's or a proxy's request needs a token: set control.token";
         return Err((StatusCode::FORBIDDEN, why));
     }
-    Ok(())
+    Ok(LOOPBACK)
+}
+
+/// The token that a request carries.
+fn named<'a>(control: &'a Control, headers: &HeaderMap) -> Result<&'a Token, Denied> {
+    let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());
+    let offered = value.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "));
+    let Some((_, offered)) = offered else {
+        return Err((StatusCode::UNAUTHORIZED, "a token is needed: Authorization: Bearer TOKEN"));
+    };
+    let found = Token::among(&control.tokens, offered);
+    found.ok_or((StatusCode::UNAUTHORIZED, "the token is not the one in control.token"))
 }

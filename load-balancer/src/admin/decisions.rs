@@ -105,8 +105,12 @@ pub(super) async fn decisions(
     if wish.requests() {
         let config = &admin.registry.load().config;
         // What will be drawn next, and clients' keys, are for those who may change something.
-        let may = if wish.exact { access::may_change } else { access::may_look };
-        if let Err((status, why)) = may(&config.control, peer, &headers) {
+        let may = if wish.exact {
+            access::may_change(&config.control, peer, &headers).map(drop)
+        } else {
+            access::may_look(&config.control, peer, &headers)
+        };
+        if let Err((status, why)) = may {
             return failure(status, why);
         }
         if wish.last.is_some_and(|last| last > MOST) {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{Admin, BODY_MOST, Peer, access, registration};
 use crate::event::{Ask, Event, Refused};
+use crate::http::headers;
 
 /// Endpoints that change something, in the order of [`Endpoint`].
 pub(super) const CHANGING: [&str; 3] = ["/add", "/rm", "/server_up"];
@@ -21,6 +22,8 @@ pub(super) const CHANGING: [&str; 3] = ["/add", "/rm", "/server_up"];
 type Fault = (StatusCode, String);
 /// Longest that a control request's body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(10);
+/// Longest arguments in the audit log, characters.
+const TOLD_MOST: usize = 1_000;
 /// What is said where nobody makes changes any more.
 const STOPPING: &str = "<Error> the balancer is stopping";
 
@@ -58,6 +61,30 @@ pub(super) async fn server_up(
     if response.status() == StatusCode::OK { "ok".into_response() } else { response }
 }
 
+/// Who asks for what, for the audit log; empty as long as it is not known.
+#[derive(Default)]
+struct Asked {
+    who: String,
+    what: String,
+}
+
+/// The arguments of a change, cut where they are long: names were judged by nobody yet.
+fn told(ask: &Ask) -> String {
+    let text = match ask {
+        Ask::Add { n, names } | Ask::Remove { n, names } => format!("n={n} hostnames={names:?}"),
+        Ask::Register { name, address } => format!("name={name:?} address={address}"),
+    };
+    match text.char_indices().nth(TOLD_MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The request's id: what the client says, where that is one, as for requests to backends.
+fn request_id(headers: &HeaderMap) -> header::HeaderValue {
+    headers::request_id(headers, headers::Seen::of(headers), &mut crate::clock::entropy())
+}
+
 /// What changes something.
 #[derive(Clone, Copy)]
 enum Endpoint {
@@ -72,19 +99,36 @@ impl Admin {
     async fn change(self, endpoint: Endpoint, peer: Peer, headers: HeaderMap, body: Body) -> Response {
         let path = CHANGING[endpoint as usize];
         let task = tokio::spawn(async move {
-            let outcome = self.attempt(endpoint, peer, &headers, body).await;
+            let id = request_id(&headers);
+            let mut asked = Asked::default();
+            let outcome = self.attempt(endpoint, peer, &headers, body, &mut asked).await;
             let fault = outcome.as_ref().err();
             let status = fault.map_or(StatusCode::OK, |(status, _)| *status);
             self.metrics.control_requests.with_label_values(&[path, status.as_str()]).inc();
             let fault = fault.map(|(_, message)| message);
-            tracing::info!(endpoint = path, peer = ?peer.ip, status = status.as_u16(), ?fault, "control request");
-            outcome
+            tracing::info!(
+                target: "audit",
+                who = asked.who,
+                peer = peer.ip.map(tracing::field::display),
+                port = if peer.on_traffic_port { "traffic" } else { "admin" },
+                endpoint = path,
+                arguments = asked.what,
+                status = status.as_u16(),
+                fault,
+                request_id = id.to_str().unwrap_or_default(),
+                "control request"
+            );
+            (outcome, id)
         });
-        match task.await {
-            Ok(Ok(names)) => members(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_response(),
-            Ok(Err((status, message))) => failure(status, &message),
-            Err(_) => failure(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
-        }
+        let (mut response, id) = match task.await {
+            Ok((Ok(names), id)) => {
+                (members(&names.iter().map(String::as_str).collect::<Vec<_>>()).into_response(), id)
+            }
+            Ok((Err((status, message)), id)) => (failure(status, &message), id),
+            Err(_) => return failure(StatusCode::SERVICE_UNAVAILABLE, STOPPING),
+        };
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+        response
     }
 
     /// Nothing is read, and no name looked up, for whoever may not.
@@ -94,16 +138,19 @@ impl Admin {
         peer: Peer,
         headers: &HeaderMap,
         body: Body,
+        asked: &mut Asked,
     ) -> Result<Vec<String>, Fault> {
         let config = std::sync::Arc::clone(&self.registry.load().config);
-        access::may_change(&config.control, peer, headers)
+        let who = access::may_change(&config.control, peer, headers)
             .map_err(|(status, why)| (status, format!("<Error> {why}")))?;
+        who.clone_into(&mut asked.who);
         let body = whole(body).await?;
         let ask = match endpoint {
             Endpoint::Add => numbered(&body).map(|(n, names)| Ask::Add { n, names })?,
             Endpoint::Remove => numbered(&body).map(|(n, names)| Ask::Remove { n, names })?,
             Endpoint::ServerUp => registration::read(&body, &config.control, &self.listening).await?,
         };
+        asked.what = told(&ask);
         self.ask(ask).await
     }
 
@@ -114,6 +161,7 @@ impl Admin {
         answer.await.map_err(|_| gone())?.map_err(|refused| {
             let status = match refused {
                 Refused::Unfit(_) => StatusCode::BAD_REQUEST,
+                Refused::Upgrading => StatusCode::SERVICE_UNAVAILABLE,
                 Refused::Powerless(_) => StatusCode::CONFLICT,
                 Refused::Failed(_) | Refused::Unclear(_) => StatusCode::BAD_GATEWAY,
             };
@@ -129,7 +177,10 @@ fn members(names: &[&str]) -> axum::Json<Value> {
 /// The originals' shape of a failure, with the balancer's own `error` beside it.
 pub(super) fn failure(status: StatusCode, message: &str) -> Response {
     let error = message.strip_prefix("<Error> ").unwrap_or(message);
-    let shape = if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+    let shape = if matches!(
+        status,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::MISDIRECTED_REQUEST
+    ) {
         json!({ "error": error, "message": message, "status": "failure" })
     } else {
         json!({ "message": message, "status": "failure" })

@@ -41,7 +41,9 @@ pub(super) async fn read(
     let fields = object(body, &["url"])?;
     let text = fields.get("url").and_then(serde_json::Value::as_str).unwrap_or_default();
     let bad = |why: String| (StatusCode::BAD_REQUEST, format!("<Error> url: {why}"));
-    let (name, host, port) = target(text).map_err(|why| bad(format!("{text:?} {why}")))?;
+    // A URL with a password is no place for a backend, and the password is nobody's business.
+    let shown = if text.contains('@') { "(not shown)".to_owned() } else { format!("{text:?}") };
+    let (name, host, port) = target(text).map_err(|why| bad(format!("{shown} {why}")))?;
     let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), port)));
     let found: Vec<SocketAddr> = match found.await {
         Ok(Ok(found)) => found.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())).collect(),
@@ -99,7 +101,10 @@ mod tests {
     fn control(networks: &[&str]) -> Control {
         Control {
             on_traffic_port: false,
-            token: None,
+            tokens: Vec::new(),
+            readers: Vec::new(),
+            hosts: Vec::new(),
+            connections: 1,
             registration: true,
             networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
             max_backends: 10,

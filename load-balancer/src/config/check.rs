@@ -16,7 +16,9 @@ use super::{
 };
 use crate::hashing::Preset;
 use crate::http::paths;
+use crate::proxy_protocol::Version;
 
+mod control;
 mod decisions;
 mod discovery;
 mod geo;
@@ -108,7 +110,10 @@ impl Checker {
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
         let max_in_flight = self.ceiling("pool.max_in_flight", raw.max_in_flight.as_ref());
         let slow_start = slow_start.unwrap_or_default();
-        Pool { name, algorithm, allowed_paths, slow_start, max_in_flight, backends }
+        let version = ["off", "v1", "v2"];
+        let version = self.one_of("pool.proxy_protocol", raw.proxy_protocol.as_ref(), &version);
+        let proxy_protocol = [None, Some(Version::V1), Some(Version::V2)][version];
+        Pool { name, algorithm, allowed_paths, slow_start, proxy_protocol, max_in_flight, backends }
     }
 
     fn paths(&mut self, field: &str, value: Option<&Value>) -> Vec<AllowedPath> {
@@ -239,6 +244,9 @@ impl Checker {
                 .time_or_off("timeouts.drain_delay", raw.drain_delay.as_ref(), "0")
                 .unwrap_or_default(),
             drain: self.time("timeouts.drain", raw.drain.as_ref(), "30s"),
+            drain_tunnel: self.time("timeouts.drain_tunnel", raw.drain_tunnel.as_ref(), "30s"),
+            upgrade: self.time("timeouts.upgrade", raw.upgrade.as_ref(), "60s"),
+            handover: self.time("timeouts.handover", raw.handover.as_ref(), "5s"),
         }
     }
 
@@ -299,7 +307,8 @@ impl Checker {
         for (key, value) in found {
             let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
             // A mistyped key of a secret has a secret's value.
-            let secret = section == "control" || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+            let secret = section.starts_with("control")
+                || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
             let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }

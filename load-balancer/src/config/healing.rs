@@ -1,11 +1,10 @@
-//! Settings of what keeps the pool whole: ejection, the control endpoints, replicas and their providers.
+//! Settings of what keeps the pool whole: ejection, replicas and their providers.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use lb_core::breaker::Rules;
 use lb_core::scale::Scaling;
 
@@ -22,43 +21,6 @@ pub struct Ejection {
     pub max_share: f64,
     /// Share of backends without fault below which ejections are ignored, 0..=1.
     pub panic: f64,
-}
-
-/// The control endpoints.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Control {
-    /// Whether they also answer on the traffic port, hiding backends' paths of the same names.
-    pub on_traffic_port: bool,
-    /// What a change must present; `None` lets loopback peers change things, and nobody else.
-    pub token: Option<Token>,
-    /// Whether `/server_up` takes backends in.
-    pub registration: bool,
-    /// Networks that a registered backend must lie in.
-    pub networks: Vec<IpNet>,
-    /// Members the pool may have, however they came.
-    pub max_backends: usize,
-    /// Request ids that each backend is remembered for, 0..=100,000; 0 for none.
-    pub request_log: usize,
-}
-
-/// A secret that no log and no error shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(pub(super) String);
-
-impl Token {
-    /// Whether `offered` is the token. Takes the same time wherever the two differ.
-    #[must_use]
-    pub fn is(&self, offered: &[u8]) -> bool {
-        let own = self.0.as_bytes();
-        let differs = own.iter().zip(offered).fold(0, |all, (a, b)| all | (a ^ b));
-        std::hint::black_box(differs) == 0 && own.len() == offered.len()
-    }
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(…)")
-    }
 }
 
 /// Replicas that the balancer starts and stops itself.
@@ -123,17 +85,4 @@ pub struct Docker {
     pub command: Vec<String>,
     /// Environment beside `SERVER_ID`, `NAME`, `PORT`, `REGION` and `WEIGHT`.
     pub env: BTreeMap<String, String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_itself_alone_and_is_not_shown() {
-        let token = Token("secret".into());
-        assert!(token.is(b"secret"));
-        assert!(["", "secre", "secret2", "Secret", "xxxxxx"].iter().all(|t| !token.is(t.as_bytes())));
-        assert!(!format!("{token:?}").contains("secret"));
-    }
 }

@@ -47,7 +47,10 @@ section!(Timeouts {
     upstream_idle,
     tunnel_idle,
     drain_delay,
-    drain
+    drain,
+    drain_tunnel,
+    upgrade,
+    handover
 });
 section!(Limits {
     connections,
@@ -79,7 +82,7 @@ section!(Ejection {
     max_share,
     panic
 });
-section!(Control { on_traffic_port, token, token_file, registration, networks, max_backends, request_log });
+section!(ControlToken { name, token, token_file, rights });
 section!(Decisions { record, sample, keep });
 section!(Metrics { backends });
 section!(Scaling { least, most, target, cool_down });
@@ -127,6 +130,41 @@ impl Replicas {
         &["provider", "weight", "region", "replace_after", "scaling", "process", "docker", "kubernetes"];
 }
 
+/// The `[control]` section with its `[[control.tokens]]` entries.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Control {
+    pub(super) on_traffic_port: Leaf,
+    pub(super) token: Leaf,
+    pub(super) token_file: Leaf,
+    pub(super) tokens: Vec<ControlToken>,
+    pub(super) readers: Leaf,
+    pub(super) hosts: Leaf,
+    pub(super) connections: Leaf,
+    pub(super) registration: Leaf,
+    pub(super) networks: Leaf,
+    pub(super) max_backends: Leaf,
+    pub(super) request_log: Leaf,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+impl Control {
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "on_traffic_port",
+        "token",
+        "token_file",
+        "tokens",
+        "readers",
+        "hosts",
+        "connections",
+        "registration",
+        "networks",
+        "max_backends",
+        "request_log",
+    ];
+}
+
 /// The `[discovery]` section with one for each source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -168,6 +206,7 @@ pub(super) struct Pool {
     pub(super) slow_start: Leaf,
     pub(super) allowed_paths: Leaf,
     pub(super) max_in_flight: Leaf,
+    pub(super) proxy_protocol: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -175,7 +214,7 @@ pub(super) struct Pool {
 
 impl Pool {
     pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "max_in_flight", "backend"];
+        &["name", "algorithm", "slow_start", "allowed_paths", "max_in_flight", "proxy_protocol", "backend"];
 }
 
 /// The whole file.

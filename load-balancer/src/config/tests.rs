@@ -246,7 +246,32 @@ fn faults_show_no_secret() {
     let said = Config::parse(&format!("workers = 1\n{LEAST}"), env).unwrap_err().to_string();
     assert!(said.contains("not a section") && !said.contains("hush"), "{said}");
     let c = parse(&format!("{LEAST}[control]\ntoken = \"0123456789abcdef\"\n")).unwrap();
-    assert!(
-        c.control.token.as_ref().unwrap().is(b"0123456789abcdef") && !format!("{c:?}").contains("0123456789")
-    );
+    let found = Token::among(&c.control.tokens, b"0123456789abcdef").unwrap();
+    assert!(found.right == Right::Change && !format!("{c:?}").contains("0123456789"));
+}
+
+#[test]
+fn named_tokens_have_names_rights_and_secrets() {
+    let with = |tokens: &str| format!("{LEAST}{tokens}");
+    let good = "[[control.tokens]]\nname = \"eyes\"\ntoken = \"0123456789abcdef\"\n\
+                [[control.tokens]]\nname = \"ops\"\ntoken = \"fedcba9876543210\"\nrights = \"change\"\n";
+    let tokens = parse(&with(good)).unwrap().control.tokens;
+    let found: Vec<_> = tokens.iter().map(|token| (token.name.as_str(), token.right)).collect();
+    assert_eq!(found, [("eyes", Right::Read), ("ops", Right::Change)]);
+    let bad = "[[control.tokens]]\nname = \"ops\"\nrights = \"all\"\nsecret = \"hushhush\"\n\
+               [[control.tokens]]\nname = \"ops\"\ntoken = \"hush\"\n[[control.tokens]]\ntoken_file = \"/no/such/file\"\n";
+    let found = faults(&with(bad));
+    let fields: Vec<_> = found.iter().map(|fault| fault.field.as_str()).collect();
+    for (n, leaf) in [
+        (0, "rights"),
+        (0, "secret"),
+        (0, "token"),
+        (1, "name"),
+        (1, "token"),
+        (2, "name"),
+        (2, "token_file"),
+    ] {
+        assert!(fields.contains(&format!("control.tokens[{n}].{leaf}").as_str()), "{leaf} in {fields:?}");
+    }
+    assert!(!Faults(found).to_string().contains("hush"));
 }

@@ -36,6 +36,10 @@ type Unanswered = (oneshot::Sender<Answer>, Refused);
 impl Control {
     /// Takes a request for a change in. Its answer goes out after the next publication, or when its replicas are up.
     pub(super) fn asked(&mut self, ask: Ask, asker: oneshot::Sender<Answer>) -> bool {
+        if self.held {
+            self.answer(asker, Err(Refused::Upgrading));
+            return false;
+        }
         if let Some((deployment, change)) = self.scales(&ask) {
             self.scale_pods(deployment, change, asker);
             return false;

@@ -6,15 +6,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
 use lb_core::health::Pace;
 use lb_core::{Rng, Tallies};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Control;
 use crate::clock::{self, Clock};
-use crate::config::HealthChecks;
+use crate::config::{Address, HealthChecks};
 use crate::descriptors;
 use crate::event::{Event, Verdict};
+use crate::proxy_protocol::{self, Version};
 use crate::registry::Backend;
 
 /// Checks of many backends must not beat in time: each interval is stretched or shortened by up to this share.
@@ -45,16 +53,42 @@ impl Asker {
         Ok(Rc::new(Asker { client, permits: Semaphore::new(CONCURRENT) }))
     }
 
-    /// What is wrong, if anything; nothing in words where it could not be asked for want of file descriptors.
-    async fn ask(&self, url: &str) -> Result<(), Option<String>> {
-        let failed = |error: reqwest::Error| (!starved(&error)).then(|| cause(&error));
-        let response = self.client.get(url).send().await.map_err(failed)?;
-        if response.status().is_success() {
-            Ok(())
-        } else {
-            Err(Some(format!("status {}", response.status().as_u16())))
-        }
+    /// What is wrong, if anything; nothing in words where it could not be asked for want of file descriptors. A backend that
+    /// is told whose a connection is, is told that a check is nobody's.
+    async fn ask(&self, prober: &Prober) -> Result<(), Option<String>> {
+        let status = match prober.proxy_protocol {
+            None => {
+                let failed = |error: reqwest::Error| (!starved(&error)).then(|| cause(&error));
+                self.client.get(&prober.url).send().await.map_err(failed)?.status()
+            }
+            Some(version) => {
+                let asking = ask_as_proxy(version, &prober.backend.address, &prober.checks.path);
+                let failed =
+                    |error: std::io::Error| (!descriptors::exhausted(&error)).then(|| error.to_string());
+                let asked = tokio::time::timeout(prober.checks.timeout, asking).await;
+                asked.map_err(|_elapsed| Some("timeout".to_owned()))?.map_err(failed)?
+            }
+        };
+        if status.is_success() { Ok(()) } else { Err(Some(format!("status {}", status.as_u16()))) }
     }
+}
+
+/// GET over a connection that begins with a header of the PROXY protocol.
+async fn ask_as_proxy(version: Version, address: &Address, path: &str) -> std::io::Result<StatusCode> {
+    let mut stream = match address {
+        Address::Ip(address) => TcpStream::connect(address).await?,
+        Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
+    };
+    stream.write_all(&proxy_protocol::header(version, None)).await?;
+    let request =
+        Request::get(path).header(header::HOST, address.to_string()).header(header::CONNECTION, "close");
+    let request = request.body(Empty::<Bytes>::new()).map_err(std::io::Error::other)?;
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(std::io::Error::other)?;
+    // With its sender the connection ends, whatever of the answer is still to come.
+    let asking = async move { sender.send_request(request).await.map(|answer| answer.status()) };
+    let (answer, _ended) = tokio::join!(asking, connection);
+    answer.map_err(std::io::Error::other)
 }
 
 /// The checks of one backend.
@@ -62,6 +96,7 @@ pub struct Prober {
     asker: Rc<Asker>,
     backend: Arc<Backend>,
     url: String,
+    proxy_protocol: Option<Version>,
     checks: HealthChecks,
     events: mpsc::UnboundedSender<Event>,
     clock: Clock,
@@ -74,7 +109,7 @@ impl Prober {
     pub fn new(
         asker: &Rc<Asker>,
         backend: &Arc<Backend>,
-        checks: &HealthChecks,
+        (checks, proxy_protocol): (&HealthChecks, Option<Version>),
         events: mpsc::UnboundedSender<Event>,
         clock: Clock,
     ) -> Self {
@@ -83,6 +118,7 @@ impl Prober {
             asker: Rc::clone(asker),
             backend: Arc::clone(backend),
             url,
+            proxy_protocol,
             checks: checks.clone(),
             events,
             clock,
@@ -102,7 +138,7 @@ impl Prober {
             }
             let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
-            let asked = self.asker.ask(&self.url).await;
+            let asked = self.asker.ask(&self).await;
             let took = self.clock.now().since(started);
             drop(permit);
             if asked == Err(None) {
@@ -155,8 +191,9 @@ impl Control {
             return;
         };
         let entry = &mut self.entries[at];
+        let checks = (health, self.config.pool.proxy_protocol);
         let (nudge, nudged) = mpsc::channel(1);
-        let prober = Prober::new(asker, &entry.backend, health, events, self.clock);
+        let prober = Prober::new(asker, &entry.backend, checks, events, self.clock);
         entry.prober = Some((tokio::task::spawn_local(prober.run(nudged)).abort_handle(), nudge));
     }
 

@@ -15,7 +15,7 @@ use super::Control;
 use super::entry::{Entry, Origin};
 use super::prober::Asker;
 use crate::config::{Config, Fault, Faults};
-use crate::event::Event;
+use crate::event::{Event, Occasion};
 use crate::limiter::Limiter;
 use crate::observe::metrics::forget_info;
 use crate::observe::zero;
@@ -53,7 +53,7 @@ impl Source {
         let mut applied = read();
         let mut last = applied.clone();
         loop {
-            tokio::select! {
+            let occasion = tokio::select! {
                 () = tokio::time::sleep(LOOK) => {
                     let seen = read();
                     // Twice the same: nobody is in the middle of writing it. A file that is gone is no configuration.
@@ -62,15 +62,19 @@ impl Source {
                     if !settled || last == applied || last.is_none() {
                         continue;
                     }
+                    Occasion::File
                 }
-                order = orders.recv() => if order.is_none() { return },
-            }
+                order = orders.recv() => match order {
+                    Some(()) => Occasion::Signal,
+                    None => return,
+                },
+            };
             applied = read();
             last.clone_from(&applied);
             // A configuration may name a large database: the control task goes on meanwhile.
             let source = self.clone();
             let Ok(read) = tokio::task::spawn_blocking(move || source.load()).await else { return };
-            if events.send(Event::Reread(read.map(Box::new))).is_err() {
+            if events.send(Event::Reread(occasion, read.map(Box::new))).is_err() {
                 return;
             }
         }
@@ -79,7 +83,7 @@ impl Source {
 
 impl Control {
     /// Puts a configuration in force, or says why not.
-    pub(super) fn reread(&mut self, read: Result<Box<Config>, Faults>) -> bool {
+    pub(super) fn reread(&mut self, occasion: Occasion, read: Result<Box<Config>, Faults>) -> bool {
         let checked = read.and_then(|next| {
             let fixed = fixed(&self.config, &next);
             if !fixed.0.is_empty() {
@@ -88,6 +92,8 @@ impl Control {
             self.turn_log(&next)?;
             Ok(next)
         });
+        let result = if checked.is_ok() { "applied" } else { "refused" };
+        tracing::info!(target: "audit", who = occasion.who(), result, "reload");
         match checked {
             Ok(next) => {
                 let changed = changed(&self.config, &next);
@@ -171,7 +177,7 @@ impl Control {
             self.locate();
             self.watch_database();
         }
-        if before.health != now.health {
+        if before.health != now.health || before.pool.proxy_protocol != now.pool.proxy_protocol {
             self.asker = None;
             for entry in &mut self.entries {
                 if let Some((prober, _)) = entry.prober.take() {

@@ -102,6 +102,11 @@ impl Supply {
         self.starting.retain(|order| order.name != name);
     }
 
+    /// Somebody waits for replicas to start, or some are just being started.
+    pub(super) fn is_asked(&self) -> bool {
+        !self.requested.is_empty() || !self.starting.is_empty()
+    }
+
     /// Nothing more to wait for at the start: all there, or failing.
     pub(super) fn settled(&self) -> bool {
         !self.wanted || (self.adopted && self.orders().next().is_none()) || self.failures > 0
@@ -150,6 +155,8 @@ impl Control {
                     self.join_replica(&order, &replica, Duration::ZERO, false);
                 }
             }
+            // A predecessor still has it: it drains there, and is ended there.
+            None if self.awaited => {}
             None => self.stop_replica(replica.name),
         }
     }
@@ -173,7 +180,8 @@ impl Control {
 
     /// What is due at `now`: replicas that hang are replaced, the number is scaled, missing ones are started.
     pub(super) fn keep_number(&mut self, now: Tick) -> bool {
-        if self.supply.provider.is_none() {
+        // A successor keeps it: two would start two of each.
+        if self.supply.provider.is_none() || self.held {
             return false;
         }
         if !self.supply.adopted {
@@ -413,6 +421,10 @@ impl Control {
         };
         // Who takes longer is left to the next start.
         let _ = tokio::time::timeout(LAST_STOPS, stopped).await;
+        if self.awaited {
+            // What was taken over is the predecessor's as before.
+            provider.release();
+        }
         provider.shutdown().await;
     }
 

@@ -1,5 +1,6 @@
 //! One attempt: a connection, the request, the response head, and the verdict on the backend.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
@@ -11,6 +12,7 @@ use crate::descriptors;
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
 use crate::listener::{Client, Phase};
+use crate::proxy_protocol::{self, Ends};
 use crate::worker::{Lane, Scene, Worker};
 
 /// A response head, already judged, and what its body comes from.
@@ -74,7 +76,7 @@ pub(super) async fn attempt(
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
     let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial, slot);
-    let mut live = match connection(worker, client, lane, started, exchange).await {
+    let mut live = match connection(worker, client, plan, lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
@@ -187,12 +189,15 @@ fn request(plan: &Plan, lane: &Lane, body: RequestBody, exchange: &Exchange) -> 
 async fn connection(
     worker: &Worker,
     client: &Client,
+    plan: &Plan,
     lane: &Lane,
     now: Tick,
     exchange: &Exchange,
 ) -> Result<Live, ProxyError> {
     let max_idle = worker.config().timeouts.upstream_idle;
-    loop {
+    let hello = hello(worker, client, plan);
+    // What rests is from before the backend was to be told whose a connection is.
+    while hello.is_empty() {
         let Some(live) = lane.idle.borrow_mut().pop() else { break };
         lane.meters.idle.add(-1);
         if let Some(live) = live.still_idle(now, max_idle) {
@@ -203,10 +208,10 @@ async fn connection(
     let began = worker.now();
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
-    let mut connected = client.within(Live::connect(&lane.backend.address)).await;
+    let mut connected = client.within(Live::connect(&lane.backend.address, &hello)).await;
     if matches!(&connected, Ok(Err(error)) if descriptors::exhausted(error)) {
         worker.drop_idle();
-        connected = client.within(Live::connect(&lane.backend.address)).await;
+        connected = client.within(Live::connect(&lane.backend.address, &hello)).await;
     }
     match connected {
         Ok(Err(error)) if descriptors::exhausted(&error) => {
@@ -228,4 +233,13 @@ async fn connection(
             Err(ProxyError::new(kind, detail))
         }
     }
+}
+
+/// What a new connection to a backend begins with: who the client is, where backends are told so.
+fn hello(worker: &Worker, client: &Client, plan: &Plan) -> Vec<u8> {
+    let Some(version) = worker.config().pool.proxy_protocol else { return Vec::new() };
+    // Behind a proxy that speaks HTTP the port is not known.
+    let own = plan.client_ip == client.peer.ip().to_canonical();
+    let from = SocketAddr::new(plan.client_ip, if own { client.peer.port() } else { 0 });
+    proxy_protocol::header(version, client.server.map(|server| Ends { client: from, server }))
 }

@@ -14,6 +14,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use lb_core::Tick;
 use std::future::Future;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::upload::RequestBody;
@@ -31,6 +32,8 @@ struct Inner {
     /// hyper has finished with the connection: closed, or upgraded.
     finished: bool,
     idle_since: Tick,
+    /// It is one client's: no other's request may be sent over it.
+    own: bool,
 }
 
 impl std::fmt::Debug for Live {
@@ -50,16 +53,17 @@ pub struct Refused {
 }
 
 impl Live {
-    /// Connects; the caller bounds the time.
+    /// Connects, and says `hello` (who the client is) where that is something; the caller bounds the time.
     ///
     /// # Errors
     /// As the system reports them.
-    pub async fn connect(address: &Address) -> std::io::Result<Live> {
-        let stream = match address {
+    pub async fn connect(address: &Address, hello: &[u8]) -> std::io::Result<Live> {
+        let mut stream = match address {
             Address::Ip(address) => TcpStream::connect(address).await?,
             Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
         };
         stream.set_nodelay(true)?;
+        stream.write_all(hello).await?;
         let (sender, connection) =
             http1::Builder::new().handshake(UpstreamIo::new(stream)).await.map_err(std::io::Error::other)?;
         Ok(Live(Box::new(Inner {
@@ -67,6 +71,7 @@ impl Live {
             connection: Some(connection),
             finished: false,
             idle_since: Tick::ZERO,
+            own: !hello.is_empty(),
         })))
     }
 
@@ -105,7 +110,7 @@ impl Live {
     /// After a complete response: the connection itself, if it can carry another request.
     pub fn rest(mut self, now: Tick) -> Option<Live> {
         self.0.idle_since = now;
-        self.look().then_some(self)
+        (!self.0.own && self.look()).then_some(self)
     }
 
     /// The connection, if it is not too old and the backend has not closed it.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::listener::Tunnel;
+use crate::stage::Stage;
 use crate::worker::Worker;
 
 /// Bytes moved at once, each way.
@@ -29,11 +30,11 @@ pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: TcpStream, early
         // Where one direction has ended, the other may still have something to say; where one is broken, both are.
         tokio::try_join!(up, down)
     };
-    let ended = match worker.config().timeouts.tunnel_idle {
-        Some(limit) => {
-            tokio::select! { ended = both => ended.is_ok(), () = idle(worker, &moved, limit) => false }
-        }
-        None => both.await.is_ok(),
+    let limit = worker.config().timeouts.tunnel_idle;
+    let ended = tokio::select! {
+        ended = both => ended.is_ok(),
+        () = idle(worker, &moved, limit) => false,
+        () = drained(worker) => false,
     };
     tracing::debug!(clean = ended, "tunnel ended");
     exchange.finish(worker.now());
@@ -58,8 +59,18 @@ async fn pump(
     }
 }
 
-/// Ends when nothing has moved for `limit`.
-async fn idle(worker: &Worker, moved: &Cell<Tick>, limit: Duration) {
+/// Ends when a tunnel has had its time since the drain began.
+async fn drained(worker: &Worker) {
+    let mut stage = worker.shared.stage.clone();
+    // Without a sender the process is ending, too.
+    let _ = stage.wait_for(|&stage| stage == Stage::Draining).await;
+    let limit = worker.config().timeouts.drain_tunnel;
+    tokio::time::sleep(limit).await;
+}
+
+/// Ends when nothing has moved for `limit`; never, without one.
+async fn idle(worker: &Worker, moved: &Cell<Tick>, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
     loop {
         let due = moved.get().after(limit);
         if worker.now() >= due {

@@ -40,10 +40,12 @@ pub(super) struct Arrival {
 pub(super) struct Origin {
     /// The client: the peer, or whom it speaks for.
     pub(super) client: SocketAddr,
-    /// What the client connected to, where a proxy said so.
+    /// What the client connected to, where somebody wants to know.
     pub(super) server: Option<SocketAddr>,
     /// It came through a proxy that said so, for whoever it was.
     pub(super) relayed: bool,
+    /// The address is the client's, and not that of a proxy that does not say whose connection it is.
+    pub(super) named: bool,
     _place: Option<Place>,
 }
 
@@ -75,7 +77,8 @@ pub(super) async fn introduce(
 ) -> Option<Origin> {
     let Arrival { peer, speaks, place: taken } = arrival;
     if !speaks {
-        return Some(Origin { client: peer, server: None, relayed: false, _place: taken });
+        let server = server(worker, stream);
+        return Some(Origin { client: peer, server, relayed: false, named: true, _place: taken });
     }
     let limit = worker.config().proxy_protocol.timeout;
     let ends = match tokio::time::timeout(limit, header(stream)).await {
@@ -90,15 +93,20 @@ pub(super) async fn introduce(
         }
     };
     let Some(Ends { client, server }) = ends else {
-        return Some(Origin { client: peer, server: None, relayed: true, _place: None });
+        return Some(Origin { client: peer, server: None, relayed: true, named: false, _place: None });
     };
     match place(worker, client) {
-        Ok(place) => Some(Origin { client, server: Some(server), relayed: true, _place: place }),
+        Ok(place) => Some(Origin { client, server: Some(server), relayed: true, named: true, _place: place }),
         Err(Full) => {
             refuse(worker, client, NETWORK, "limits.connections_per_network is reached");
             None
         }
     }
+}
+
+/// What a client connected to, where backends are told.
+fn server(worker: &Worker, stream: &TcpStream) -> Option<SocketAddr> {
+    worker.config().pool.proxy_protocol.and_then(|_| stream.local_addr().ok())
 }
 
 /// Its network has as many connections as it may.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use hyper::header::HeaderValue;
 use lb_core::Tick;
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
 use super::admit::Origin;
@@ -62,6 +63,8 @@ pub struct Place {
 pub struct Client {
     /// The peer's address, or the one that a proxy said it speaks for (PROXY protocol).
     pub peer: SocketAddr,
+    /// What it connected to, where backends are told.
+    pub server: Option<SocketAddr>,
     /// A proxy said so: whatever the address is, it is nobody on this machine.
     pub relayed: bool,
     /// The same as a header value, made once.
@@ -94,6 +97,10 @@ pub struct Client {
     pub cut: Cell<Option<&'static str>>,
     /// Set when a response upgrades the connection.
     pub tunnel: RefCell<Option<Tunnel>>,
+    /// The connection is a tunnel, which ends by a deadline of its own.
+    pub tunnelled: Cell<bool>,
+    /// What drives it.
+    pub(super) task: RefCell<Option<AbortHandle>>,
     phase: Cell<Phase>,
     deadline: Cell<Tick>,
     total: Cell<Tick>,
@@ -115,12 +122,13 @@ impl Client {
         let text = HeaderValue::from_str(&ip.to_string());
         Client {
             peer,
+            server: origin.server,
             relayed: origin.relayed,
             peer_ip: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
             trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
             place: Cell::new(None),
             // Behind a proxy that says nobody could be anybody.
-            chooser: config.choosers.includes(ip) && (!origin.relayed || origin.server.is_some()),
+            chooser: config.choosers.includes(ip) && origin.named,
             fault: Cell::new(None),
             refused: Cell::new(None),
             body_done: Cell::new(true),
@@ -132,6 +140,8 @@ impl Client {
             gone: Cell::new(false),
             cut: Cell::new(None),
             tunnel: RefCell::new(None),
+            tunnelled: Cell::new(false),
+            task: RefCell::new(None),
             phase: Cell::new(Phase::Head),
             deadline: Cell::new(worker.now().after(config.timeouts.request_head)),
             total: Cell::new(NEVER),
@@ -245,6 +255,15 @@ impl Client {
         if waker.is_none() {
             *waker = Some(cx.waker().clone());
         }
+    }
+
+    /// Ends the connection at once, unless it is a tunnel; whether it was ended.
+    pub(super) fn end_request(&self) -> bool {
+        let ends = !self.tunnelled.get();
+        if let Some(task) = self.task.borrow().as_ref().filter(|_| ends) {
+            task.abort();
+        }
+        ends
     }
 
     /// Has the driver look again.

@@ -46,7 +46,7 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
         async move {
             let version = request.version();
             let mut response = http::handle(&worker, &client, request).await;
-            if worker.stage.get() == Stage::Leaving {
+            if worker.stage.get().parts() {
                 end_with(&mut response, version);
             }
             Ok::<_, std::convert::Infallible>(response)
@@ -139,7 +139,10 @@ async fn finish(
 ) {
     let tunnel = client.tunnel.borrow_mut().take();
     match (result, tunnel) {
-        (Ok(()), Some(tunnel)) => http::upgrade::carry(worker, tunnel, stream, early.into()).await,
+        (Ok(()), Some(tunnel)) => {
+            client.tunnelled.set(true);
+            http::upgrade::carry(worker, tunnel, stream, early.into()).await;
+        }
         (result, _) => {
             let refused = result.is_err();
             if let Err(error) = result {

@@ -7,12 +7,14 @@ use tokio::sync::mpsc;
 use super::{Death, Docker, DockerSettings, Process, ProcessSettings, Provider};
 use crate::config::{self, Config};
 
-/// The provider that the configuration names; `None` for backends that are somebody else's.
+/// The provider that the configuration names; `None` for backends that are somebody else's. `succeeds` where the process
+/// that started this one is a balancer that still serves.
 ///
 /// # Errors
 /// Where it cannot be had: a program or a daemon is missing.
 pub fn configured(
     config: &Config,
+    succeeds: bool,
     deaths: mpsc::UnboundedSender<Death>,
 ) -> Result<Option<Rc<dyn Provider>>, String> {
     Ok(match &config.replicas.provider {
@@ -24,6 +26,7 @@ pub fn configured(
                 args: process.args.clone(),
                 ports: process.ports.clone(),
                 record: config.state.as_ref().map(|state| state.with_extension("replicas")),
+                succeeds,
                 ..ProcessSettings::default()
             };
             Some(Rc::new(Process::new(settings, deaths)?))

@@ -65,6 +65,8 @@ struct State {
     /// Creations under way; a shutdown waits for them.
     creating: watch::Sender<usize>,
     closed: Cell<bool>,
+    /// The containers are another balancer's.
+    released: Cell<bool>,
 }
 
 /// A name in use: the task that watches its container, or none while that is only being created.
@@ -94,9 +96,10 @@ impl Docker {
             return Err(format!("{host:?} is no Docker host: give unix:///PATH or tcp://HOST:PORT"));
         };
         let client = client.map_err(|e| format!("Docker at {host}: {}; is it running?", plain(&e)))?;
-        let (replicas, closed) = (RefCell::default(), Cell::new(false));
+        let (replicas, closed, released) = (RefCell::default(), Cell::new(false), Cell::new(false));
         let creating = watch::Sender::new(0);
-        Ok(Docker { state: Rc::new(State { client, settings, replicas, deaths, creating, closed }) })
+        let state = State { client, settings, replicas, deaths, creating, closed, released };
+        Ok(Docker { state: Rc::new(state) })
     }
 }
 
@@ -135,12 +138,19 @@ impl Provider for Docker {
         })
     }
 
+    fn release(&self) {
+        self.state.released.set(true);
+    }
+
     fn shutdown(&self) -> Task<'_, ()> {
         Box::pin(async {
             self.state.closed.set(true);
             // The sender is ours: this cannot fail.
             let _ = self.state.creating.subscribe().wait_for(|&n| n == 0).await;
             let replicas = std::mem::take(&mut *self.state.replicas.borrow_mut());
+            if self.state.released.get() {
+                return;
+            }
             // Without the slots, whose end is that of the watching: these ends are asked for.
             let names: Vec<String> = replicas.into_keys().collect();
             let removals = join_all(names.iter().map(|name| self.state.remove(name))).await;

@@ -2,7 +2,8 @@
 //!
 //! Each child is tended by one task for all its life (see [`child`]), which alone signals and reaps it: no process id is
 //! used after its process was reaped. Children cannot be taken over by the next balancer, since their standard input,
-//! which ends them with this one, goes with it; those that would not end by that are found by the [`record`] and ended.
+//! which ends them with this one, goes with it; those that would not end by that are found by the [`record`] and ended. A
+//! successor that starts while this one serves has children of its own beside these, under the same names.
 //! How it fails: a child that does not listen is killed, and `create` says how it ended.
 
 use std::cell::{Cell, RefCell};
@@ -36,13 +37,15 @@ pub struct ProcessSettings {
     /// Where to keep the record of children, so that the next balancer can end those that outlived this one; `None`
     /// keeps none. Each balancer needs a file of its own.
     pub record: Option<PathBuf>,
+    /// Whether the process that started this one is a balancer whose children are its own until it ends.
+    pub succeeds: bool,
 }
 
 impl Default for ProcessSettings {
     /// `backend` beside this program, on loopback, on ports that the system chooses, with no record.
     fn default() -> Self {
         let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        ProcessSettings { program: None, args: Vec::new(), ports: None, bind, record: None }
+        ProcessSettings { program: None, args: Vec::new(), ports: None, bind, record: None, succeeds: false }
     }
 }
 
@@ -59,6 +62,8 @@ struct State {
     children: RefCell<BTreeMap<String, Slot>>,
     deaths: mpsc::UnboundedSender<Death>,
     closed: Cell<bool>,
+    /// The record is another balancer's.
+    released: Cell<bool>,
 }
 
 /// A child that has not been reaped.
@@ -87,9 +92,10 @@ impl Process {
                 ports.end()
             ));
         }
-        let record = settings.record.clone().map(Record::new);
-        let (children, closed) = (RefCell::default(), Cell::new(false));
-        Ok(Process { state: Rc::new(State { program, settings, record, children, deaths, closed }) })
+        let record = settings.record.clone().map(|path| Record::new(path, settings.succeeds));
+        let (children, closed, released) = (RefCell::default(), Cell::new(false), Cell::new(false));
+        let state = State { program, settings, record, children, deaths, closed, released };
+        Ok(Process { state: Rc::new(state) })
     }
 }
 
@@ -149,6 +155,11 @@ impl Provider for Process {
             }
             Ok(())
         })
+    }
+
+    /// Children end with this process, whoever serves afterwards; the record is the successor's.
+    fn release(&self) {
+        self.state.released.set(true);
     }
 
     fn shutdown(&self) -> Task<'_, ()> {
@@ -215,7 +226,7 @@ impl State {
 
     /// Brings the record up to date. It is a safety net: without it the children run as well.
     fn write_record(&self) {
-        let Some(record) = &self.record else { return };
+        let Some(record) = self.record.as_ref().filter(|_| !self.released.get()) else { return };
         let children = self.children.borrow();
         if let Err(error) = record.write(children.iter().map(|(name, slot)| (name.as_str(), slot.identity))) {
             tracing::warn!(%error, "children are not recorded: they may outlive a crash");

@@ -117,7 +117,11 @@ fn what_is_written_reads_as_it_was_meant() {
             ("[::ffff:192.0.2.1]:40000", "198.51.100.2:443", ends(four, "198.51.100.2:443")),
         ] {
             let written = header(version, ends(client, server));
-            assert_eq!(parse(&written), Ok(Some(Header { ends: told, len: written.len() })), "{client} {server}");
+            assert_eq!(
+                parse(&written),
+                Ok(Some(Header { ends: told, len: written.len() })),
+                "{client} {server}"
+            );
         }
         let own = header(version, None);
         assert_eq!(parse(&own), Ok(Some(Header { ends: None, len: own.len() })));

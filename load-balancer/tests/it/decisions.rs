@@ -1,6 +1,6 @@
 //! `/decisions`: the past as a list, the past and what follows as a stream, and the way back after a broken connection.
 
-use super::support::{Lb, Wire, addresses, replicas, request};
+use super::support::{Lb, Wire, addresses, at_admin, replicas, request};
 
 const CHECKED: [(&str, &str); 3] =
     [("health.enabled", "true"), ("health.interval", "20ms"), ("health.edge_interval", "5ms")];
@@ -17,7 +17,7 @@ async fn event(wire: &mut Wire) -> (String, String, serde_json::Value) {
 
 async fn stream(lb: &Lb, target: &str, headers: &[&str]) -> Wire {
     let mut wire = Wire::connect(lb.admin).await;
-    wire.send(request("GET", target, headers)).await;
+    wire.send(at_admin(&request("GET", target, headers))).await;
     let head = wire.head().await.unwrap();
     assert_eq!((head.status(), head.header("content-type")), (200, Some("text/event-stream")));
     wire
@@ -56,7 +56,7 @@ async fn the_list_is_as_long_as_one_wishes() {
         ("/decisions?last=0", &["Accept: application/json"], 0),
     ] {
         let mut wire = Wire::connect(lb.admin).await;
-        wire.send(request("GET", target, headers)).await;
+        wire.send(at_admin(&request("GET", target, headers))).await;
         let facts = wire.reply().await.json()["facts"].as_array().unwrap().clone();
         assert_eq!(facts.len(), count, "{target}");
         assert!(facts.iter().all(|fact| fact["at"].as_u64().unwrap() > 1_700_000_000_000));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::support::{Lb, Script, Wire, addresses, keep, refusing, replicas, request};
+use super::support::{Lb, Script, Wire, addresses, at_admin, keep, refusing, replicas, request};
 
 const ALL: (&str, &str) = ("decisions.record", "all");
 const OFF: (&str, &str) = ("decisions.record", "off");
@@ -135,7 +135,7 @@ async fn requests_are_filtered_and_streamed() {
     assert_eq!(lb.admin("/decisions?colour=red").await.status(), 400);
     assert_eq!(lb.admin("/decisions?what=requests&last=501").await.status(), 400);
     let mut wire = Wire::connect(lb.admin).await;
-    wire.send(request("GET", "/decisions?what=requests&last=0&algorithm=random", &[])).await;
+    wire.send(at_admin(&request("GET", "/decisions?what=requests&last=0&algorithm=random", &[]))).await;
     assert_eq!(wire.head().await.unwrap().status(), 200);
     lb.get_with("/d", &["X-Request-Id: other"]).await;
     lb.get_with("/d?algo=random", &["X-Request-Id: mine"]).await;

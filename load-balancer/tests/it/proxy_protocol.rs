@@ -138,7 +138,7 @@ async fn whoever_is_relayed_is_never_an_operator_on_this_machine() {
     }
     let mut wire = Wire::from("127.0.0.3", lb.traffic).await;
     wire.send(post("/add", "{\"n\":1}")).await;
-    assert_eq!(wire.reply().await.status(), 400, "it may, but there is no provider");
+    assert_eq!(wire.reply().await.status(), 409, "it may, but there is no provider");
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn a_reload_keeps_what_is_owed_where_the_limit_stays() {
     assert_eq!(statuses(&lb, 2, "/new", &[]).await, [200, 200]);
     write(&[old, new]);
     lb.reload();
-    lb.until("in force", |s| s.sum("lb_config_reloads_total", &[("result", "ok")]) == 1.0).await;
+    lb.until("in force", |s| s.sum("lb_config_reloads_total", &[("result", "applied")]) == 1.0).await;
     assert_eq!(statuses(&lb, 1, "/old", &[]).await, [429]);
     assert_eq!(statuses(&lb, 2, "/new", &[]).await, [200, 429]);
     std::fs::remove_dir_all(&folder).unwrap();
@@ -142,7 +142,7 @@ async fn two(backend: &Script, limit: &str) -> [Lb; 2] {
 
 /// Waits until `lb` has met the other this often again.
 async fn rounds(lb: &Lb, n: f64) {
-    let done = |s: &super::support::Scrape| s.sum("lb_store_operations_total", &[("result", "ok")]);
+    let done = |s: &super::support::Scrape| s.sum("lb_state_store_operations_total", &[("result", "ok")]);
     let before = done(&lb.scrape().await);
     lb.until("rounds", |s| done(s) >= before + n).await;
 }

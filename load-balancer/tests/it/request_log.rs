@@ -48,7 +48,7 @@ impl Alone {
         let socket = sockets.remove(0);
         std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            runtime.unwrap().block_on(worker::run(shared, "0", socket, mailbox));
+            runtime.unwrap().block_on(worker::run(shared, "0", vec![socket], mailbox));
         });
         Alone { traffic, commands, registry, _drain: drain }
     }

@@ -119,6 +119,7 @@ impl Fact {
             Fact::DiscoveryLost { source, reason, backends } => fields![source, reason, backends],
             Fact::DiscoveryBack { source, backends } => fields![source, backends],
             Fact::NameTaken { instance } => fields![instance],
+            Fact::UpgradeFailed { reason } => fields![reason],
         }
     }
 
@@ -240,6 +241,7 @@ impl Fact {
                 "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \
                  of its own"
             ),
+            Fact::UpgradeFailed { reason } => format!("the upgrade failed, this process goes on: {reason}"),
         }
     }
 }

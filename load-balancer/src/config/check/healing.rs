@@ -1,4 +1,4 @@
-//! Ejection, control, replicas and state; and what only shows when sections are seen together.
+//! Ejection, replicas and state; and what only shows when sections are seen together.
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +7,9 @@ use lb_core::scale::Scaling;
 use toml::Value;
 
 use super::super::faults::HIDDEN;
-use super::super::{Cluster, Config, Control, Docker, Ejection, Process, Provider, Replicas, Token, raw};
+use super::super::{Cluster, Config, Docker, Ejection, Process, Provider, Replicas, raw};
 use super::{Checker, quoted};
 
-/// Networks that registered backends may lie in unless told: loopback and the private ones (RFC 1918, RFC 4193). Not
-/// link-local, where clouds answer with credentials.
-const NETWORKS: [&str; 6] =
-    ["127.0.0.0/8", "::1/128", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"];
-/// Shortest token: 16 characters of hexadecimal are 64 bits.
-const TOKEN_LEAST: usize = 16;
 /// The value of `state.file` that keeps no state.
 const OFF: &str = "off";
 
@@ -45,47 +39,6 @@ impl Checker {
             max_share: self.float("ejection.max_share", raw.max_share.as_ref(), 0.33, 0.0, 1.0),
             panic: self.float("ejection.panic", raw.panic.as_ref(), 0.5, 0.0, 1.0),
         }
-    }
-
-    pub(super) fn control(&mut self, raw: &raw::Control) -> Control {
-        self.unknown("control", &raw.unknown, raw::Control::KEYS);
-        Control {
-            on_traffic_port: self.flag("control.on_traffic_port", raw.on_traffic_port.as_ref(), false),
-            token: self.token(raw),
-            registration: self.flag("control.registration", raw.registration.as_ref(), false),
-            networks: self.nets("control.networks", raw.networks.as_ref(), &NETWORKS),
-            max_backends: self.int("control.max_backends", raw.max_backends.as_ref(), 1_000, 1, 100_000)
-                as usize,
-            request_log: self.int("control.request_log", raw.request_log.as_ref(), 0, 0, 100_000) as usize,
-        }
-    }
-
-    /// From the file that `token_file` names, else as written. Neither is ever repeated in a fault.
-    fn token(&mut self, raw: &raw::Control) -> Option<Token> {
-        if raw.token.as_ref().is_some_and(|value| !value.is_str()) {
-            self.faults.add("control.token", HIDDEN, "must be a string in quotes");
-            return None;
-        }
-        let mut token = self.text("control.token", raw.token.as_ref(), "");
-        let file = self.text("control.token_file", raw.token_file.as_ref(), "");
-        let field = if file.is_empty() { "control.token" } else { "control.token_file" };
-        if !file.is_empty() {
-            match std::fs::read_to_string(&file) {
-                Ok(text) => text.trim().clone_into(&mut token),
-                Err(error) => {
-                    self.faults.add(field, &quoted(&file), format!("cannot be read: {error}"));
-                    return None;
-                }
-            }
-        }
-        if token.is_empty() && file.is_empty() {
-            return None;
-        }
-        if token.len() < TOKEN_LEAST || token.chars().any(|c| !c.is_ascii_graphic()) {
-            let remedy = format!("must be at least {TOKEN_LEAST} printable ASCII characters without spaces");
-            self.faults.add(field, HIDDEN, remedy);
-        }
-        Some(Token(token))
     }
 
     pub(super) fn replicas(&mut self, raw: &raw::Replicas, cluster: &Cluster) -> Replicas {

@@ -77,12 +77,15 @@ struct Line {
 pub(super) struct Record {
     path: PathBuf,
     own: Identity,
+    /// The balancer that this one succeeds, and that ends its children itself.
+    predecessor: Option<Identity>,
 }
 
 impl Record {
-    /// The record at `path`; nothing is read or written yet.
-    pub(super) fn new(path: PathBuf) -> Self {
-        Record { path, own: Identity::of(std::process::id()) }
+    /// The record at `path`; nothing is read or written yet. The parent may be a predecessor that still serves.
+    pub(super) fn new(path: PathBuf, succeeds: bool) -> Self {
+        let predecessor = succeeds.then(|| Identity::of(std::os::unix::process::parent_id()));
+        Record { path, own: Identity::of(std::process::id()), predecessor }
     }
 
     /// Replaces what it holds.
@@ -112,7 +115,9 @@ impl Record {
                 format!("the record of replicas, {}, cannot be read: {e}", self.path.display())
             })?,
         };
-        let lines: Vec<Line> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let lines = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let ours = |line: &Line| line.balancer.is_none() || line.balancer != self.predecessor;
+        let lines: Vec<Line> = lines.filter(ours).collect();
         if let Some(other) = lines.iter().filter_map(|l| l.balancer).find(|b| *b != self.own && b.lives()) {
             return Err(format!(
                 "{} is in use by the balancer with process id {}: give each its own file, or stop that one",

@@ -118,7 +118,7 @@ impl Lb {
     /// Asks the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> Message {
         let mut wire = Wire::connect(self.admin).await;
-        wire.send(request("GET", path, &[])).await;
+        wire.send(at_admin(&request("GET", path, &[]))).await;
         wire.reply().await
     }
 
@@ -179,6 +179,11 @@ pub(crate) fn request(method: &str, target: &str, headers: &[&str]) -> String {
     let mut text = format!("{method} {target} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n");
     headers.iter().for_each(|header| write!(text, "{header}\r\n").unwrap());
     text + "\r\n"
+}
+
+/// The same for the admin listener, which goes by no other name.
+pub(crate) fn at_admin(request: &str) -> String {
+    request.replacen("Host: lab", "Host: localhost", 1)
 }
 
 /// The same on a connection that stays.

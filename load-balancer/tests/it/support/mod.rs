@@ -19,7 +19,7 @@ mod wire;
 pub(crate) use clients::Clients;
 pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};
-pub(crate) use lab::{Lb, config, configured, keep, post, request, variables};
+pub(crate) use lab::{Lb, at_admin, config, configured, keep, post, request, variables};
 pub(crate) use mmdb::{flat, geolite, mmdb, registered};
 pub(crate) use names::{NameServer, Reply, ip, ipv4, srv};
 pub(crate) use operator::{asking, assert_refused, finish, hold};

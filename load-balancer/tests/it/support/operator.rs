@@ -62,7 +62,7 @@ impl Lb {
 pub(crate) fn asking(method: &str, path: &str, body: &str, headers: &[&str]) -> String {
     let length = format!("Content-Length: {}", body.len());
     let headers = [&[length.as_str()], headers].concat();
-    super::request(method, path, &headers) + body
+    super::at_admin(&super::request(method, path, &headers)) + body
 }
 
 impl Message {

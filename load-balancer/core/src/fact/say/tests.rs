@@ -52,6 +52,7 @@ fn all() -> Vec<Fact> {
         Fact::DiscoveryLost { source: "dns", reason: text("SERVFAIL"), backends: 2 },
         Fact::DiscoveryBack { source: "dns", backends: 2 },
         Fact::NameTaken { instance: text("lb-1") },
+        Fact::UpgradeFailed { reason: text("it ended with exit status: 2") },
     ]
 }
 
@@ -59,7 +60,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 36);
+    assert_eq!(kinds.len(), 37);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
