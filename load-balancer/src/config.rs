@@ -21,6 +21,7 @@ mod discovery;
 mod faults;
 mod geo;
 mod healing;
+mod http2;
 mod kubernetes;
 mod limits;
 mod metrics;
@@ -37,6 +38,7 @@ pub use discovery::{Discovery, Dns, Family, Finder, Record};
 pub use faults::{Fault, Faults};
 pub use geo::Geo;
 pub use healing::{Docker, Ejection, Process, Provider, Replicas};
+pub use http2::{Http2, Spoken};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use limits::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
 pub use metrics::Metrics;
@@ -77,6 +79,8 @@ pub struct Config {
     pub queue: Queue,
     /// How many requests who may make.
     pub rate_limits: Vec<RateLimit>,
+    /// What is taken of HTTP/2.
+    pub http2: Http2,
     /// When a failed attempt is repeated.
     pub retry: Retry,
     /// Active health checks; `None` takes every backend as up.
@@ -131,6 +135,8 @@ pub struct Pool {
     pub proxy_protocol: Option<Version>,
     /// Requests in flight that a backend is given at most, where it has no number of its own; `None` for any number.
     pub max_in_flight: Option<u32>,
+    /// What is spoken with backends.
+    pub protocol: Spoken,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
 }

@@ -12,6 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, Uri};
 use lb_core::{Algorithm, Tick};
 
+use crate::config::Spoken;
 use crate::error::ProxyError;
 use crate::http::headers;
 use crate::listener::Client;
@@ -20,6 +21,7 @@ use crate::worker::{Lane, Scene, Worker};
 mod attempt;
 mod body;
 mod exchange;
+mod multiplex;
 mod queue;
 mod retry;
 mod room;
@@ -27,8 +29,9 @@ mod trail;
 mod upload;
 mod upstream;
 
-pub use body::{Body, answer};
+pub use body::{Body, Broken, answer};
 pub use exchange::{Exchange, Flight};
+pub use multiplex::Multiplex;
 pub use queue::Queue;
 pub use room::Slot;
 pub use upload::RequestBody;
@@ -76,7 +79,10 @@ pub async fn forward(
     mut exchange: Exchange,
 ) -> Result<Response<Body>, Box<(ProxyError, Exchange)>> {
     let most = worker.config().retry.attempts;
-    let mut body = RequestBody::new(body, client, worker, most > 0 && plan.head.method.is_idempotent());
+    // Over HTTP/2 a backend may say that it has not begun with a request, whatever its method (RFC 9113, 8.7).
+    let http2 = worker.config().pool.protocol == Spoken::Http2;
+    let keep = most > 0 && (http2 || plan.head.method.is_idempotent());
+    let mut body = RequestBody::new(body, plan.head.version, client, worker, keep);
     let mut retries = Retries::default();
     worker.budget.borrow_mut().deposit(exchange.started);
     loop {

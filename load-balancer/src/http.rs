@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, Request, Response, header};
+use hyper::{Method, Request, Response, Version, header};
 use tower::ServiceExt as _;
 
 use crate::error::{Kind, ProxyError};
@@ -14,6 +14,7 @@ use crate::worker::{Scene, Worker};
 
 mod algo;
 mod client_id;
+pub mod grpc;
 pub mod headers;
 mod hygiene;
 mod key;
@@ -26,7 +27,11 @@ pub mod upgrade;
 pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<Incoming>) -> Response<Body> {
     let now = worker.now();
     let scene = worker.scene();
-    client.begin(worker.config().timeouts.total.map(|t| now.after(t)));
+    let grpc = request.version() == Version::HTTP_2 && grpc::is(request.headers());
+    let told = if grpc { grpc::timeout(request.headers()) } else { None };
+    client.told.set(told.is_some());
+    let total = [worker.config().timeouts.total, told].into_iter().flatten().min();
+    client.begin(total.map(|t| now.after(t)));
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
     exchange.follow(worker, client, &request);
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
@@ -61,7 +66,10 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
             if !client.gone.get() {
                 exchange.refused(error.kind);
             }
-            refusal::response(&error, &id, explain.then_some(&exchange))
+            match grpc {
+                true => grpc::refusal(&error, &id),
+                false => refusal::response(&error, &id, explain.then_some(&exchange)),
+            }
         }
     }
 }
@@ -127,6 +135,10 @@ fn admit(
             Kind::TargetTooLong,
             "the request target is longer than limits.target_bytes",
         ));
+    }
+    // Over HTTP/1.1 the number is the parser's to judge.
+    if head.headers.len() > config.limits.headers {
+        return Err(ProxyError::new(Kind::HeadersTooLarge, "the head exceeds limits.headers"));
     }
     hygiene::check(head, seen)?;
     if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())

@@ -20,13 +20,16 @@ mod bind;
 mod client;
 mod drive;
 mod gate;
+mod http2;
 mod io;
+mod sniff;
 
 pub use admit::Networks;
 pub(crate) use admit::REFUSALS;
 pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
-pub use gate::{Fault, Gate, Passed};
+pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
+pub use http2::{Calm, Flood, Frames};
 
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -6,6 +6,7 @@ pub mod access;
 pub mod catalog;
 pub mod chronicle;
 pub mod codes;
+pub mod http2;
 pub mod lane;
 pub mod live;
 pub mod local;
@@ -20,6 +21,7 @@ pub mod zero;
 
 pub use access::{AccessLog, Lines};
 pub use chronicle::Chronicle;
+pub use http2::LIBRARY;
 pub use lane::LaneMeters;
 pub use local::WorkerMeters;
 pub use metrics::Metrics;

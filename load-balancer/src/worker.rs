@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::forward::{Live, Queue};
+use crate::forward::{Live, Multiplex, Queue};
 use crate::journal::Journal;
 use crate::listener::{self, Client, Networks};
 use crate::observe::{
@@ -88,6 +88,8 @@ pub struct Lane {
     pub backend: Arc<Backend>,
     /// Idle connections, the most recently used last.
     pub idle: RefCell<Vec<Live>>,
+    /// Connections of HTTP/2, idle or not.
+    pub multiplex: Multiplex,
     /// Metric buffers.
     pub meters: Rc<LaneMeters>,
     /// Which requests it has answered lately.
@@ -289,6 +291,7 @@ impl Scene {
                 meters: LaneMeters::new(Arc::clone(metrics), &backend.name),
                 backend: Arc::clone(backend),
                 idle: RefCell::default(),
+                multiplex: Multiplex::default(),
                 log: RefCell::default(),
             }),
         };
@@ -340,6 +343,7 @@ impl Lane {
         let kept: Vec<Live> = before.into_iter().filter_map(|live| live.still_idle(now, limit)).collect();
         self.meters.idle.add(kept.len() as i64 - had);
         *self.idle.borrow_mut() = kept;
+        self.multiplex.sweep(now, limit);
     }
 }
 

@@ -12,7 +12,7 @@ use toml::Value;
 use super::faults::HIDDEN;
 use super::{
     Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Listen,
-    NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, raw, units,
+    NAME_MOST, Pool, Retry, Spoken, Timeouts, WEIGHT_MOST, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
@@ -23,6 +23,7 @@ mod decisions;
 mod discovery;
 mod geo;
 mod healing;
+mod http2;
 mod kubernetes;
 mod limits;
 mod metrics;
@@ -55,6 +56,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         limits: c.limits(&raw.limits),
         queue: c.queue(&raw.queue),
         rate_limits: c.rate_limits(&raw.rate_limits),
+        http2: c.http2(&raw.http2),
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
         ejection: c.ejection(&raw.ejection),
@@ -110,10 +112,9 @@ impl Checker {
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
         let max_in_flight = self.ceiling("pool.max_in_flight", raw.max_in_flight.as_ref());
         let slow_start = slow_start.unwrap_or_default();
-        let version = ["off", "v1", "v2"];
-        let version = self.one_of("pool.proxy_protocol", raw.proxy_protocol.as_ref(), &version);
-        let proxy_protocol = [None, Some(Version::V1), Some(Version::V2)][version];
-        Pool { name, algorithm, allowed_paths, slow_start, proxy_protocol, max_in_flight, backends }
+        let protocol = self.spoken(raw.protocol.as_ref());
+        let proxy_protocol = self.told_by(raw.proxy_protocol.as_ref(), protocol);
+        Pool { name, algorithm, allowed_paths, slow_start, proxy_protocol, max_in_flight, protocol, backends }
     }
 
     fn paths(&mut self, field: &str, value: Option<&Value>) -> Vec<AllowedPath> {
@@ -149,6 +150,17 @@ impl Checker {
             region: self.text(&at("region"), raw.region.as_ref(), ""),
             max_in_flight: self.ceiling(&at("max_in_flight"), raw.max_in_flight.as_ref()),
         }
+    }
+
+    /// How backends are told whose a connection is.
+    fn told_by(&mut self, value: Option<&Value>, protocol: Spoken) -> Option<Version> {
+        let version = self.one_of("pool.proxy_protocol", value, &["off", "v1", "v2"]);
+        let version = [None, Some(Version::V1), Some(Version::V2)][version];
+        if version.is_some() && protocol == Spoken::Http2 {
+            let remedy = "a connection of HTTP/2 carries many clients' requests: write pool.protocol = \"http1\", or \"off\" here";
+            self.faults.add("pool.proxy_protocol", &value.map(Value::to_string).unwrap_or_default(), remedy);
+        }
+        version
     }
 
     fn ceiling(&mut self, field: &str, value: Option<&Value>) -> Option<u32> {

@@ -67,6 +67,7 @@ section!(Limits {
 section!(ProxyProtocol { from, timeout });
 section!(Queue { length, wait });
 section!(RateLimit { name, key, rate, burst, paths, shared, keys });
+section!(Http2 { enabled, streams, resets, control_frames });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
@@ -207,14 +208,23 @@ pub(super) struct Pool {
     pub(super) allowed_paths: Leaf,
     pub(super) max_in_flight: Leaf,
     pub(super) proxy_protocol: Leaf,
+    pub(super) protocol: Leaf,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
 impl Pool {
-    pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "max_in_flight", "proxy_protocol", "backend"];
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "name",
+        "algorithm",
+        "slow_start",
+        "allowed_paths",
+        "max_in_flight",
+        "proxy_protocol",
+        "protocol",
+        "backend",
+    ];
 }
 
 /// The whole file.
@@ -232,6 +242,7 @@ pub(super) struct Raw {
     pub(super) limits: Limits,
     pub(super) queue: Queue,
     pub(super) rate_limits: Vec<RateLimit>,
+    pub(super) http2: Http2,
     pub(super) retry: Retry,
     pub(super) health: Health,
     pub(super) ejection: Ejection,
@@ -263,6 +274,7 @@ impl Raw {
         "limits",
         "queue",
         "rate_limits",
+        "http2",
         "retry",
         "health",
         "ejection",

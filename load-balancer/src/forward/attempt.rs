@@ -8,6 +8,7 @@ use hyper::{Request, Response, StatusCode};
 use lb_core::{Cause, Tick};
 
 use super::{Exchange, Flight, Live, Plan, RequestBody, Slot, body};
+use crate::config::Spoken;
 use crate::descriptors;
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
@@ -29,11 +30,13 @@ pub(super) struct Failed {
     pub(super) error: ProxyError,
     /// The body, where nothing of the request reached the backend.
     pub(super) unsent: Option<RequestBody>,
+    /// The backend said that it has done nothing for it.
+    pub(super) untouched: bool,
 }
 
 impl Failed {
     fn sent(error: ProxyError) -> Self {
-        Failed { error, unsent: None }
+        Failed { error, unsent: None, untouched: false }
     }
 }
 
@@ -85,7 +88,7 @@ pub(super) async fn attempt(
                 flight.fail(now, Cause::Connect);
             }
             exchange.waits.end(now);
-            return Err(Failed { error, unsent: Some(body) });
+            return Err(Failed { error, unsent: Some(body), untouched: true });
         }
     };
     let bodiless = body.is_end_stream();
@@ -94,7 +97,10 @@ pub(super) async fn attempt(
         client.body_done.set(false);
         client.starving.set(false);
     }
-    let request = request(plan, lane, body, exchange);
+    let request = match request(plan, lane, body, exchange, live.shared()) {
+        Ok(request) => request,
+        Err(error) => return Err(Failed::sent(error)),
+    };
     let sent_at = worker.now();
     exchange.waits.begin(sent_at);
     let timeouts = &worker.config().timeouts;
@@ -102,7 +108,26 @@ pub(super) async fn attempt(
     client.arm(limit.map(|t| sent_at.after(t)));
     flight.send(sent_at);
     exchange.sent.set(Some(sent_at));
-    let sent = client.within(live.send(request)).await;
+    let mut sent = client.within(live.send(request)).await;
+    if live.shared()
+        && let Ok(Err(refused)) = &mut sent
+        && let Some(request) = refused.unsent.take()
+    {
+        // Over before it took the request: nobody could see that it was. Another one is made, once.
+        sent = match another(worker, client, lane, &[], exchange).await {
+            Ok(next) => {
+                live = next;
+                client.arm(limit.map(|t| worker.now().after(t)));
+                client.within(live.send(request)).await
+            }
+            Err(error) => {
+                let (now, unsent) = (worker.now(), Some(request.into_body()));
+                flight.fail(now, Cause::Connect);
+                exchange.waits.end(now);
+                return Err(Failed { error, unsent, untouched: true });
+            }
+        };
+    }
     let now = worker.now();
     if !matches!(sent, Ok(Ok(_))) {
         exchange.waits.end(now);
@@ -126,7 +151,8 @@ pub(super) async fn attempt(
                 flight.fail(now, Cause::Reset);
             }
             let unsent = refused.unsent.map(Request::into_body);
-            return Err(Failed { error: ProxyError::new(kind, refused.detail), unsent });
+            let untouched = refused.untouched;
+            return Err(Failed { error: ProxyError::new(kind, refused.detail), unsent, untouched });
         }
         Err(_elapsed) => {
             let error = late(worker, client, now);
@@ -170,19 +196,27 @@ fn late(worker: &Worker, client: &Client, now: Tick) -> ProxyError {
     }
 }
 
-fn request(plan: &Plan, lane: &Lane, body: RequestBody, exchange: &Exchange) -> Request<RequestBody> {
+fn request(
+    plan: &Plan,
+    lane: &Lane,
+    body: RequestBody,
+    exchange: &Exchange,
+    http2: bool,
+) -> Result<Request<RequestBody>, ProxyError> {
     let chunked = !body.is_end_stream() && body.size_hint().exact().is_none();
     let mut request = Request::new(body);
     *request.method_mut() = plan.head.method.clone();
     *request.uri_mut() = plan.target.clone();
     *request.headers_mut() = headers::outgoing(&plan.head, plan.seen, &plan.added, &lane.backend.host);
     exchange.mark(request.headers_mut());
-    if chunked {
+    if http2 {
+        *request.uri_mut() = headers::authority_of_host(plan.target.clone(), request.headers_mut())?;
+    } else if chunked {
         // Said outright: for methods that rarely have a body hyper would otherwise take it that there is none.
         let chunked = hyper::header::HeaderValue::from_static("chunked");
         request.headers_mut().insert(hyper::header::TRANSFER_ENCODING, chunked);
     }
-    request
+    Ok(request)
 }
 
 /// An idle connection that still works, or a new one.
@@ -195,6 +229,12 @@ async fn connection(
     exchange: &Exchange,
 ) -> Result<Live, ProxyError> {
     let max_idle = worker.config().timeouts.upstream_idle;
+    if worker.config().pool.protocol == Spoken::Http2 {
+        return match Live::place(&lane.multiplex) {
+            Some(live) => Ok(live),
+            None => another(worker, client, lane, &[], exchange).await,
+        };
+    }
     let hello = hello(worker, client, plan);
     // What rests is from before the backend was to be told whose a connection is.
     while hello.is_empty() {
@@ -204,21 +244,41 @@ async fn connection(
             return Ok(live);
         }
     }
+    another(worker, client, lane, &hello, exchange).await
+}
+
+/// A new connection, or a place on one.
+async fn another(
+    worker: &Worker,
+    client: &Client,
+    lane: &Lane,
+    hello: &[u8],
+    exchange: &Exchange,
+) -> Result<Live, ProxyError> {
     client.enter(Phase::Waiting, None);
     let began = worker.now();
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
-    let mut connected = client.within(Live::connect(&lane.backend.address, &hello)).await;
+    let address = &lane.backend.address;
+    let connect = || async {
+        match worker.config().pool.protocol {
+            Spoken::Http1 => Live::connect(address, hello).await.map(|live| (live, true)),
+            Spoken::Http2 => Live::multiplexed(&lane.multiplex, address).await,
+        }
+    };
+    let mut connected = client.within(connect()).await;
     if matches!(&connected, Ok(Err(error)) if descriptors::exhausted(error)) {
         worker.drop_idle();
-        connected = client.within(Live::connect(&lane.backend.address, &hello)).await;
+        connected = client.within(connect()).await;
     }
     match connected {
         Ok(Err(error)) if descriptors::exhausted(&error) => {
             Err(ProxyError::new(Kind::NoDescriptors, "no file descriptor is left to connect with"))
         }
-        Ok(Ok(live)) => {
-            lane.meters.connected("ok");
+        Ok(Ok((live, made))) => {
+            if made {
+                lane.meters.connected("ok");
+            }
             Ok(live)
         }
         Ok(Err(error)) => {

@@ -10,21 +10,41 @@ use hyper::{Response, StatusCode, header};
 use lb_core::Tick;
 
 use super::{Exchange, Live};
-use crate::http::headers;
+use crate::http::{grpc, headers};
 use crate::listener::{Client, Phase, Tunnel};
 use crate::worker::{Lane, Worker};
 
 /// Why a body could not be passed on to its end. The peer only sees its connection end; the reason is for our records.
 #[derive(Debug)]
-pub struct Broken(pub(super) &'static str);
+pub struct Broken {
+    why: &'static str,
+    /// The error of HTTP/2 by which the stream is reset.
+    code: h2::Error,
+}
 
-impl std::fmt::Display for Broken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.0)
+impl Broken {
+    /// Whoever sent it broke it off.
+    pub(super) fn off(why: &'static str) -> Self {
+        Broken { why, code: h2::Reason::INTERNAL_ERROR.into() }
+    }
+
+    /// Nobody wants it any more.
+    pub(super) fn canceled(why: &'static str) -> Self {
+        Broken { why, code: h2::Reason::CANCEL.into() }
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.why)
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.code)
+    }
+}
 
 /// A response's body on its way to a client.
 pub enum Body {
@@ -82,13 +102,17 @@ impl ControlAnswer {
         if polled.is_none() || self.body.is_end_stream() {
             self.exchange.finish(self.worker.now());
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(|_| Broken("an admin answer broke off"))))
+        Poll::Ready(polled.map(|frame| frame.map_err(|_| Broken::off("an admin answer broke off"))))
     }
 }
 
 /// A backend's body, with everything that must outlive the handler.
 pub struct Download {
     incoming: Incoming,
+    /// It is of a stream of HTTP/2.
+    http2: bool,
+    /// It may be silent for as long as it likes: an event stream, or a call of gRPC.
+    lasts: bool,
     live: Option<Live>,
     lane: Rc<Lane>,
     client: Rc<Client>,
@@ -118,9 +142,11 @@ pub(super) fn respond(
     }
     headers::clean_response(&mut head.headers);
     head.extensions.clear();
-    head.version = hyper::Version::HTTP_11;
+    let http2 = std::mem::replace(&mut head.version, hyper::Version::HTTP_11) == hyper::Version::HTTP_2;
     let mut download = Box::new(Download {
         incoming,
+        http2,
+        lasts: false,
         live: Some(live),
         lane: Rc::clone(lane),
         client: Rc::clone(client),
@@ -130,14 +156,14 @@ pub(super) fn respond(
     if download.incoming.is_end_stream() {
         download.finish(now);
     } else {
-        let events = streams_events(&head.headers);
-        if events {
+        download.lasts = streams_events(&head.headers) || grpc::is(&head.headers);
+        // Who has said how long it will wait waits no longer.
+        if download.lasts && !client.told.get() {
             client.unbounded();
             download.exchange.goes_on();
         }
         client.enter(Phase::Streaming, None);
-        // An event stream may be silent for as long as it likes.
-        let idle = worker.config().timeouts.body_idle.filter(|_| !events);
+        let idle = worker.config().timeouts.body_idle.filter(|_| !download.lasts);
         client.arm(idle.map(|t| now.after(t)));
     }
     Response::from_parts(head, Body::Proxied(download))
@@ -185,6 +211,12 @@ impl Download {
         self.exchange.finish(now);
     }
 
+    fn broken(&mut self) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.live = None;
+        self.exchange.broken(self.worker.now());
+        Poll::Ready(Some(Err(Broken::off("the backend broke off its response"))))
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if let Some(live) = &mut self.live {
             live.drive(cx);
@@ -197,19 +229,22 @@ impl Download {
                 self.worker.meters.response_bytes.inc_by(bytes);
                 self.exchange.passed_on(bytes);
                 let now = self.worker.now();
+                if let Some(trailers) = frame.trailers_ref().filter(|_| self.lasts)
+                    && grpc::blames_backend(trailers)
+                {
+                    self.exchange.failed_late(now);
+                }
                 // hyper asks for nothing after trailers.
                 if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.finish(now);
-                } else if self.client.deadline() < Tick::from_nanos(u64::MAX) {
+                } else if !self.lasts {
                     self.client.arm(self.worker.config().timeouts.body_idle.map(|t| now.after(t)));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Some(Err(_)) => {
-                self.live = None;
-                self.exchange.broken(self.worker.now());
-                Poll::Ready(Some(Err(Broken("the backend broke off its response"))))
-            }
+            Some(Err(_)) => self.broken(),
+            // An HTTP/2 stream that was reset without an error ends here, too.
+            None if self.http2 && !self.incoming.is_end_stream() => self.broken(),
             None => {
                 self.finish(self.worker.now());
                 Poll::Ready(None)

@@ -12,6 +12,7 @@ use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 
 use super::Slot;
 use crate::error::Kind;
+use crate::http::grpc;
 use crate::journal::Draft;
 use crate::listener::Client;
 use crate::observe::lane::Attempt;
@@ -138,6 +139,9 @@ fn verdict(head: &Response<Incoming>) -> Outcome {
             Outcome::Saturated(Duration::from_secs(seconds).min(LONGEST_HOLD))
         }
         None if head.status().is_server_error() => Outcome::Failure(Cause::Status),
+        None if grpc::is(head.headers()) && grpc::blames_backend(head.headers()) => {
+            Outcome::Failure(Cause::Status)
+        }
         None => Outcome::Success,
     }
 }
@@ -259,6 +263,13 @@ impl Exchange {
         if let (Some(draft), Some(code)) = (self.draft.take(), self.code) {
             let took = self.worker.now().since(self.started);
             draft.finish(&self.worker.shared.journal, code, took);
+        }
+    }
+
+    /// The backend says, behind its whole answer, that it has failed.
+    pub(super) fn failed_late(&mut self, now: Tick) {
+        if let Some(flight) = self.flight.take() {
+            flight.fail(now, Cause::Status);
         }
     }
 

@@ -86,6 +86,7 @@ impl Retries {
         spare: Spare,
     ) -> Option<RequestBody> {
         let idempotent = plan.head.method.is_idempotent();
+        let mut untouched = false;
         let (reason, unsent) = match ended {
             Ok(answer) => {
                 let status = answer.response.status();
@@ -96,6 +97,7 @@ impl Retries {
                 (better.then_some(Kind::STATUS)?, None)
             }
             Err(failed) => {
+                untouched = failed.untouched;
                 let broken = matches!(
                     failed.error.kind,
                     Kind::UpstreamConnect
@@ -107,7 +109,7 @@ impl Retries {
             }
         };
         self.failed = Some((reason, unsent.is_none()));
-        unsent.or_else(|| spare.again().filter(|_| idempotent))
+        unsent.or_else(|| spare.again().filter(|_| idempotent || untouched))
     }
 
     /// Whether there is another backend, time and budget for a retry; how long to wait before it, and the body.

@@ -4,22 +4,43 @@
 //! begins with it and goes on with what the client sends then. It is copied, since a reference would hold hyper's whole
 //! buffer: a client sending byte by byte could have thousands of buffers held.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use hyper::HeaderMap;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::{HeaderMap, Version};
 
 use super::body::Broken;
 use crate::error::Kind;
-use crate::listener::{Client, Phase};
+use crate::listener::{Client, Phase, forbidden_trailer};
 use crate::worker::Worker;
 
 /// A client's body on its way to a backend, in one attempt.
 pub struct RequestBody(Option<Reader>);
+
+/// A hold on an attempt's body from outside: when it is dropped, whoever reads the body reads no further. An attempt that is
+/// over must not go on taking what the client sends.
+pub(super) struct Leash(Rc<Tether>);
+
+/// What ties a body to its leash.
+#[derive(Default)]
+struct Tether {
+    cut: Cell<bool>,
+    /// Whoever reads the body.
+    reader: RefCell<Option<Waker>>,
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.cut.set(true);
+        if let Some(reader) = self.0.reader.take() {
+            reader.wake();
+        }
+    }
+}
 
 /// The possibility of another attempt with the same body. What is kept is kept as long as it exists.
 pub(super) struct Spare(Option<Rc<RefCell<Source>>>);
@@ -31,6 +52,8 @@ struct Reader {
     at: usize,
     /// This attempt has passed on everything, trailers included.
     done: bool,
+    /// Where somebody may end it from outside.
+    tether: Option<Rc<Tether>>,
 }
 
 /// The client's end of the body, shared by its attempts: only one reads at a time.
@@ -39,6 +62,8 @@ struct Source {
     client: Rc<Client>,
     worker: Rc<Worker>,
     left: Option<u64>,
+    /// It is of a stream of HTTP/2.
+    http2: bool,
     kept: Option<Kept>,
     /// The client has sent everything, trailers included.
     ended: bool,
@@ -54,7 +79,13 @@ struct Kept {
 impl RequestBody {
     /// Wraps `incoming`; one that is empty costs nothing. With `keep`, it may be sent again.
     #[must_use]
-    pub fn new(incoming: Incoming, client: &Rc<Client>, worker: &Rc<Worker>, keep: bool) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        version: Version,
+        client: &Rc<Client>,
+        worker: &Rc<Worker>,
+        keep: bool,
+    ) -> Self {
         if incoming.is_end_stream() {
             return RequestBody(None);
         }
@@ -65,10 +96,20 @@ impl RequestBody {
             client: Rc::clone(client),
             worker: Rc::clone(worker),
             left: config.limits.body_bytes,
+            http2: version == Version::HTTP_2,
             kept: (keep && config.retry.body_bytes > 0).then(Kept::default),
             ended: false,
         };
         RequestBody(Some(Reader::new(Rc::new(RefCell::new(source)))))
+    }
+
+    /// A leash for it.
+    pub(super) fn leash(&mut self) -> Leash {
+        let tether = Rc::<Tether>::default();
+        if let Some(reader) = &mut self.0 {
+            reader.tether = Some(Rc::clone(&tether));
+        }
+        Leash(tether)
     }
 
     /// A hold on the body for another attempt.
@@ -88,7 +129,7 @@ impl Spare {
 
 impl Reader {
     fn new(source: Rc<RefCell<Source>>) -> Self {
-        Reader { source, at: 0, done: false }
+        Reader { source, at: 0, done: false, tether: None }
     }
 
     /// What an earlier attempt has passed on already, and this one has not.
@@ -113,6 +154,12 @@ impl Reader {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.done {
             return Poll::Ready(None);
+        }
+        if let Some(tether) = &self.tether {
+            if tether.cut.get() {
+                return Poll::Ready(Some(Err(Broken::canceled("the attempt is over"))));
+            }
+            *tether.reader.borrow_mut() = Some(cx.waker().clone());
         }
         if let Poll::Ready(frame) = self.replay() {
             return Poll::Ready(frame.map(Ok));
@@ -145,11 +192,21 @@ impl Source {
                 let kind = refused.map_or(Kind::BadRequest, |fault| fault.kind);
                 return self.spoilt(kind, "the client's body is malformed or was broken off");
             }
+            // An HTTP/2 stream that was reset without an error ends here, too: what came of it is not all of it.
+            None if self.http2 && !self.incoming.is_end_stream() => {
+                self.client.gone.set(true);
+                return self.spoilt(Kind::BadRequest, "the client's body was broken off");
+            }
             None => {
                 self.ended = true;
                 return Poll::Ready(None);
             }
         };
+        if let Some(trailers) = frame.trailers_ref()
+            && trailers.keys().any(|name| forbidden_trailer(name.as_str().as_bytes()))
+        {
+            return self.spoilt(Kind::ForbiddenTrailer, "a trailer says what only a head may say");
+        }
         if !self.allow(frame.data_ref().map_or(0, |data| data.len() as u64)) {
             return self.spoilt(Kind::BodyTooLarge, "the client's body exceeds limits.body_bytes");
         }
@@ -162,7 +219,7 @@ impl Source {
     fn spoilt(&mut self, kind: Kind, why: &'static str) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         self.kept = None;
         self.client.fault.set(Some(kind));
-        Poll::Ready(Some(Err(Broken(why))))
+        Poll::Ready(Some(Err(Broken::canceled(why))))
     }
 
     /// Counts a piece; false where it breaks the limit.
@@ -242,6 +299,11 @@ impl Source {
 /// Whether the client's connection ended, rather than its body being malformed.
 fn broken_off(error: &hyper::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let io = std::error::Error::source(error).and_then(|e| e.downcast_ref::<std::io::Error>());
+    let source = std::error::Error::source(error);
+    if let Some(http2) = source.and_then(|e| e.downcast_ref::<h2::Error>()) {
+        // What the library itself resets is malformed.
+        return http2.is_remote() || http2.is_io();
+    }
+    let io = source.and_then(|e| e.downcast_ref::<std::io::Error>());
     io.is_some_and(|e| matches!(e.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
 }

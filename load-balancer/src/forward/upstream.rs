@@ -1,4 +1,4 @@
-//! One connection to a backend, driven by whichever request holds it.
+//! One connection to a backend, driven by whichever request holds it; over HTTP/2 (see [`super::multiplex`]) a place on one.
 //!
 //! hyper's connection is a future that somebody must poll. Usually a task of its own does, which costs two task switches a
 //! request. Here the request polls it while it waits; between requests nobody does, and [`Live::still_idle`] looks once
@@ -17,13 +17,20 @@ use std::future::Future;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::multiplex::{Multiplex, Stream};
 use super::upload::RequestBody;
 use crate::config::Address;
 use crate::error::Kind;
 use crate::socket::Socket as UpstreamIo;
 
-/// A connection to a backend. Boxed: it is handed around a dozen times a request, and is over a kilobyte.
-pub struct Live(Box<Inner>);
+/// What carries a request to a backend: a connection of its own, or a place on one of HTTP/2. The connection is boxed: it is
+/// handed around a dozen times a request, and is over a kilobyte.
+pub struct Live(Carrier);
+
+enum Carrier {
+    Own(Box<Inner>),
+    Shared(Stream),
+}
 
 struct Inner {
     sender: SendRequest<RequestBody>,
@@ -38,7 +45,8 @@ struct Inner {
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Live").field("finished", &self.0.finished).finish_non_exhaustive()
+        let shared = matches!(self.0, Carrier::Shared(_));
+        f.debug_struct("Live").field("shared", &shared).finish_non_exhaustive()
     }
 }
 
@@ -50,6 +58,8 @@ pub struct Refused {
     pub detail: String,
     /// The request, where none of it was sent.
     pub unsent: Option<Request<RequestBody>>,
+    /// The backend said that it has done nothing for it.
+    pub untouched: bool,
 }
 
 impl Live {
@@ -58,21 +68,38 @@ impl Live {
     /// # Errors
     /// As the system reports them.
     pub async fn connect(address: &Address, hello: &[u8]) -> std::io::Result<Live> {
-        let mut stream = match address {
-            Address::Ip(address) => TcpStream::connect(address).await?,
-            Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
-        };
-        stream.set_nodelay(true)?;
-        stream.write_all(hello).await?;
-        let (sender, connection) =
-            http1::Builder::new().handshake(UpstreamIo::new(stream)).await.map_err(std::io::Error::other)?;
-        Ok(Live(Box::new(Inner {
+        let (sender, connection) = http1::Builder::new()
+            .handshake(connect(address, hello).await?)
+            .await
+            .map_err(std::io::Error::other)?;
+        Ok(Live(Carrier::Own(Box::new(Inner {
             sender,
             connection: Some(connection),
             finished: false,
             idle_since: Tick::ZERO,
             own: !hello.is_empty(),
-        })))
+        }))))
+    }
+
+    /// A place on one of the connections of HTTP/2 that are there.
+    #[must_use]
+    pub fn place(multiplex: &Multiplex) -> Option<Live> {
+        multiplex.place().map(|stream| Live(Carrier::Shared(stream)))
+    }
+
+    /// A place on another one; whether it was made here. The caller bounds the time.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub async fn multiplexed(multiplex: &Multiplex, address: &Address) -> std::io::Result<(Live, bool)> {
+        let (stream, made) = multiplex.make(connect(address, &[])).await?;
+        Ok((Live(Carrier::Shared(stream)), made))
+    }
+
+    /// Whether it is a place among others.
+    #[must_use]
+    pub fn shared(&self) -> bool {
+        matches!(self.0, Carrier::Shared(_))
     }
 
     /// Sends a request and waits for the response head.
@@ -80,7 +107,10 @@ impl Live {
     /// # Errors
     /// `Refused`, telling whether anything was sent.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Refused> {
-        let inner = &mut *self.0;
+        let inner = match &mut self.0 {
+            Carrier::Own(inner) => inner,
+            Carrier::Shared(stream) => return stream.send(request).await,
+        };
         let mut answer = pin!(inner.sender.try_send_request(request));
         let result = std::future::poll_fn(|cx| {
             drive(&mut inner.connection, &mut inner.finished, cx);
@@ -98,42 +128,70 @@ impl Live {
             let unsent = error.take_message();
             let error = error.into_error();
             let kind = if error.is_parse() { Kind::UpstreamProtocol } else { Kind::UpstreamReset };
-            Refused { kind, detail: error.to_string(), unsent }
+            Refused { kind, detail: error.to_string(), unsent, untouched: false }
         })
     }
 
     /// Moves bytes while a body is on its way.
     pub fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.0.connection, &mut self.0.finished, cx);
+        if let Carrier::Own(inner) = &mut self.0 {
+            inner.drive(cx);
+        }
     }
 
-    /// After a complete response: the connection itself, if it can carry another request.
-    pub fn rest(mut self, now: Tick) -> Option<Live> {
-        self.0.idle_since = now;
-        (!self.0.own && self.look()).then_some(self)
+    /// After a complete response: the connection itself, if it can carry another request and is nobody else's.
+    pub fn rest(self, now: Tick) -> Option<Live> {
+        match self.0 {
+            Carrier::Own(mut inner) => {
+                inner.idle_since = now;
+                (!inner.own && inner.look()).then_some(Live(Carrier::Own(inner)))
+            }
+            Carrier::Shared(stream) => {
+                stream.rest(now);
+                None
+            }
+        }
     }
 
     /// The connection, if it is not too old and the backend has not closed it.
-    pub fn still_idle(mut self, now: Tick, limit: Duration) -> Option<Live> {
-        (now.since(self.0.idle_since) < limit && self.look()).then_some(self)
+    pub fn still_idle(self, now: Tick, limit: Duration) -> Option<Live> {
+        let Carrier::Own(mut inner) = self.0 else { return None };
+        (now.since(inner.idle_since) < limit && inner.look()).then_some(Live(Carrier::Own(inner)))
+    }
+
+    /// After a 101: the bare stream and what was read ahead, once hyper has let go of it.
+    pub async fn upgraded(self) -> Option<(TcpStream, Bytes)> {
+        let Carrier::Own(mut inner) = self.0 else { return None };
+        std::future::poll_fn(|cx| {
+            inner.drive(cx);
+            if inner.finished { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let parts = inner.connection?.into_parts();
+        Some((parts.io.into_stream(), parts.read_buf))
+    }
+}
+
+impl Inner {
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        drive(&mut self.connection, &mut self.finished, cx);
     }
 
     /// Whether another request may be sent. Polled without a waker: nobody waits for an idle connection.
     fn look(&mut self) -> bool {
         self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.0.finished && self.0.sender.is_ready()
+        !self.finished && self.sender.is_ready()
     }
+}
 
-    /// After a 101: the bare stream and what was read ahead, once hyper has let go of it.
-    pub async fn upgraded(mut self) -> Option<(TcpStream, Bytes)> {
-        std::future::poll_fn(|cx| {
-            self.drive(cx);
-            if self.0.finished { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        let parts = self.0.connection?.into_parts();
-        Some((parts.io.into_stream(), parts.read_buf))
-    }
+async fn connect(address: &Address, hello: &[u8]) -> std::io::Result<UpstreamIo> {
+    let mut stream = match address {
+        Address::Ip(address) => TcpStream::connect(address).await?,
+        Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
+    };
+    stream.set_nodelay(true)?;
+    stream.write_all(hello).await?;
+    Ok(UpstreamIo::new(stream))
 }
 
 fn drive(

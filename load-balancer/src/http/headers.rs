@@ -2,12 +2,14 @@
 //! trust, everything else passes untouched.
 
 use bytes::Bytes;
-use hyper::HeaderMap;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::http::uri::{Authority, Scheme};
+use hyper::{HeaderMap, Uri, Version};
 use lb_core::{Algorithm, Rng};
 
 use crate::config::Config;
+use crate::error::{Kind, ProxyError};
 use crate::listener::Client;
 
 /// Identifies a request in logs, records and answers.
@@ -135,6 +137,21 @@ pub fn host_of_target(head: &mut Parts, seen: &mut Seen) {
     }
 }
 
+/// The target for a request over HTTP/2, where `Host` is said in `:authority` (RFC 9113, 8.3.1): it is taken out of `headers`.
+///
+/// # Errors
+/// Where it is no authority.
+pub fn authority_of_host(target: Uri, headers: &mut HeaderMap) -> Result<Uri, ProxyError> {
+    let host = headers.remove(header::HOST);
+    let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut parts = target.into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = authority;
+    let said = parts.authority.is_some();
+    let target = Uri::from_parts(parts).ok().filter(|_| said);
+    target.ok_or_else(|| ProxyError::new(Kind::BadHost, "Host cannot be said over HTTP/2"))
+}
+
 /// The head to send to a backend. `default_host` serves clients that sent no `Host`.
 #[must_use]
 pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderValue) -> HeaderMap {
@@ -156,6 +173,9 @@ pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderVa
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         out.insert(header::UPGRADE, protocol.clone());
     }
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut out);
+    }
     if seen.hosts == 0 {
         out.insert(header::HOST, default_host.clone());
     }
@@ -170,6 +190,16 @@ pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderVa
         out.insert(header::FORWARDED, forwarded.clone());
     }
     out
+}
+
+/// HTTP/2 may split a cookie field, for better compression; everywhere else there is one (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(cookie) = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(&b"; "[..])))
+    {
+        headers.insert(header::COOKIE, cookie);
+    }
 }
 
 /// Fields that concern one connection only. `Expect` too: the balancer itself says 100 Continue when the backend takes the
@@ -319,6 +349,14 @@ mod tests {
         clean_response(&mut headers);
         let left: std::collections::BTreeSet<_> = headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(left, ["content-type", "trailer"].into());
+    }
+
+    #[test]
+    fn cookies_that_were_split_are_joined() {
+        let mut headers = map(&[("cookie", "a=1; b=2"), ("x", "y"), ("cookie", "c=3")]);
+        join_cookies(&mut headers);
+        let all: Vec<_> = headers.get_all("cookie").iter().collect();
+        assert_eq!(all, ["a=1; b=2; c=3"]);
     }
 
     #[test]

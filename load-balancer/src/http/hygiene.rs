@@ -5,15 +5,26 @@
 
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
-use hyper::{Method, Version, header};
+use hyper::{HeaderMap, Method, Version, header};
 
 use super::headers::Seen;
 use crate::error::{Kind, ProxyError};
+use crate::listener::framing_in_disguise;
 
 /// Refuses a target or a host that is in doubt.
 pub(super) fn check(head: &Parts, seen: Seen) -> Result<(), ProxyError> {
     check_target(head)?;
+    if head.version == Version::HTTP_2 {
+        check_fields(head)?;
+    }
     let host = match seen.hosts {
+        0 if head.version == Version::HTTP_2 => {
+            return match head.uri.authority() {
+                Some(authority) if is_host(authority.as_str().as_bytes()) => Ok(()),
+                Some(_) => bad_host(":authority is not a name or address with a port"),
+                None => bad_host("a request needs :authority, or Host"),
+            };
+        }
         0 if head.version == Version::HTTP_11 => return bad_host("HTTP/1.1 requests need a Host header"),
         0 => return Ok(()),
         1 => head.headers.get(header::HOST).map_or(&b""[..], |host| host.as_bytes()),
@@ -50,6 +61,36 @@ fn check_target(head: &Parts) -> Result<(), ProxyError> {
         return bad("a path holds a backslash, which some take for a slash: escape it");
     }
     Ok(())
+}
+
+/// What the gate sees to over HTTP/1.1, and the library does not over HTTP/2 (RFC 9113, 8.2.1 and 8.3.1).
+fn check_fields(head: &Parts) -> Result<(), ProxyError> {
+    let bad = |kind, detail| Err(ProxyError::new(kind, detail));
+    let target = head.uri.path_and_query().map_or("", |target| target.as_str());
+    if !target.bytes().all(|b| b.is_ascii_graphic()) {
+        return bad(Kind::BadTarget, "the request target holds bytes that must be escaped (RFC 3986)");
+    }
+    if !target.starts_with('/') && target != "*" {
+        return bad(Kind::BadTarget, "the request target must begin with /");
+    }
+    let padded = |value: &[u8]| matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']);
+    for (name, value) in &head.headers {
+        if padded(value.as_bytes()) {
+            return bad(Kind::BadRequest, "a field's value begins or ends with a blank");
+        }
+        if *name != header::CONTENT_LENGTH && framing_in_disguise(name.as_str().as_bytes()) {
+            let detail = "a field looks like Content-Length or Transfer-Encoding, and is not";
+            return bad(Kind::AmbiguousFraming, detail);
+        }
+    }
+    if lengths(&head.headers) > 1 {
+        return bad(Kind::AmbiguousFraming, "Content-Length is given twice");
+    }
+    Ok(())
+}
+
+fn lengths(headers: &HeaderMap) -> usize {
+    headers.get_all(header::CONTENT_LENGTH).iter().count()
 }
 
 fn bad_host<T>(detail: &'static str) -> Result<T, ProxyError> {

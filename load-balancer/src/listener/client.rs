@@ -1,4 +1,4 @@
-//! What is known about one client connection, and the one timer it has.
+//! What is known about one client connection, or one stream of it, and the one timer it has.
 //!
 //! A timer per request would cost more than a pick. Instead a request only writes its deadline into a cell; the
 //! connection's single sleep is armed once per timeout period and, when it fires, looks whether the deadline has moved.
@@ -95,6 +95,8 @@ pub struct Client {
     pub gone: Cell<bool>,
     /// Why the driver cut the connection, for the exchange's record.
     pub cut: Cell<Option<&'static str>>,
+    /// The client has said how long it will wait (`grpc-timeout`).
+    pub told: Cell<bool>,
     /// Set when a response upgrades the connection.
     pub tunnel: RefCell<Option<Tunnel>>,
     /// The connection is a tunnel, which ends by a deadline of its own.
@@ -120,15 +122,31 @@ impl Client {
         let ip = peer.ip().to_canonical();
         let config = worker.config();
         let text = HeaderValue::from_str(&ip.to_string());
+        let text = text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let trusted = config.client.trusted_proxies.iter().any(|net| net.contains(&ip));
+        // Behind a proxy that says nobody could be anybody.
+        let chooser = config.choosers.includes(ip) && origin.named;
+        let client = Client::known(peer, text, trusted, chooser, worker);
+        Client { server: origin.server, relayed: origin.relayed, ..client }
+    }
+
+    /// What is known about one of several requests at once on this client's connection: a state of its own.
+    #[must_use]
+    pub fn of_stream(&self, worker: &Worker) -> Self {
+        let stream = Client::known(self.peer, self.peer_ip.clone(), self.trusted, self.chooser, worker);
+        stream.place.set(self.place.get());
+        Client { server: self.server, relayed: self.relayed, ..stream }
+    }
+
+    fn known(peer: SocketAddr, peer_ip: HeaderValue, trusted: bool, chooser: bool, worker: &Worker) -> Self {
         Client {
             peer,
-            server: origin.server,
-            relayed: origin.relayed,
-            peer_ip: text.unwrap_or_else(|_| HeaderValue::from_static("unknown")),
-            trusted: config.client.trusted_proxies.iter().any(|net| net.contains(&ip)),
+            server: None,
+            relayed: false,
+            peer_ip,
+            trusted,
             place: Cell::new(None),
-            // Behind a proxy that says nobody could be anybody.
-            chooser: config.choosers.includes(ip) && origin.named,
+            chooser,
             fault: Cell::new(None),
             refused: Cell::new(None),
             body_done: Cell::new(true),
@@ -139,11 +157,12 @@ impl Client {
             starving: Cell::new(false),
             gone: Cell::new(false),
             cut: Cell::new(None),
+            told: Cell::new(false),
             tunnel: RefCell::new(None),
             tunnelled: Cell::new(false),
             task: RefCell::new(None),
             phase: Cell::new(Phase::Head),
-            deadline: Cell::new(worker.now().after(config.timeouts.request_head)),
+            deadline: Cell::new(worker.now().after(worker.config().timeouts.request_head)),
             total: Cell::new(NEVER),
             idle_until: Cell::new(NEVER),
             expired: Cell::new(false),

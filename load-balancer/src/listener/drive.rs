@@ -1,5 +1,5 @@
-//! One client connection from its first byte to its last: hyper's state machine, the connection's timer, draining, and
-//! what follows an upgrade.
+//! One client connection from its first byte to its last: which protocol it speaks, and for HTTP/1.1 hyper's state machine,
+//! the connection's timer, draining, and what follows an upgrade. HTTP/2 is driven in [`http2`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,10 +15,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::client::{Client, Phase, Timer};
+use super::http2;
 use super::io::ClientIo;
+use super::sniff::sniff;
 use crate::error::{Kind, ProxyError};
 use crate::forward::Body;
 use crate::http::{self, refusal};
+use crate::socket::Socket;
 use crate::stage::Stage;
 use crate::worker::Worker;
 
@@ -41,6 +44,22 @@ enum End {
 
 /// Drives one connection to its end.
 pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) {
+    let mut socket = Socket::new(stream);
+    let mut timer = Timer::new(&worker.shared.clock, client.deadline());
+    let mut early = Vec::new();
+    let mut http2 = worker.config().http2.enabled;
+    if http2 {
+        (http2, early) = sniff(worker, client, &mut socket, &mut timer).await;
+    }
+    worker.meters.http2().speaks(http2);
+    if http2 {
+        return http2::drive(worker, client, socket, early, timer).await;
+    }
+    http1(worker, client, socket, early, timer).await;
+}
+
+/// Drives a connection of HTTP/1.1 to its end; `early` was read from it already.
+async fn http1(worker: &Rc<Worker>, client: &Rc<Client>, socket: Socket, early: Vec<u8>, mut timer: Timer) {
     let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
         let (worker, client) = (Rc::clone(worker), Rc::clone(client));
         async move {
@@ -52,9 +71,8 @@ pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpS
             Ok::<_, std::convert::Infallible>(response)
         }
     });
-    let io = ClientIo::new(stream, client, worker);
+    let io = ClientIo::new(socket, early, client, worker);
     let mut connection = builder(worker).serve_connection(io, service);
-    let mut timer = Timer::new(&worker.shared.clock, client.deadline());
     let (mut looked, mut told) = (false, false);
     let ending = || worker.stage.get() == Stage::Draining;
     let end = std::future::poll_fn(|cx| {

@@ -10,6 +10,9 @@
 mod chunks;
 mod head;
 
+pub use chunks::forbidden_trailer;
+pub use head::framing_in_disguise;
+
 use chunks::Chunks;
 use head::{Extent, Head};
 

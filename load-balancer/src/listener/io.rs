@@ -31,7 +31,8 @@ pub(super) struct ClientIo {
     gate: Gate,
     /// What is left of [`POISON`] to be read, once there was a fault.
     poison: &'static [u8],
-    /// What came behind a request that asks for another protocol: the tunnel's, or else the next requests.
+    /// What was read before it was this socket's, or came behind a request that asks for another protocol: the tunnel's, or
+    /// else the next requests.
     early: Vec<u8>,
     client: Rc<Client>,
     worker: Rc<Worker>,
@@ -42,13 +43,14 @@ pub(super) struct ClientIo {
 }
 
 impl ClientIo {
-    pub(super) fn new(stream: TcpStream, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
+    /// `early` was read from the socket already.
+    pub(super) fn new(io: Socket, early: Vec<u8>, client: &Rc<Client>, worker: &Rc<Worker>) -> Self {
         let (client, worker) = (Rc::clone(client), Rc::clone(worker));
         ClientIo {
-            io: Socket::new(stream),
+            io,
             gate: Gate::default(),
             poison: &[],
-            early: Vec::new(),
+            early,
             client,
             worker,
             instead: Bytes::new(),

@@ -5,6 +5,7 @@
 
 mod backends;
 mod geo;
+mod http2;
 mod picks;
 mod pool;
 mod process;
@@ -16,6 +17,7 @@ mod weights;
 
 pub use backends::*;
 pub use geo::*;
+pub use http2::*;
 pub use picks::*;
 pub use pool::*;
 pub use process::*;
@@ -95,6 +97,10 @@ pub const ALL: &[Family] = &[
     ACCEPTED,
     CONNECTIONS_REFUSED,
     ACCEPT_FAILURES,
+    PROTOCOLS,
+    STREAMS,
+    RESETS,
+    FLOODS,
     UPSTREAM_REQUESTS,
     UPSTREAM_DURATION,
     UPSTREAM_IN_FLIGHT,

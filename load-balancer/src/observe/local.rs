@@ -9,6 +9,7 @@ use prometheus::IntGauge;
 use prometheus::local::{LocalHistogram, LocalIntCounter};
 
 use super::codes;
+use super::http2::Http2Meters;
 use super::metrics::Metrics;
 
 /// The `algorithm` label of a request that was refused before one was chosen.
@@ -124,6 +125,7 @@ pub struct WorkerMeters {
     pub request_bytes: LocalIntCounter,
     pub response_bytes: LocalIntCounter,
     queue_wait: LocalHistogram,
+    http2: Http2Meters,
     budget: [LocalGauge; 2],
 }
 
@@ -157,6 +159,7 @@ impl WorkerMeters {
             request_bytes: shared.request_bytes.with_label_values(&[pool]).local(),
             response_bytes: shared.response_bytes.with_label_values(&[pool]).local(),
             queue_wait: shared.queue_wait.with_label_values(&[pool]).local(),
+            http2: Http2Meters::new(&shared.http2),
             budget: [&shared.budget_left, &shared.budget_whole].map(|sum| LocalGauge::new(sum.clone())),
             shared,
         }
@@ -236,6 +239,21 @@ impl WorkerMeters {
         });
     }
 
+    /// What only HTTP/2 has.
+    pub fn http2(&self) -> &Http2Meters {
+        &self.http2
+    }
+
+    /// An HTTP/2 stream of a client was reset by either side.
+    pub fn reset(&self, by: &'static str, code: u32) {
+        self.http2.reset(&self.shared.http2, by, code);
+    }
+
+    /// An HTTP/2 connection was ended because it only made work.
+    pub fn flooded(&self, kind: &'static str) {
+        self.http2.flooded(&self.shared.http2, kind);
+    }
+
     /// Adds everything buffered to the shared families.
     pub fn flush(&self) {
         for a in &self.algorithms {
@@ -257,5 +275,6 @@ impl WorkerMeters {
         self.accept_failures.flush();
         self.request_bytes.flush();
         self.response_bytes.flush();
+        self.http2.flush();
     }
 }

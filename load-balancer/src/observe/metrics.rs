@@ -9,6 +9,7 @@ use prometheus::{
 };
 
 use super::catalog::{self, Family, Type};
+use super::http2;
 use super::series::Ledger;
 
 /// All registered families. Cloning a handle out of a vector costs a look-up: keep what the hot path uses.
@@ -37,6 +38,7 @@ pub struct Metrics {
     pub accepted: IntCounterVec,
     pub connections_refused: IntCounterVec,
     pub accept_failures: IntCounterVec,
+    pub http2: http2::Families,
     pub upstream_requests: IntCounterVec,
     pub upstream_duration: HistogramVec,
     pub upstream_in_flight: IntGaugeVec,
@@ -152,6 +154,7 @@ impl Metrics {
             accepted: counter(r, &catalog::ACCEPTED)?,
             connections_refused: counter(r, &catalog::CONNECTIONS_REFUSED)?,
             accept_failures: counter(r, &catalog::ACCEPT_FAILURES)?,
+            http2: http2::Families::new(r)?,
             upstream_requests: counter(r, &catalog::UPSTREAM_REQUESTS)?,
             upstream_duration: histogram(r, &catalog::UPSTREAM_DURATION)?,
             upstream_in_flight: gauge(r, &catalog::UPSTREAM_IN_FLIGHT)?,
@@ -352,11 +355,11 @@ fn opts(family: &Family) -> Opts {
     Opts::new(family.name, family.help)
 }
 
-fn counter(r: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
+pub(super) fn counter(r: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
     add(r, IntCounterVec::new(opts(family), family.labels)?)
 }
 
-fn gauge(r: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
+pub(super) fn gauge(r: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
     add(r, IntGaugeVec::new(opts(family), family.labels)?)
 }
 

@@ -5,7 +5,7 @@ use super::reload::backend;
 use super::support::{Conn, Lb, Script, Wire, keep, variables, within};
 
 /// Asks until a worker has heard that it is to leave, by what its answers say.
-async fn says_close(lb: &Lb) {
+pub(super) async fn says_close(lb: &Lb) {
     within("the last response of a connection", async {
         loop {
             let mut wire = lb.connect().await;

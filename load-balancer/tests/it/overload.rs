@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use load_balancer::clock::Clock;
 use tokio::task::JoinSet;
 
 use super::support::{Lb, Script, ok, request};
@@ -29,15 +30,16 @@ async fn backend() -> Script {
 async fn open_loop(lb: &Arc<Lb>, per_second: f64, lasts: Duration) -> (u32, u32, Duration) {
     let mut clients = JoinSet::new();
     let mut due = tokio::time::interval(Duration::from_secs_f64(1.0 / per_second));
-    let began = Instant::now();
+    let clock = Clock::default();
+    let began = clock.now();
     let slowest = Arc::new(AtomicU32::new(0));
-    while began.elapsed() < lasts {
+    while clock.now().since(began) < lasts {
         due.tick().await;
         let (lb, slowest) = (Arc::clone(lb), Arc::clone(&slowest));
         clients.spawn(async move {
-            let sent = Instant::now();
+            let sent = clock.now();
             let status = lb.send(request("GET", "/", &[])).await.status();
-            slowest.fetch_max(sent.elapsed().as_millis() as u32, SeqCst);
+            slowest.fetch_max(clock.now().since(sent).as_millis() as u32, SeqCst);
             status
         });
     }
@@ -60,23 +62,23 @@ async fn at_three_times_the_capacity_all_of_it_is_used() {
     ];
     let lb = Arc::new(Lb::over(&addresses, &settings).await);
     // What can be done is measured as it will be compared: sleeping takes longer on a busy machine.
-    let mut clients = JoinSet::new();
-    let began = Instant::now();
+    let (mut clients, clock) = (JoinSet::new(), Clock::default());
+    let began = clock.now();
     for _ in 0..PLACES {
         let lb = Arc::clone(&lb);
         clients.spawn(async move {
             let mut done = 0;
-            while began.elapsed() < Duration::from_secs(1) {
+            while clock.now().since(began) < Duration::from_secs(1) {
                 done += u32::from(lb.send(request("GET", "/", &[])).await.status() == 200);
             }
             done
         });
     }
     let capacity =
-        f64::from(clients.join_all().await.into_iter().sum::<u32>()) / began.elapsed().as_secs_f64();
-    let began = Instant::now();
+        f64::from(clients.join_all().await.into_iter().sum::<u32>()) / clock.now().since(began).as_secs_f64();
+    let began = clock.now();
     let (done, shed, slowest) = open_loop(&lb, 3.0 * capacity, Duration::from_secs(2)).await;
-    let goodput = f64::from(done) / began.elapsed().as_secs_f64();
+    let goodput = f64::from(done) / clock.now().since(began).as_secs_f64();
     assert!(goodput >= 0.95 * capacity, "{goodput}/s done of {capacity}/s possible, {shed} shed");
     assert!(f64::from(shed) >= 0.5 * f64::from(done), "{done} done, {shed} shed: that was no overload");
     assert!(slowest < Duration::from_secs(5), "{slowest:?} for an answer");

@@ -1,6 +1,8 @@
 //! The PROXY protocol at the traffic listener: required of some, never read of others, and believed about the client alone.
 
-use super::support::{Lb, Message, Script, Wire, keep, post, request};
+use load_balancer::proxy_protocol::{Ends, parse};
+
+use super::support::{Lb, Message, Script, Wire, keep, ok, post, request};
 
 /// The proxy that speaks it.
 const PROXY: &str = "127.0.0.9";
@@ -152,5 +154,74 @@ async fn those_named_are_counted_in_their_own_network() {
     assert_eq!(ask(&mut other).await.text(), "ok");
     for _ in 0..3 {
         assert_eq!(ask(&mut relayed(&lb, LOCAL).await).await.text(), "ok", "the proxy's own are not counted");
+    }
+}
+
+/// A backend that wants a header in front of each connection, and tells what it said.
+async fn told() -> (Script, tokio::sync::mpsc::UnboundedReceiver<Option<Ends>>) {
+    let (tell, said) = tokio::sync::mpsc::unbounded_channel();
+    let backend = Script::start(move |mut conn| {
+        let tell = tell.clone();
+        async move {
+            let mut bytes = Vec::new();
+            let header = loop {
+                match parse(&bytes) {
+                    Ok(None) => bytes.extend(conn.exactly(1).await.expect("a header")),
+                    parsed => break parsed.expect("nothing but a header").unwrap(),
+                }
+            };
+            // The test may be over.
+            let _ = tell.send(header.ends);
+            while conn.request().await.is_some() {
+                if conn.try_send(ok("ok")).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await;
+    (backend, said)
+}
+
+#[tokio::test]
+async fn backends_are_told_whose_each_connection_is() {
+    for version in ["v1", "v2"] {
+        let (backend, mut said) = told().await;
+        let settings = [("pool.proxy_protocol", version), ("client.trusted_proxies", "[\"127.0.0.8\"]")];
+        let lb = lb(&backend, &settings).await;
+        // A client of its own, which keeps its connection.
+        let mut wire = Wire::from("127.0.0.2", lb.traffic).await;
+        let client = wire.stream.local_addr().unwrap();
+        for _ in 0..2 {
+            assert_eq!(ask(&mut wire).await.text(), "ok");
+            assert_eq!(said.recv().await.unwrap(), Some(Ends { client, server: lb.traffic }));
+        }
+        // One that comes through a proxy that speaks HTTP, and one through one that speaks this.
+        let mut wire = Wire::from("127.0.0.8", lb.traffic).await;
+        wire.send(request("GET", "/", &["X-Forwarded-For: 203.0.113.9"])).await;
+        assert_eq!(wire.reply().await.text(), "ok");
+        let ends = said.recv().await.unwrap().unwrap();
+        assert_eq!(ends, Ends { client: "203.0.113.9:0".parse().unwrap(), server: lb.traffic });
+        assert_eq!(ask(&mut relayed(&lb, v1("203.0.113.7")).await).await.text(), "ok");
+        let (client, server) = ("203.0.113.7:40000".parse().unwrap(), "198.51.100.2:443".parse().unwrap());
+        assert_eq!(said.recv().await.unwrap(), Some(Ends { client, server }));
+        // Nobody's request goes over a connection of somebody else.
+        let scrape = lb.settled().await;
+        assert_eq!(
+            (backend.accepted(), scrape.sum("lb_upstream_connections", &[("state", "idle")])),
+            (4, 0.0)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_health_check_is_nobodys() {
+    for version in ["v1", "v2"] {
+        let (backend, mut said) = told().await;
+        let settings = [("pool.proxy_protocol", version), ("health.enabled", "true"), ("health.rise", "1")];
+        let lb = Lb::over(&[backend.address], &settings).await;
+        lb.until("up", |s| s.sum("lb_backend_healthy", &[]) == 1.0).await;
+        assert_eq!(said.recv().await.unwrap(), None);
+        assert_eq!(backend.requests()[0].target(), "/health");
     }
 }

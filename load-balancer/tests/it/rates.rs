@@ -1,8 +1,9 @@
 //! Rate limits: who is counted together, what one too many is told, and what balancers that share a limit let through.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use load_balancer::clock::Clock;
 use load_balancer::store::Room;
 use tokio::task::JoinSet;
 
@@ -113,7 +114,7 @@ async fn a_reload_keeps_what_is_owed_where_the_limit_stays() {
     };
     let (old, new) =
         (limit("old", "burst = 1, paths = [\"/old\"]"), limit("new", "burst = 1, paths = [\"/new\"]"));
-    write(&[old.clone()]);
+    write(std::slice::from_ref(&old));
     let source = load_balancer::control::Source { path: path.clone(), env: super::support::variables(&[]) };
     let lb = Lb::from(source).await;
     assert_eq!(statuses(&lb, 2, "/old", &[]).await, [200, 429]);
@@ -169,12 +170,13 @@ async fn together_they_let_through_little_more_than_the_limit() {
     let both =
         two(&backend, &format!("{{ name = \"s\", rate = {RATE:.1}, burst = {BURST:.0}, shared = true }}"))
             .await;
-    let (began, lasts) = (Instant::now(), Duration::from_secs(2));
+    let (clock, lasts) = (Clock::default(), Duration::from_secs(2));
+    let began = clock.now();
     let mut clients = JoinSet::new();
     for to in both.iter().flat_map(|lb| [lb.traffic; 2]) {
         clients.spawn(async move {
             let (mut wire, mut granted) = (Wire::connect(to).await, 0);
-            while began.elapsed() < lasts {
+            while clock.now().since(began) < lasts {
                 wire.send(super::support::keep("/")).await;
                 granted += u32::from(wire.reply().await.status() == 200);
             }
@@ -182,7 +184,7 @@ async fn together_they_let_through_little_more_than_the_limit() {
         });
     }
     let granted = f64::from(clients.join_all().await.into_iter().sum::<u32>());
-    let time = began.elapsed().as_secs_f64();
+    let time = clock.now().since(began).as_secs_f64();
     // News is late by three intervals and two timeouts at most.
     let late = 3.0 * 0.1 + 2.0 * 0.1;
     let most = RATE * time + BURST + (RATE * late + BURST);

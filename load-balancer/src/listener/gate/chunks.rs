@@ -101,10 +101,15 @@ fn size(line: &[u8]) -> Result<u64, Fault> {
     text.and_then(|text| u64::from_str_radix(text, 16).ok()).ok_or(malformed("a chunk's size is too large"))
 }
 
-fn trailer(line: &[u8]) -> Result<(), Fault> {
-    let name = line.split(|&b| b == b':').next().unwrap_or_default();
+/// Whether a field of this name says what only a head may say, on whatever protocol.
+#[must_use]
+pub fn forbidden_trailer(name: &[u8]) -> bool {
     let begins = |begin: &&[u8]| name.get(..begin.len()).is_some_and(|name| same_name(name, begin));
-    if FORBIDDEN.iter().any(|forbidden| same_name(name, forbidden)) || FORBIDDEN_BEGIN.iter().any(begins) {
+    FORBIDDEN.iter().any(|forbidden| same_name(name, forbidden)) || FORBIDDEN_BEGIN.iter().any(begins)
+}
+
+fn trailer(line: &[u8]) -> Result<(), Fault> {
+    if forbidden_trailer(line.split(|&b| b == b':').next().unwrap_or_default()) {
         return Err(Fault::new(
             Kind::ForbiddenTrailer,
             "a trailer says what only a head may say: how the message is read, routed or trusted",

@@ -119,6 +119,7 @@ impl Head {
 }
 
 /// Whether some program behind us might take this name for one that says how long the request is.
-fn framing_in_disguise(name: &[u8]) -> bool {
+#[must_use]
+pub fn framing_in_disguise(name: &[u8]) -> bool {
     same_name(name, b"content-length") || same_name(name, b"transfer-encoding")
 }
