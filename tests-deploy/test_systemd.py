@@ -40,7 +40,7 @@ class Units(machine.Case):
         cls.machine.boot()
         for program in ("load-balancer", "backend"):
             shutil.copy(rig.PROGRAMS / program, cls.machine.path("/usr/local/bin"))
-        for unit in UNITS.glob("*.service"):
+        for unit in (*UNITS.glob("*.service"), *UNITS.glob("*.socket")):
             shutil.copy(unit, cls.machine.path("/etc/systemd/system"))
         cls.machine.path("/etc/ballast").mkdir()
         cls.config = cls.machine.path("/etc/ballast/load-balancer.toml")
@@ -74,6 +74,18 @@ class Units(machine.Case):
             self.assertEqual(self.machine.say("systemd-analyze", "verify", "--man=no", unit), "")
             said = self.machine.say("systemd-analyze", "security", "--no-pager", f"--threshold={EXPOSURE}", unit)
             print(re.search(r"Overall exposure level.*", said)[0])
+
+    def test_the_socket_is_verified(self):
+        self.assertEqual(self.machine.say("systemd-analyze", "verify", "--man=no", "load-balancer.socket"), "")
+
+    def test_an_upgrade_is_followed(self):
+        """Another process is the main one, and systemd neither ends nor restarts anything."""
+        process = self.show("MainPID")
+        self.machine.say("systemctl", "kill", "--signal=USR2", "--kill-whom=main", "load-balancer")
+        rig.until(lambda: self.show("MainPID") not in (process, "0"), "another main process")
+        rig.until(lambda: not self.machine.path(f"/proc/{process}").exists(), "the end of the old one", 60)
+        self.assertTrue(self.ready())
+        self.assertEqual((self.show("ActiveState"), self.show("NRestarts")), ("active", "0"))
 
     def test_it_serves_as_nobody_in_particular(self):
         code, body = self.curl("http://127.0.0.1:5000/home")

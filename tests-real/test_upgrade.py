@@ -10,6 +10,7 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -182,26 +183,29 @@ class Upgrade(Case):
             self.assertIn("pool.algorithm", balancer.fails())
             self.config.write_text(good.replace('traffic = "127.0.0.1:0"', f'traffic = "127.0.0.1:{rig.free_port()}"'))
             self.assertIn("listen.traffic", balancer.fails())
-            self.config.write_text(good.replace(backends[0].address, f"127.0.0.1:{rig.free_port()}"))
-            # The old one takes the file over, too; what matters is that the new one did not come to serve.
-            self.assertIn("no backend was eligible", balancer.fails())
-            self.config.write_text(good)
-            rig.until(lambda: balancer.eligible() == 1, "the backend is back")
             self.assertEqual(rig.children(balancer.pid), [], "nobody is left behind")
-            # Nothing is held still any more.
-            self.assertEqual(balancer.control("/rm", n=1, hostnames=["nobody"])[0], 400)
-            balancer.upgrade()
-        faults = [fault for _, _, fault in kept.failed if "503" not in fault]
-        self.assertEqual(faults, [], "only the configuration that names nobody may cost requests")
+            self.config.write_text(good)
+        self.assertEqual(kept.failed, [])
+        # The old one takes this file over, too, and nobody serves; what matters is that the new one does not come to.
+        self.config.write_text(good.replace(backends[0].address, f"127.0.0.1:{rig.free_port()}"))
+        self.assertIn("no backend was eligible", balancer.fails())
+        self.config.write_text(good)
+        rig.until(lambda: balancer.eligible() == 1, "the backend is back")
+        # Nothing is held still any more.
+        self.assertEqual(balancer.control("/rm", n=1, hostnames=["nobody"])[0], 400)
+        balancer.upgrade()
+        self.assertEqual(balancer.eligible(), 1)
 
 
 class Manager:
     """What a service manager does: it holds the sockets, starts the program with them, and hears what it says."""
 
     def __init__(self, directory):
+        # Not below the test's directory: the name of a Unix socket has 107 bytes at most.
+        self.folder = tempfile.TemporaryDirectory(prefix="ballast-")
         self.sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         self.ports = [s.getsockname()[1] for s in self.sockets]
-        self.path = str(directory / "notify")
+        self.path = f"{self.folder.name}/notify"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(self.path)
         self.notify.settimeout(rig.START_WITHIN)
@@ -227,6 +231,7 @@ class Manager:
     def close(self):
         for s in (*self.sockets, self.notify):
             s.close()
+        self.folder.cleanup()
 
 
 class Activated(Case):

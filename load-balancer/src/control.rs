@@ -246,7 +246,10 @@ impl Control {
                 let _ = asker.send(answer);
             }
         }
-        self.part(&mut inbox).await;
+        // A successor has members of the same names: they are not away.
+        if !self.held {
+            self.part(&mut inbox).await;
+        }
         self.end_sharing(&mut inbox).await;
         self.end_supply().await;
     }

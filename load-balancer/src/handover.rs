@@ -11,6 +11,9 @@ use std::os::unix::net::UnixDatagram;
 use listenfd::ListenFd;
 use socket2::SockRef;
 
+use crate::{StartError, listener};
+
+mod passing;
 pub(crate) mod systemd;
 pub(crate) mod upgrade;
 
@@ -116,6 +119,22 @@ impl Inherited {
     pub fn predecessor(&mut self) -> Option<Predecessor> {
         // It stays known that there is one: the socket is shared.
         self.predecessor.as_ref().and_then(|told| told.0.try_clone().ok()).map(Predecessor)
+    }
+}
+
+/// Sockets that were inherited for this address, else new ones.
+pub(crate) fn listen(
+    name: &str,
+    field: &'static str,
+    address: SocketAddr,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<(SocketAddr, Vec<TcpListener>), StartError> {
+    let sockets = inherited.take(name, address).map_err(StartError::Inherited)?;
+    let fault = |source| StartError::Listen { field, address, source };
+    match sockets.first() {
+        Some(socket) => Ok((socket.local_addr().map_err(fault)?, sockets)),
+        None => listener::bind(address, workers).map_err(fault),
     }
 }
 

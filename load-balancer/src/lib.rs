@@ -49,7 +49,7 @@ use admin::Admin;
 use clock::Clock;
 use config::Config;
 use control::{Control, Source, Wiring};
-use event::{Event, Upgrade};
+use event::Event;
 use handover::Inherited;
 use journal::Journal;
 use observe::{AccessLog, Chronicle, Metrics, Traces};
@@ -64,6 +64,9 @@ const FIRST_ROUND: Duration = Duration::from_secs(1);
 const FIRST_REPLICAS: Duration = Duration::from_secs(15);
 /// Added to it where a source has to say which backends there are: a look-up with its retries.
 const FIRST_LIST: Duration = Duration::from_secs(5);
+
+/// Share of `timeouts.upgrade` in which a successor becomes ready, or says why not before it is ended.
+const OF_UPGRADE: f64 = 0.8;
 
 /// Longest that stopping waits for spans to be exported, and again for lines to be written.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -87,7 +90,7 @@ pub enum StartError {
     #[error("{0}")]
     Inherited(String),
     /// A predecessor waits for this balancer, which cannot serve in its place.
-    #[error("no backend was eligible within {} s (timeouts.upgrade)", .0.as_secs_f64())]
+    #[error("no backend was eligible within {} s, most of timeouts.upgrade", .0.as_secs_f64())]
     NotReady(Duration),
     /// A thread or runtime could not be made.
     #[error("starting a thread: {0}")]
@@ -167,10 +170,15 @@ fn begin(
     let config = Arc::new(config);
     let clock = Clock::default();
     let metrics = Arc::new(Metrics::new(&config.pool.name)?);
-    let (traffic, sockets) =
-        listen(handover::TRAFFIC, "listen.traffic", config.listen.traffic, config.workers, &mut inherited)?;
+    let (traffic, sockets) = handover::listen(
+        handover::TRAFFIC,
+        "listen.traffic",
+        config.listen.traffic,
+        config.workers,
+        &mut inherited,
+    )?;
     let (admin_address, admin_sockets) =
-        listen(handover::ADMIN, "listen.admin", config.listen.admin, 1, &mut inherited)?;
+        handover::listen(handover::ADMIN, "listen.admin", config.listen.admin, 1, &mut inherited)?;
     inherited.used_up().map_err(StartError::Inherited)?;
     let shares = listener::spread(&sockets, config.workers)?;
     let admin_doors = listener::spread(&admin_sockets, 1)?.pop().unwrap_or_default();
@@ -246,8 +254,9 @@ fn begin(
     }
     if succeeds {
         // Somebody serves meanwhile: there is time to be sure.
-        if !wait(settling, config.timeouts.upgrade)? {
-            return Err(StartError::NotReady(config.timeouts.upgrade));
+        let patience = config.timeouts.upgrade.mul_f64(OF_UPGRADE);
+        if !wait(settling, patience)? {
+            return Err(StartError::NotReady(patience));
         }
     } else {
         wait(settling, patience)?;
@@ -299,22 +308,6 @@ fn begin(
     })
 }
 
-/// Sockets that were inherited for this address, else new ones.
-fn listen(
-    name: &str,
-    field: &'static str,
-    address: SocketAddr,
-    workers: usize,
-    inherited: &mut Inherited,
-) -> Result<(SocketAddr, Vec<std::net::TcpListener>), StartError> {
-    let sockets = inherited.take(name, address).map_err(StartError::Inherited)?;
-    let fault = |source| StartError::Listen { field, address, source };
-    match sockets.first() {
-        Some(socket) => Ok((socket.local_addr().map_err(fault)?, sockets)),
-        None => listener::bind(address, workers).map_err(fault),
-    }
-}
-
 impl Running {
     /// The pool as it stands.
     #[must_use]
@@ -332,45 +325,6 @@ impl Running {
     pub fn reload(&self) {
         // Without a file nobody listens.
         let _ = self.reloads.send(());
-    }
-
-    /// Where a successor listens: duplicates of these sockets.
-    #[must_use]
-    pub(crate) fn doors(&self) -> &[(&'static str, std::net::TcpListener)] {
-        &self.doors
-    }
-
-    /// How long a successor may take until it is ready.
-    #[must_use]
-    pub(crate) fn patience(&self) -> Duration {
-        self.registry.load().config.timeouts.upgrade
-    }
-
-    /// Keeps the membership as it is from now on, for a successor to read it; blocks until that is so.
-    ///
-    /// # Errors
-    /// Where it is just being changed.
-    pub(crate) fn hold(&self) -> Result<(), String> {
-        let (asker, answer) = oneshot::channel();
-        let gone = || "the control thread is gone".to_owned();
-        self.events.send(Event::Upgrade(Upgrade::Begins(asker))).map_err(|_| gone())?;
-        answer.blocking_recv().map_err(|_| gone())?
-    }
-
-    /// There is no successor after all: everything goes on.
-    pub(crate) fn resume(&self, reason: String) {
-        // Without a control thread nothing goes on anyway.
-        let _ = self.events.send(Event::Upgrade(Upgrade::Failed(reason)));
-    }
-
-    /// Leaves the sockets, and what outlives this process, to the successor: nothing is accepted any more, those who are
-    /// here are served as when leaving. Returns for how long: `timeouts.handover`, before [`Running::stop`].
-    #[must_use]
-    pub(crate) fn hand_over(&mut self) -> Duration {
-        let _ = self.events.send(Event::Upgrade(Upgrade::Done));
-        self.doors.clear();
-        self.enter(Stage::HandedOver);
-        self.registry.load().config.timeouts.handover
     }
 
     /// Says to whoever asks `/ready` that this balancer is about to stop, and goes on serving everybody; each response is the

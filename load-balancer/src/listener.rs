@@ -101,6 +101,7 @@ pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
     drop((listener, alive));
     if handed_over {
         worker.stage.set(Stage::HandedOver);
+        worker.clients.borrow().values().for_each(|client| client.wake());
         tokio::select! {
             _ = gone.recv() => return,
             _ = draining.wait_for(|&stage| stage == Stage::Draining) => {}

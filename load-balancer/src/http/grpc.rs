@@ -144,10 +144,8 @@ mod tests {
             (Kind::BadHost, 13),
         ] {
             let refusal = refusal(&ProxyError::new(kind, "a\n100 % é"), &HeaderValue::from_static("id"));
-            assert_eq!(
-                (refusal.status().as_u16(), refusal.headers()["grpc-status"].to_str().unwrap()),
-                (200, &expected.to_string()[..])
-            );
+            assert_eq!(refusal.status(), 200);
+            assert_eq!(refusal.headers()["grpc-status"], expected.to_string());
         }
         assert_eq!(escaped("a\n100 % é"), "a%0A100 %25 %C3%A9");
     }

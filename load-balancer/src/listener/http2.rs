@@ -72,7 +72,7 @@ pub(super) async fn drive(
     let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
         let (worker, client) = (Rc::clone(worker), Rc::new(client.of_stream(worker)));
         *link.next.borrow_mut() = Some(Rc::clone(&client));
-        if worker.stage.get() == Stage::Leaving {
+        if worker.stage.get().parts() {
             // As an HTTP/1.1 connection ends with the next response.
             link.last.set(true);
         }
@@ -89,7 +89,8 @@ pub(super) async fn drive(
     let end = std::future::poll_fn(|cx| {
         client.remember(cx);
         loop {
-            let ending = link.last.get() || worker.stage.get() == Stage::Draining;
+            // GOAWAY takes nothing from a client that is just sending: where there is a successor, all are told at once.
+            let ending = link.last.get() || worker.stage.get() >= Stage::HandedOver;
             if ending && told.is_none() {
                 told = Some(worker.now());
                 Pin::new(&mut connection).graceful_shutdown();

@@ -89,6 +89,67 @@ async fn without_a_token_only_a_person_on_this_machine_counts() {
     assert_eq!(lb.get_with("/rep", &[carried[0]]).await.members(), ["b1"]);
 }
 
+/// Tokens with rights, as a file names them.
+fn rights(backend: SocketAddr, readers: &str) -> load_balancer::config::Config {
+    let text = format!(
+        "[listen]\ntraffic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[control]\nreaders = {readers}\non_traffic_port = true\n\
+         [[control.tokens]]\nname = \"eyes\"\ntoken = \"only-to-look-at-it\"\n[[control.tokens]]\nname = \"ops\"\n\
+         token = \"{TOKEN}\"\nrights = \"change\"\n[[pool.backend]]\nname = \"b1\"\naddress = \"{backend}\"\n"
+    );
+    load_balancer::config::Config::parse(&text, std::iter::empty()).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_has_its_right_and_no_more() {
+    let backend = Script::named("b").await;
+    // Nobody reads without a token here, this machine included.
+    let lb = Lb::start(rights(backend.address, "[]")).await;
+    let (eyes, ops) =
+        ("Authorization: Bearer only-to-look-at-it", &*format!("Authorization: Bearer {TOKEN}"));
+    for path in [
+        "/metrics",
+        "/health",
+        "/ready",
+        "/rep",
+        "/decisions?format=json",
+        "/explain/x",
+        "/requests/b1",
+        "/no",
+    ] {
+        let ask = |headers: &'static [&'static str]| lb.ask_with("GET", path, "", headers);
+        let denied = ask(&[]).await;
+        assert_eq!((denied.status(), denied.header("www-authenticate")), (401, Some("Bearer")), "{path}");
+        assert_eq!(ask(&["Authorization: Bearer only-to-look-at-iT"]).await.status(), 401, "{path}");
+        for token in [eyes, ops] {
+            let reply = lb.ask_with("GET", path, "", &[token]).await;
+            assert!(![401, 403].contains(&reply.status()), "{path}: {}", reply.text());
+        }
+    }
+    assert_refused(&with(&lb, &[eyes]).await, 403, "this token may only read");
+    assert_refused(&with(&lb, &[ops]).await, 400, "nobody");
+    // What others asked is for whoever may read, on the traffic port, too.
+    for (headers, status) in [(&[][..], 401), (&[eyes], 404), (&[ops], 404)] {
+        assert_eq!(lb.get_with("/explain/x", headers).await.status(), status);
+    }
+    let exact = "/decisions?what=requests&format=json&exact=true";
+    for (token, status) in [(eyes, 403), (ops, 200)] {
+        assert_eq!(lb.ask_with("GET", exact, "", &[token]).await.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn on_loopback_only_names_of_this_machine_are_answered() {
+    let backend = Script::named("b").await;
+    let lb = Lb::start(rights(backend.address, "[\"127.0.0.0/8\"]")).await;
+    for (host, status) in [("evil.example", 421), ("127.0.0.1:1", 200), ("localhost", 200)] {
+        let mut wire = Wire::connect(lb.admin).await;
+        wire.send(format!("GET /rep HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await;
+        let reply = wire.reply().await;
+        assert_eq!(reply.status(), status, "{host}");
+    }
+    assert_eq!(lb.get("/rep").await.status(), 200, "names on the traffic port are the sites' own");
+}
+
 /// An address of this machine that is not loopback; nothing is sent to find it.
 fn outward() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;

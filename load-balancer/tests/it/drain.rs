@@ -101,7 +101,8 @@ async fn tunnels_and_event_streams_end_with_the_deadline() {
         conn.end().await;
     })
     .await;
-    let mut lb = Lb::over(&[backend.address], &[("timeouts.drain", "100ms")]).await;
+    let settings = [("timeouts.drain", "100ms"), ("timeouts.drain_tunnel", "100ms")];
+    let mut lb = Lb::over(&[backend.address], &settings).await;
     let mut wires: Vec<Wire> = Vec::new();
     for target in ["/events", "/tunnel"] {
         let mut wire = lb.connect().await;
@@ -186,4 +187,70 @@ async fn the_addresses_are_free_again() {
     let again = [("listen.traffic", traffic.as_str()), ("listen.admin", admin.as_str())];
     let next = Lb::over(&[backend.address], &again).await;
     assert_eq!((next.traffic, next.get("/").await.text().as_str()), (lb.traffic, "ok"));
+}
+
+/// Answers when the gate opens; a request for an upgrade becomes a tunnel that says everything twice.
+async fn gated_or_tunnel() -> (Script, tokio::sync::watch::Sender<bool>) {
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let backend = Script::start(move |mut conn: Conn| {
+        let mut gate = gate.clone();
+        async move {
+            let Some(asked) = conn.request().await else { return };
+            if asked.header("upgrade").is_none() {
+                if gate.wait_for(|&open| open).await.is_ok() {
+                    conn.send(super::support::ok("finished")).await;
+                }
+                return;
+            }
+            conn.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n").await;
+            while let Some(said) = conn.exactly(2).await {
+                conn.send([said.as_slice(), said.as_slice()].concat()).await;
+            }
+        }
+    })
+    .await;
+    (backend, open)
+}
+
+async fn tunnel(lb: &Lb) -> Wire {
+    let mut wire = lb.connect().await;
+    wire.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n").await;
+    assert_eq!(wire.head().await.unwrap().status(), 101);
+    wire
+}
+
+#[tokio::test]
+async fn a_tunnel_outlasts_the_drain_of_requests() {
+    let (backend, _open) = gated_or_tunnel().await;
+    let settings = [("timeouts.drain", "200ms"), ("timeouts.drain_tunnel", "1h"), ("workers", "1")];
+    let mut lb = Lb::over(&[backend.address], &settings).await;
+    let mut tunnel = tunnel(&lb).await;
+    let mut wire = lb.connect().await;
+    wire.send(keep("/")).await;
+    lb.until("both in flight", |s| s.sum("lb_upstream_requests_in_flight", &[]) == 2.0).await;
+    let stopping = tokio::spawn(lb.stopping());
+    assert!(within("the cut", wire.gone()).await.is_empty());
+    tunnel.send("hi").await;
+    assert_eq!(within("an echo", tunnel.exactly(4)).await.unwrap(), b"hihi");
+    assert!(!stopping.is_finished());
+    drop(tunnel);
+    within("the end", stopping).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_before_requests_where_its_deadline_is_shorter() {
+    let (backend, open) = gated_or_tunnel().await;
+    let settings = [("timeouts.drain", "1h"), ("timeouts.drain_tunnel", "200ms"), ("workers", "1")];
+    let mut lb = Lb::over(&[backend.address], &settings).await;
+    let tunnel = tunnel(&lb).await;
+    let mut wire = lb.connect().await;
+    wire.send(keep("/")).await;
+    lb.until("both in flight", |s| s.sum("lb_upstream_requests_in_flight", &[]) == 2.0).await;
+    let stopping = tokio::spawn(lb.stopping());
+    assert!(within("the tunnel's end", tunnel.gone()).await.is_empty());
+    assert!(!stopping.is_finished());
+    open.send_replace(true);
+    assert_eq!(wire.reply().await.text(), "finished");
+    drop(wire);
+    within("the end", stopping).await.unwrap();
 }

@@ -29,6 +29,7 @@ const BASE: &[(&str, &str)] = &[
     ("health.enabled", "false"),
     ("pool.slow_start", "0"),
     ("timeouts.drain", "5s"),
+    ("timeouts.drain_tunnel", "5s"),
     ("algo.choosers", "anyone"),
 ];
 
