@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -17,6 +17,8 @@ pub(super) const LOOK: Duration = Duration::from_millis(100);
 /// The queue of one pool.
 #[derive(Debug, Default)]
 pub struct Queue {
+    /// Whoever comes counts itself and looks; whoever goes gives its place back and looks here. One of the two sees the other,
+    /// hence the order.
     waiting: AtomicUsize,
     freed: Notify,
 }
@@ -28,13 +30,13 @@ impl Queue {
     /// Requests that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.waiting.load(SeqCst)
     }
 
     /// Takes a place, unless `most` are taken.
     pub(super) fn join(self: &Arc<Self>, most: usize) -> Option<Waiting> {
         let more = |waiting: usize| (waiting < most).then_some(waiting + 1);
-        self.waiting.fetch_update(Relaxed, Relaxed, more).ok()?;
+        self.waiting.fetch_update(SeqCst, SeqCst, more).ok()?;
         Some(Waiting(Arc::clone(self)))
     }
 
@@ -56,7 +58,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.waiting.fetch_sub(1, SeqCst);
     }
 }
 

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::SeqCst;
 
 use lb_core::{NoPick, Pick, Policy as _, Tried};
 
@@ -29,7 +29,7 @@ pub struct Slot {
 impl Slot {
     fn take(worker: &Worker, lane: &Lane, ceiling: u32) -> Option<Slot> {
         let taken = &lane.backend.taken;
-        taken.fetch_update(Relaxed, Relaxed, |taken| (taken < ceiling).then_some(taken + 1)).ok()?;
+        taken.fetch_update(SeqCst, SeqCst, |taken| (taken < ceiling).then_some(taken + 1)).ok()?;
         Some(Slot { taken: Arc::clone(taken), queue: Arc::clone(&worker.shared.queue) })
     }
 
@@ -41,7 +41,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.taken.fetch_sub(1, Relaxed);
+        self.taken.fetch_sub(1, SeqCst);
         self.queue.free();
     }
 }
@@ -97,10 +97,17 @@ async fn wait(
     };
     let until = worker.now().after(limit);
     client.enter(Phase::Waiting, None);
+    // A place that was freed before anybody waited woke nobody.
+    let mut first = worker.shared.queue.waiting() == 1;
     loop {
         let mut freed = pin!(waiting.freed());
         // From here on: what is freed while we look is not missed.
         freed.as_mut().enable();
+        if std::mem::take(&mut first)
+            && let Look::Chosen(chosen) = look(worker, scene, plan, retries, exchange)?
+        {
+            return Ok(chosen);
+        }
         client.arm(Some(until.min(worker.now().after(LOOK))));
         let woken = client.within(freed.as_mut()).await.is_ok();
         let now = worker.now();
