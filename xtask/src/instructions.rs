@@ -48,7 +48,7 @@ pub(crate) struct Options {
     #[arg(long, requires = "write")]
     reason: Option<String>,
     /// Count this program, built before, instead of building
-    #[arg(long, value_name = "PROGRAM", conflicts_with = "write")]
+    #[arg(long, value_name = "PROGRAM")]
     ours: Option<PathBuf>,
     /// Only these
     #[arg(value_enum)]
@@ -77,7 +77,11 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
         .run_until(async {
             let listeners = backends::bind().await?;
             let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
-            let site = Site { scratch: scratch.path().to_path_buf(), balancer, backends: ports.collect::<Result<_>>()? };
+            let site = Site {
+                scratch: scratch.path().to_path_buf(),
+                balancer,
+                backends: ports.collect::<Result<_>>()?,
+            };
             tokio::task::spawn_local(backends::serve(listeners));
             all(Rc::new(site), scenarios, comparable).await
         })
@@ -109,13 +113,20 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
         bail!("there is no {}: cargo xtask instructions --write --reason …", baseline::PATH);
     }
     if !dearer.is_empty() {
-        println!("{}: more than 5 % dearer. If that is worth it: cargo xtask instructions --write --reason …", dearer.join(", "));
+        println!(
+            "{}: more than 5 % dearer. If that is worth it: cargo xtask instructions --write --reason …",
+            dearer.join(", ")
+        );
     }
     Ok(dearer.is_empty() || !options.check)
 }
 
 /// Instructions a request in each scenario, as many scenarios at a time as there are cores.
-async fn all(site: Rc<Site>, scenarios: &[Scenario], kept: Option<&Baseline>) -> Result<BTreeMap<String, u64>> {
+async fn all(
+    site: Rc<Site>,
+    scenarios: &[Scenario],
+    kept: Option<&Baseline>,
+) -> Result<BTreeMap<String, u64>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let places = Rc::new(Semaphore::new(cores));
     let mut running = JoinSet::new();

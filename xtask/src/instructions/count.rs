@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn the_control_thread_is_left_out() {
-        let worker = "# callgrind format\nthread: 3\nevents: Ir\nfn=load_balancer::http::serve\n0 70\ntotals: 70\n";
+        let worker =
+            "# callgrind format\nthread: 3\nevents: Ir\nfn=load_balancer::http::serve\n0 70\ntotals: 70\n";
         assert_eq!(thread(worker), Some(70));
         let control = worker.replace("http::serve", "control::Control::run");
         assert_eq!(thread(&control), None);
