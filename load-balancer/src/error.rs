@@ -40,6 +40,8 @@ pub enum Kind {
     NoBackend,
     /// A connection to the backend was refused or reset before it answered.
     UpstreamConnect,
+    /// The backend's TLS cannot be spoken, or its certificate is not believed.
+    UpstreamTls,
     /// Connecting took longer than `timeouts.connect`.
     UpstreamConnectTimeout,
     /// The backend closed or broke the connection before its response head was complete.
@@ -80,7 +82,7 @@ impl std::error::Error for ProxyError {}
 
 impl Kind {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 23] = [
         Kind::BadRequest,
         Kind::AmbiguousFraming,
         Kind::BadChunk,
@@ -97,6 +99,7 @@ impl Kind {
         Kind::HeadersTooLarge,
         Kind::NoBackend,
         Kind::UpstreamConnect,
+        Kind::UpstreamTls,
         Kind::UpstreamConnectTimeout,
         Kind::UpstreamReset,
         Kind::UpstreamProtocol,
@@ -106,8 +109,9 @@ impl Kind {
     ];
 
     /// Those after which a request may be made again.
-    pub const RETRIED: [&'static str; 5] = [
+    pub const RETRIED: [&'static str; 6] = [
         Kind::UpstreamConnect.reason(),
+        Kind::UpstreamTls.reason(),
         Kind::UpstreamConnectTimeout.reason(),
         Kind::UpstreamReset.reason(),
         Kind::UpstreamProtocol.reason(),
@@ -222,6 +226,7 @@ impl Kind {
             ),
             Kind::NoBackend => (StatusCode::SERVICE_UNAVAILABLE, "no_backend", "No backend available"),
             Kind::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Backend unreachable"),
+            Kind::UpstreamTls => (StatusCode::BAD_GATEWAY, "upstream_tls", "Backend unreachable"),
             Kind::UpstreamConnectTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Backend timeout")
             }
@@ -253,7 +258,7 @@ mod tests {
         for kind in [Kind::FirstByteTimeout, Kind::TotalTimeout, Kind::UpstreamConnectTimeout] {
             assert_eq!((kind.status().as_u16(), kind.message()), (504, "Backend timeout"));
         }
-        for kind in [Kind::UpstreamConnect, Kind::UpstreamReset, Kind::UpstreamProtocol] {
+        for kind in [Kind::UpstreamConnect, Kind::UpstreamTls, Kind::UpstreamReset, Kind::UpstreamProtocol] {
             assert_eq!(kind.status().as_u16(), 502);
         }
     }

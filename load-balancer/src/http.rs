@@ -3,14 +3,17 @@
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, Request, Response, Version, header};
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Version};
 use tower::ServiceExt as _;
 
+use crate::config::Config;
 use crate::error::{Kind, ProxyError};
 use crate::forward::{self, Body, Exchange, Plan};
 use crate::journal::Draft;
 use crate::listener::Client;
-use crate::worker::{Scene, Worker};
+use crate::worker::Worker;
 
 mod algo;
 mod client_id;
@@ -45,8 +48,10 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
     exchange.known_as(&id);
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
-    let result = match plan(worker, &scene, client, (head, seen), &body, id.clone()) {
-        Ok(plan) => {
+    let declared = body.size_hint().upper();
+    let result = match understand(&worker.config(), client, (head, seen), declared, id.clone()) {
+        Ok(mut plan) => {
+            plan.region = locality::region(&scene, client, plan.client_ip);
             exchange.planned(&scene, &plan);
             if explain || worker.records() {
                 exchange.draft = Draft::begin(&scene.snapshot, plan.algorithm, &id, &plan.key);
@@ -74,17 +79,19 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     }
 }
 
-/// Reads everything that decides about the request out of its head.
-fn plan(
-    worker: &Worker,
-    scene: &Scene,
+/// Reads everything that decides about the request out of its head, but for the client's region. `declared` is how long the
+/// body says it is. Pure: the way of every head, and of those that the fuzz targets make.
+///
+/// # Errors
+/// Why the request is not passed on.
+pub fn understand(
+    config: &Config,
     client: &Client,
-    (mut head, mut seen): (hyper::http::request::Parts, headers::Seen),
-    body: &Incoming,
-    id: header::HeaderValue,
+    (mut head, mut seen): (Parts, headers::Seen),
+    declared: Option<u64>,
+    id: HeaderValue,
 ) -> Result<Plan, ProxyError> {
-    let config = &*worker.config();
-    admit(config, &head, seen, body)?;
+    admit(config, &head, seen, declared)?;
     if !paths::is_allowed(&config.pool.allowed_paths, head.uri.path()) {
         let detail = format!("<Error> '{}' endpoint does not exist in server replicas", head.uri.path());
         return Err(ProxyError::new(Kind::PathNotAllowed, detail));
@@ -92,22 +99,21 @@ fn plan(
     headers::host_of_target(&mut head, &mut seen);
     let (algorithm, target) = algo::choose(config, client, &head, seen)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
-    let region = locality::region(scene, client, client_ip);
     let key = match algorithm {
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
         _ => Vec::new(),
     };
     let logged = if config.control.request_log > 0 { key::id(&config.hash.key, &head) } else { None };
     let added = headers::Added::new(config, client, &head.headers, algorithm, id);
-    Ok(Plan { head, seen, target, algorithm, client_ip, region, key, logged, added })
+    Ok(Plan { head, seen, target, algorithm, client_ip, region: None, key, logged, added })
 }
 
 /// Refuses what is never passed on.
 fn admit(
-    config: &crate::config::Config,
-    head: &hyper::http::request::Parts,
+    config: &Config,
+    head: &Parts,
     seen: headers::Seen,
-    body: &Incoming,
+    declared: Option<u64>,
 ) -> Result<(), ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::new(Kind::MethodNotAllowed, format!("{} is not proxied", head.method)));
@@ -124,7 +130,7 @@ fn admit(
         return Err(ProxyError::new(Kind::HeadersTooLarge, "the head exceeds limits.headers"));
     }
     hygiene::check(head, seen)?;
-    if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())
+    if let (Some(limit), Some(declared)) = (config.limits.body_bytes, declared)
         && declared > limit
     {
         let detail = format!("the body has {declared} bytes, limits.body_bytes is {limit}");

@@ -17,12 +17,14 @@ mod drive;
 mod gate;
 mod http2;
 mod io;
+mod secure;
 mod sniff;
 
 pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
 pub use http2::{Calm, Flood, Frames};
+pub use secure::Secure;
 
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -131,7 +133,10 @@ fn start<G: 'static>(
         // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
         let _open = Open::new(&worker, id, &client);
-        drive::drive(&worker, &client, stream).await;
+        // Shaken hands within the task: nobody who connects waits for another's handshake.
+        if let Some(stream) = secure::secured(&worker, &client, stream).await {
+            drive::drive(&worker, &client, stream).await;
+        }
         drop(guards);
     });
     own.task.replace(Some(driven.abort_handle()));

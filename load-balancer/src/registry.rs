@@ -14,6 +14,7 @@ use lb_core::{Load, Tick, View};
 
 use crate::config::{Address, Config};
 use crate::geo::{Geo, Places};
+use crate::tls::Certified;
 
 /// What never changes about a backend while it is in the pool.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Backend {
     pub name: String,
     /// Where it listens.
     pub address: Address,
+    /// What its certificate must name; `None` where it is spoken with in clear.
+    pub secure: Option<String>,
     /// `Host` for clients that sent none (HTTP/1.0).
     pub host: HeaderValue,
     /// Configured weight.
@@ -59,6 +62,8 @@ pub struct Snapshot {
     pub geo: Option<Arc<Geo>>,
     /// Where the members are.
     pub places: Places,
+    /// What TLS is spoken by.
+    pub certified: Certified,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -79,6 +84,7 @@ impl Snapshot {
             trouble: None,
             geo: None,
             places: Places::default(),
+            certified: Certified::default(),
             backends: Box::default(),
         }
     }

@@ -11,10 +11,12 @@ use lb_core::{Rng, Tallies};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Control;
+use super::line::{Line, Target, innermost};
 use crate::clock::{self, Clock};
 use crate::config::HealthChecks;
 use crate::event::{Event, Verdict};
 use crate::registry::Backend;
+use crate::tls;
 
 /// Checks of many backends must not beat in time: each interval is stretched or shortened by up to this share.
 const JITTER: f64 = 0.15;
@@ -22,34 +24,30 @@ const JITTER: f64 = 0.15;
 /// Checks under way at once: a large pool must not open a connection to every backend in the same instant.
 const CONCURRENT: usize = 256;
 
-/// What all probers share: the HTTP client, and permits for checks under way.
+/// What a check asks for: anything.
+const ANYTHING: &str = "*/*";
+
+/// What all probers share: their patience, and permits for checks under way.
 pub struct Asker {
-    client: reqwest::Client,
+    timeout: Duration,
     permits: Semaphore,
 }
 
 impl Asker {
-    /// A client that waits `timeout` for a status. Every check opens its own connection: a pooled one would not notice
-    /// that the backend stopped accepting.
-    ///
-    /// # Errors
-    /// Where the client cannot be made.
-    pub fn new(timeout: Duration) -> reqwest::Result<Rc<Self>> {
-        let client = reqwest::Client::builder()
-            .timeout(timeout)
-            .pool_max_idle_per_host(0)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Rc::new(Asker { client, permits: Semaphore::new(CONCURRENT) }))
+    /// Waits `timeout` for a status. Every check opens its own connection: a kept one would not notice that the backend
+    /// stopped accepting.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Rc<Self> {
+        Rc::new(Asker { timeout, permits: Semaphore::new(CONCURRENT) })
     }
 
-    async fn ask(&self, url: &str) -> Result<(), String> {
-        let response = self.client.get(url).send().await.map_err(|e| cause(&e))?;
-        if response.status().is_success() {
-            Ok(())
-        } else {
-            Err(format!("status {}", response.status().as_u16()))
+    async fn ask(&self, to: &Target, path: &str) -> Result<(), String> {
+        let asking = async { Ok::<_, String>(Line::open(to).await?.get(to, path, ANYTHING).await?.status()) };
+        match tokio::time::timeout(self.timeout, asking).await {
+            Err(_elapsed) => Err("timeout".to_owned()),
+            Ok(Err(fault)) => Err(fault),
+            Ok(Ok(status)) if status.is_success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("status {}", status.as_u16())),
         }
     }
 }
@@ -58,7 +56,7 @@ impl Asker {
 pub struct Prober {
     asker: Rc<Asker>,
     backend: Arc<Backend>,
-    url: String,
+    target: Target,
     checks: HealthChecks,
     events: mpsc::UnboundedSender<Event>,
     clock: Clock,
@@ -66,20 +64,19 @@ pub struct Prober {
 }
 
 impl Prober {
-    /// Checks `backend` as `checks` says and reports to `events`.
+    /// Checks `backend` as `checks` says, by `tls` where TLS is spoken with it, and reports to `events`.
     #[must_use]
     pub fn new(
         asker: &Rc<Asker>,
-        backend: &Arc<Backend>,
+        (backend, tls): (&Arc<Backend>, Option<&Arc<tls::Client>>),
         checks: &HealthChecks,
         events: mpsc::UnboundedSender<Event>,
         clock: Clock,
     ) -> Self {
-        let url = format!("http://{}{}", backend.address, checks.path);
         Prober {
             asker: Rc::clone(asker),
             backend: Arc::clone(backend),
-            url,
+            target: Target::of(backend, tls),
             checks: checks.clone(),
             events,
             clock,
@@ -99,7 +96,7 @@ impl Prober {
             }
             let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
-            let fault = self.asker.ask(&self.url).await.err();
+            let fault = self.asker.ask(&self.target, &self.checks.path).await.err();
             let took = self.clock.now().since(started);
             drop(permit);
             let (pace, answer) = oneshot::channel();
@@ -145,7 +142,8 @@ impl Control {
         };
         let entry = &mut self.entries[at];
         let (nudge, nudged) = mpsc::channel(1);
-        let prober = Prober::new(asker, &entry.backend, health, events, self.clock);
+        let tls = self.certificates.in_force.backends.as_ref();
+        let prober = Prober::new(asker, (&entry.backend, tls), health, events, self.clock);
         entry.prober = Some((tokio::task::spawn_local(prober.run(nudged)).abort_handle(), nudge));
     }
 
@@ -163,16 +161,12 @@ pub(super) fn jittered(base: Duration, rng: &mut Rng) -> Duration {
     base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.unit())
 }
 
-/// The innermost cause: "Connection refused" says more than "error sending request".
+/// The innermost cause of another library's client.
 pub(crate) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "timeout".to_owned();
     }
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
+    innermost(error)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(super) async fn attempt(
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
     let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial);
-    let mut live = match connection(worker, client, lane, started, exchange).await {
+    let mut live = match connection(worker, client, scene, lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
@@ -108,7 +108,7 @@ pub(super) async fn attempt(
         && let Some(request) = refused.unsent.take()
     {
         // Over before it took the request: nobody could see that it was. Another one is made, once.
-        sent = match another(worker, client, lane, exchange).await {
+        sent = match another(worker, client, scene, lane, exchange).await {
             Ok(next) => {
                 live = next;
                 client.arm(limit.map(|t| worker.now().after(t)));
@@ -217,6 +217,7 @@ fn request(
 async fn connection(
     worker: &Worker,
     client: &Client,
+    scene: &Scene,
     lane: &Lane,
     now: Tick,
     exchange: &Exchange,
@@ -225,7 +226,7 @@ async fn connection(
     if worker.config().pool.protocol == Spoken::Http2 {
         return match Live::place(&lane.multiplex) {
             Some(live) => Ok(live),
-            None => another(worker, client, lane, exchange).await,
+            None => another(worker, client, scene, lane, exchange).await,
         };
     }
     loop {
@@ -235,13 +236,14 @@ async fn connection(
             return Ok(live);
         }
     }
-    another(worker, client, lane, exchange).await
+    another(worker, client, scene, lane, exchange).await
 }
 
 /// A new connection, or a place on one.
 async fn another(
     worker: &Worker,
     client: &Client,
+    scene: &Scene,
     lane: &Lane,
     exchange: &Exchange,
 ) -> Result<Live, ProxyError> {
@@ -249,11 +251,11 @@ async fn another(
     let began = worker.now();
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
-    let address = &lane.backend.address;
+    let tls = scene.snapshot.certified.backends.as_deref();
     let connecting = async {
         match worker.config().pool.protocol {
-            Spoken::Http1 => Live::connect(address).await.map(|live| (live, true)),
-            Spoken::Http2 => Live::multiplexed(&lane.multiplex, address).await,
+            Spoken::Http1 => Live::connect(&lane.backend, tls).await.map(|live| (live, true)),
+            Spoken::Http2 => Live::multiplexed(&lane.multiplex, &lane.backend, tls).await,
         }
     };
     match client.within(connecting).await {
@@ -263,9 +265,10 @@ async fn another(
             }
             Ok(live)
         }
-        Ok(Err(error)) => {
-            lane.meters.connected("refused");
-            Err(ProxyError::new(Kind::UpstreamConnect, format!("{}: {error}", lane.backend.address)))
+        Ok(Err(unreached)) => {
+            let (result, kind) = unreached.told();
+            lane.meters.connected(result);
+            Err(ProxyError::new(kind, format!("{}: {unreached}", lane.backend.address)))
         }
         Err(_elapsed) => {
             lane.meters.connected("timeout");

@@ -20,10 +20,12 @@ use hyper_util::rt::TokioTimer;
 use lb_core::Tick;
 use tokio::sync::{Mutex, Notify};
 
+use super::connect::Unreached;
 use super::upload::{Leash, RequestBody};
 use super::upstream::Refused;
 use crate::error::Kind;
 use crate::socket::Socket;
+use crate::tls::Stream;
 
 /// Connections to one backend, per worker.
 const MOST: usize = 8;
@@ -73,15 +75,15 @@ impl Connection {
 }
 
 /// One request's place on a connection. Dropping it gives the place back, and resets what is not complete.
-pub(super) struct Stream {
+pub(super) struct Place {
     connection: Rc<Connection>,
     leash: Option<Leash>,
 }
 
-impl Stream {
+impl Place {
     fn on(connection: &Rc<Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Stream { connection: Rc::clone(connection), leash: None }
+        Place { connection: Rc::clone(connection), leash: None }
     }
 
     /// Sends a request and waits for the response head.
@@ -104,7 +106,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for Place {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
     }
@@ -133,27 +135,27 @@ fn refused(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Refuse
 
 impl Multiplex {
     /// A place on a connection that is there; `None` where there is none with room, and another one may be made.
-    pub(super) fn place(&self) -> Option<Stream> {
+    pub(super) fn place(&self) -> Option<Place> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| !connection.sender.is_closed());
         let full = open.len() >= MOST;
         let places = open.iter().filter(|connection| full || connection.room());
-        places.min_by_key(|connection| connection.streams.get()).map(Stream::on)
+        places.min_by_key(|connection| connection.streams.get()).map(Place::on)
     }
 
     /// A place on a connection that `connect` makes, or that somebody else has made meanwhile. Whether it was made here.
     ///
     /// # Errors
-    /// As `connect` reports them.
-    pub(super) async fn make<E: From<std::io::Error>>(
+    /// What stood in the way of `connect`.
+    pub(super) async fn make(
         &self,
-        connect: impl Future<Output = Result<Socket, E>>,
-    ) -> Result<(Stream, bool), E> {
+        connect: impl Future<Output = Result<Stream, Unreached>>,
+    ) -> Result<(Place, bool), Unreached> {
         let _turn = self.connecting.lock().await;
         if let Some(place) = self.place() {
             return Ok((place, false));
         }
-        let socket = connect.await?;
+        let socket = Socket::new(connect.await?);
         let mut builder = http2::Builder::new(Local);
         builder
             .timer(TokioTimer::new())
@@ -165,7 +167,8 @@ impl Multiplex {
             .initial_connection_window_size(CONNECTION_WINDOW);
         let first = Rc::<Notify>::default();
         let heard = Heard { socket, first: Some(Rc::clone(&first)) };
-        let (sender, driver) = builder.handshake(heard).await.map_err(std::io::Error::other)?;
+        let (sender, driver) =
+            builder.handshake(heard).await.map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
         let driver = Rc::new(RefCell::new(Some(driver)));
         let driven = Rc::clone(&driver);
         tokio::task::spawn_local(std::future::poll_fn(move |cx| {
@@ -181,7 +184,7 @@ impl Multiplex {
             Rc::new(Connection { driver, sender, streams: Cell::new(0), idle_since: Cell::new(Tick::ZERO) });
         // Its settings come first (RFC 9113, 3.4); before them nobody knows how many streams it takes.
         first.notified().await;
-        let place = Stream::on(&connection);
+        let place = Place::on(&connection);
         self.open.borrow_mut().push(connection);
         Ok((place, true))
     }
