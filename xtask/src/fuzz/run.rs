@@ -72,11 +72,11 @@ pub(super) fn run(site: &Site, target: &str, runs: u64, seconds: Option<u64>) ->
     program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
     let status = program.status().with_context(|| format!("running {target}"))?;
     let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
-    let finding = text
+    let mut finding = text
         .lines()
         .filter_map(|line| line.split_once("Test unit written to "))
         .map(|(_, file)| file.to_owned());
-    let finding = finding.last();
+    let finding = finding.next_back();
     ensure!(status.success() || finding.is_some(), "{target} ended with {status}: see {}", log.display());
     if finding.is_some() {
         let end: Vec<&str> =
