@@ -65,7 +65,7 @@ impl Checker {
                 ClientAuth::None
             }
         };
-        let given = raw.min_version.is_some() || client_auth != ClientAuth::None;
+        let given = least != Version::V12 || client_auth != ClientAuth::None;
         if pairs.is_empty() && given && raw.certificate.is_empty() {
             let remedy = "is missing: without certificates TLS is off and the rest says nothing";
             self.faults.add(&at("certificate"), "", remedy);
