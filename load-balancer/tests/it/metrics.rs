@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use load_balancer::observe::catalog::{self, Type};
 
 use super::reload::Written;
-use super::support::{Lb, Script, addresses, post, refusing, replicas, request};
+use super::support::{Authority, Lb, Script, addresses, post, refusing, replicas, request};
 
 #[tokio::test]
 async fn catalogue_and_exposition_agree_both_ways() {
@@ -29,11 +29,15 @@ async fn catalogue_and_exposition_agree_both_ways() {
     // b3 is down: a second balancer that does not check meets it, for the families of failures.
     // Its store is down, too; its source of discovery knows nobody.
     let nobody = Written::new("nobody", "");
+    let authority = Authority::new();
+    let certificates = format!("[{}]", authority.issue("lb", &["lb.test"]).toml());
     let alone = [
         ("pool.algorithm", "round_robin"),
         ("store.url", "redis://127.0.0.1:1"),
         ("discovery.source", "file"),
         ("discovery.file.path", nobody.path()),
+        ("listen.tls", "127.0.0.1:0"),
+        ("tls.certificate", &certificates),
     ];
     let blind = Lb::over(&pool, &alone).await;
     for lb in [&lb, &blind] {

@@ -65,7 +65,7 @@ impl Checker {
                 ClientAuth::None
             }
         };
-        let given = raw.min_version.is_some() || client_auth != ClientAuth::None;
+        let given = least != Version::V12 || client_auth != ClientAuth::None;
         if pairs.is_empty() && given && raw.certificate.is_empty() {
             let remedy = "is missing: without certificates TLS is off and the rest says nothing";
             self.faults.add(&at("certificate"), "", remedy);
@@ -118,7 +118,9 @@ impl Checker {
     }
 
     fn version(&mut self, field: &str, value: Option<&Value>) -> Version {
-        match self.one_of(field, value, &VERSIONS) {
+        // Without quotes, as from the environment, it is a number.
+        let text = value.and_then(Value::as_float).map(|number| Value::String(number.to_string()));
+        match self.one_of(field, text.as_ref().or(value), &VERSIONS) {
             0 => Version::V12,
             _ => Version::V13,
         }
