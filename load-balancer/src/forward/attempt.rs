@@ -209,7 +209,8 @@ fn request(
     *request.headers_mut() = headers::outgoing(&plan.head, plan.seen, &plan.added, &lane.backend.host);
     exchange.mark(request.headers_mut());
     if http2 {
-        *request.uri_mut() = headers::authority_of_host(plan.target.clone(), request.headers_mut())?;
+        let (target, secure) = (plan.target.clone(), lane.backend.secure.is_some());
+        *request.uri_mut() = headers::authority_of_host(target, request.headers_mut(), secure)?;
     } else if chunked {
         // Said outright: for methods that rarely have a body hyper would otherwise take it that there is none.
         let chunked = hyper::header::HeaderValue::from_static("chunked");

@@ -141,11 +141,11 @@ pub fn host_of_target(head: &mut Parts, seen: &mut Seen) {
 ///
 /// # Errors
 /// Where it is no authority.
-pub fn authority_of_host(target: Uri, headers: &mut HeaderMap) -> Result<Uri, ProxyError> {
+pub fn authority_of_host(target: Uri, headers: &mut HeaderMap, secure: bool) -> Result<Uri, ProxyError> {
     let host = headers.remove(header::HOST);
     let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut parts = target.into_parts();
-    parts.scheme = Some(Scheme::HTTP);
+    parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
     parts.authority = authority;
     let said = parts.authority.is_some();
     let target = Uri::from_parts(parts).ok().filter(|_| said);
