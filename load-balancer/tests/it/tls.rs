@@ -4,7 +4,9 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{Authority, Issued, Lb, Script, SecureWire, Trust, Wire, keep, request, within};
+use super::support::{
+    Authority, Issued, Lb, Script, SecureWire, Trust, Wire, at_admin, keep, request, within,
+};
 
 /// A balancer in front of `script` that shows `certificates` beside its plain listener.
 pub(super) async fn serving(script: &Script, certificates: &[&Issued], more: &[(&str, &str)]) -> Lb {
@@ -207,7 +209,7 @@ async fn operators_are_spoken_with_by_tls_where_that_is_configured() {
     let ask = async |trust: Trust| {
         let mut wire = trust.try_connect(lb.admin, "admin.test").await.ok()?;
         // In TLS 1.3 the client is done before the server has looked at its certificate.
-        wire.try_send(request("GET", "/metrics", &[])).await.ok()?;
+        wire.try_send(at_admin(&request("GET", "/metrics", &[]))).await.ok()?;
         wire.try_reply().await
     };
     // One that says nothing holds nobody up.
