@@ -18,12 +18,13 @@ class Case(unittest.TestCase):
     algorithm = "adaptive"
     settings = ""
     backend_flags = ()
+    within = ()
 
     def setUp(self):
         self.directory = rig.directory(self.id())
         self.backends = {name: self.started(rig.Backend(self.directory, name, 0, *self.backend_flags)) for name in BACKENDS}
         self.balancer = self.started(
-            rig.Balancer(self.directory, self.backends.values(), self.settings, self.algorithm)
+            rig.Balancer(self.directory, self.backends.values(), self.settings, self.algorithm, self.within)
         )
 
     def started(self, process):

@@ -159,8 +159,9 @@ class Backend(Process):
 class Serving(Process):
     """`load-balancer serve --config FILE`, once it listens."""
 
-    def __init__(self, directory, config, log="balancer", **env):
-        super().__init__(directory / log, PROGRAMS / "load-balancer", "serve", "--config", config, **env)
+    def __init__(self, directory, config, log="balancer", within=(), **env):
+        """`within` is a command that runs it, as prlimit does."""
+        super().__init__(directory / log, *within, PROGRAMS / "load-balancer", "serve", "--config", config, **env)
         match = self.said(r"listening traffic=(\S+) admin=(\S+)", self.err)
         self.traffic, self.admin = f"http://{match[1]}", f"http://{match[2]}"
 
@@ -197,6 +198,16 @@ class Serving(Process):
         assert code == 200, text
         return exposition.parse(text)
 
+    def cpu(self):
+        """Seconds of processor time so far."""
+        fields = Path(f"/proc/{self.popen.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory(self):
+        """Physical memory it holds, in bytes."""
+        status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
     def peak_memory(self):
         """The most physical memory it ever held, in bytes."""
         status = Path(f"/proc/{self.popen.pid}/status").read_text()
@@ -206,10 +217,10 @@ class Serving(Process):
 class Balancer(Serving):
     """The same before `backends`; `settings` is TOML that goes before the pool."""
 
-    def __init__(self, directory, backends, settings="", algorithm="adaptive"):
+    def __init__(self, directory, backends, settings="", algorithm="adaptive", within=()):
         config = directory / "balancer.toml"
         config.write_text(config_text(backends, settings, algorithm))
-        super().__init__(directory, config)
+        super().__init__(directory, config, within=within)
         until(lambda: self.eligible() == len(backends), "every backend eligible")
 
 

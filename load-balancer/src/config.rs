@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use lb_core::Algorithm;
 
 use crate::hashing::Preset;
+use crate::proxy_protocol::Version;
 
 mod check;
 mod control;
@@ -22,6 +23,7 @@ mod geo;
 mod healing;
 mod http2;
 mod kubernetes;
+mod limits;
 mod metrics;
 mod raw;
 mod signals;
@@ -39,6 +41,7 @@ pub use geo::Geo;
 pub use healing::{Docker, Ejection, Process, Provider, Replicas};
 pub use http2::{Http2, Spoken};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
+pub use limits::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
 pub use tls::{Tls, Upstream};
@@ -76,12 +79,18 @@ pub struct Config {
     pub choosers: Choosers,
     /// What to believe about clients.
     pub client: Client,
+    /// Who says whose connection it is.
+    pub proxy_protocol: ProxyProtocol,
     /// How `consistent_hash` works.
     pub hash: Hash,
     /// How long anything may take.
     pub timeouts: Timeouts,
     /// How much of anything is accepted.
     pub limits: Limits,
+    /// Where requests wait while every backend is full.
+    pub queue: Queue,
+    /// How many requests who may make.
+    pub rate_limits: Vec<RateLimit>,
     /// What is taken of HTTP/2.
     pub http2: Http2,
     /// When a failed attempt is repeated.
@@ -136,6 +145,10 @@ pub struct Pool {
     pub slow_start: Duration,
     /// The paths that backends have; empty for all.
     pub allowed_paths: Vec<AllowedPath>,
+    /// How backends are told whose a connection is, at its beginning; `None` tells them nothing.
+    pub proxy_protocol: Option<Version>,
+    /// Requests in flight that a backend is given at most, where it has no number of its own; `None` for any number.
+    pub max_in_flight: Option<u32>,
     /// What is spoken with backends.
     pub protocol: Spoken,
     /// TLS towards backends.
@@ -168,6 +181,8 @@ pub struct Backend {
     pub weight: u32,
     /// The metric label `region`; empty where none was given.
     pub region: String,
+    /// Requests in flight that it is given at most, instead of [`Pool::max_in_flight`].
+    pub max_in_flight: Option<u32>,
 }
 
 /// `host:port`; a host name is resolved at each new connection.
@@ -316,23 +331,6 @@ pub struct Timeouts {
     pub upgrade: Duration,
     /// Once it is: how long clients with kept connections have to move there, before [`Timeouts::drain`].
     pub handover: Duration,
-}
-
-/// How much of anything is accepted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// Client connections at once, over all workers.
-    pub connections: usize,
-    /// Bytes of a request's header names and values.
-    pub header_bytes: usize,
-    /// Header fields of a request.
-    pub headers: usize,
-    /// Bytes of a request target.
-    pub target_bytes: usize,
-    /// Bytes of a request body; `None` for any.
-    pub body_bytes: Option<u64>,
-    /// Idle connections kept to one backend, per worker.
-    pub upstream_idle: usize,
 }
 
 /// When a failed attempt is repeated, on another backend.

@@ -26,6 +26,8 @@ use crate::config::Config;
 use crate::error::Kind;
 use crate::event::{Answer, Event, Verdict};
 use crate::geo::Regions;
+use crate::limiter::Limiter;
+use crate::listener::REFUSALS;
 use crate::observe::live::{self, Live};
 use crate::observe::{AccessLog, Chronicle, Metrics, zero};
 use crate::provision::{Death, Provider};
@@ -139,6 +141,7 @@ pub struct Control {
     regions: Option<Arc<Regions>>,
     located: geo::Located,
     certificates: certificates::Certificates,
+    limiters: Arc<[Arc<Limiter>]>,
 }
 
 impl Control {
@@ -192,9 +195,11 @@ impl Control {
             regions: None,
             located: geo::Located::default(),
             certificates: certificates::Certificates::default(),
+            limiters: Limiter::all(&config.rate_limits, &[], metrics, shares),
         };
         metrics.series.set_budget(config.metrics.backends);
         zero::pool(metrics, &Kind::aborts(), &Kind::RETRIED, &Known::ALL.map(|(_, name)| name));
+        zero::connections(metrics, &REFUSALS);
         zero::algorithm(metrics, config.pool.algorithm);
         control.locate();
         control.certify();

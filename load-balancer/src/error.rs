@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use hyper::StatusCode;
 
@@ -36,8 +37,18 @@ pub enum Kind {
     TargetTooLong,
     /// The head exceeds `limits.header_bytes` or `limits.headers`.
     HeadersTooLarge,
+    /// A rate limit is reached.
+    RateLimited,
     /// No backend is eligible.
     NoBackend,
+    /// Every backend has as many requests as it may, and enough wait already.
+    QueueFull,
+    /// The same, and none had room in time.
+    QueueTimeout,
+    /// As many requests are in flight as may be.
+    Shed,
+    /// There is no file descriptor left for a connection to a backend.
+    NoDescriptors,
     /// A connection to the backend was refused or reset before it answered.
     UpstreamConnect,
     /// The backend's TLS cannot be spoken, or its certificate is not believed.
@@ -63,12 +74,27 @@ pub struct ProxyError {
     pub kind: Kind,
     /// What to tell beyond the kind's own message; for a bad request this *is* the message.
     pub detail: Cow<'static, str>,
+    /// The rate limit that was reached, where that is why.
+    pub quota: Option<Box<Quota>>,
+}
+
+/// A rate limit that was reached, as its client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// The limit's name.
+    pub name: String,
+    /// Requests at once.
+    pub burst: u32,
+    /// The time in which so many are allowed again.
+    pub window: Duration,
+    /// How long until one is.
+    pub wait: Duration,
 }
 
 impl ProxyError {
     /// An error of `kind`, explained by `detail`.
     pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
-        ProxyError { kind, detail: detail.into() }
+        ProxyError { kind, detail: detail.into(), quota: None }
     }
 }
 
@@ -82,7 +108,7 @@ impl std::error::Error for ProxyError {}
 
 impl Kind {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Kind; 23] = [
+    pub const ALL: [Kind; 28] = [
         Kind::BadRequest,
         Kind::AmbiguousFraming,
         Kind::BadChunk,
@@ -97,7 +123,12 @@ impl Kind {
         Kind::BodyTooLarge,
         Kind::TargetTooLong,
         Kind::HeadersTooLarge,
+        Kind::RateLimited,
         Kind::NoBackend,
+        Kind::QueueFull,
+        Kind::QueueTimeout,
+        Kind::Shed,
+        Kind::NoDescriptors,
         Kind::UpstreamConnect,
         Kind::UpstreamTls,
         Kind::UpstreamConnectTimeout,
@@ -224,7 +255,12 @@ impl Kind {
                 "headers_too_large",
                 "Request headers too large",
             ),
+            Kind::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Kind::NoBackend => (StatusCode::SERVICE_UNAVAILABLE, "no_backend", "No backend available"),
+            Kind::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, "queue_full", "All backends are busy"),
+            Kind::QueueTimeout => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout", "All backends are busy"),
+            Kind::Shed => (StatusCode::SERVICE_UNAVAILABLE, "shed", "Too many requests in flight"),
+            Kind::NoDescriptors => (StatusCode::SERVICE_UNAVAILABLE, "no_descriptors", "Out of resources"),
             Kind::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Backend unreachable"),
             Kind::UpstreamTls => (StatusCode::BAD_GATEWAY, "upstream_tls", "Backend unreachable"),
             Kind::UpstreamConnectTimeout => {

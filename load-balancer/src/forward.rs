@@ -10,12 +10,11 @@ use std::time::Duration;
 use hyper::body::{Body as _, Incoming};
 use hyper::http::request::Parts;
 use hyper::{Response, Uri};
-use lb_core::{Algorithm, NoPick, Pick, Policy as _, Tick};
+use lb_core::{Algorithm, Tick};
 
 use crate::config::Spoken;
-use crate::error::{Kind, ProxyError};
+use crate::error::ProxyError;
 use crate::http::headers;
-use crate::journal::Draft;
 use crate::listener::Client;
 use crate::worker::{Lane, Scene, Worker};
 
@@ -24,7 +23,9 @@ mod body;
 mod connect;
 mod exchange;
 mod multiplex;
+mod queue;
 mod retry;
+mod room;
 mod trail;
 mod upload;
 mod upstream;
@@ -33,6 +34,8 @@ pub use body::{Body, Broken, answer};
 pub use connect::{Unreached, connect};
 pub use exchange::{Exchange, Flight};
 pub use multiplex::Multiplex;
+pub use queue::Queue;
+pub use room::Slot;
 pub use upload::RequestBody;
 pub use upstream::Live;
 
@@ -91,18 +94,19 @@ pub async fn forward(
             trial(scene, plan, &exchange, most > 0 && body.is_end_stream())
         };
         let tries = trial.is_some();
-        let picked = match trial {
+        let chosen = match trial {
             Some((member, lane)) => {
                 if let Some(draft) = &mut exchange.draft {
                     draft.trial(member);
                 }
-                Ok((member, lane))
+                let slot = Slot::of_trial(worker, scene, &lane);
+                Ok((member, lane, slot))
             }
-            None => picked(worker, scene, plan, &retries, exchange.draft.as_deref_mut()),
+            None => room::choose(worker, client, scene, plan, &mut retries, &mut exchange).await,
         };
-        let (member, lane) = match picked {
-            Ok(picked) => picked,
-            Err(why) => return Err(Box::new((ProxyError::new(Kind::NoBackend, why.to_string()), exchange))),
+        let (member, lane, slot) = match chosen {
+            Ok(chosen) => chosen,
+            Err(error) => return Err(Box::new((error, exchange))),
         };
         retries.sending_to(worker, &lane);
         if exchange.attempts == 0 {
@@ -114,7 +118,7 @@ pub async fn forward(
         let why = if tries { Why::Trial } else { retries.why() };
         exchange.attempting(worker, plan, &lane, why);
         let began = exchange.draft.as_ref().map(|_| worker.now());
-        let mut ended = attempt(worker, client, scene, plan, &lane, (body, tries), &exchange).await;
+        let mut ended = attempt(worker, client, scene, plan, &lane, (body, tries, slot), &exchange).await;
         retries.ended(worker, &ended);
         exchange.attempted(&ended);
         if let (Some(draft), Some(began)) = (&mut exchange.draft, began) {
@@ -138,31 +142,6 @@ pub async fn forward(
         retry::pause(worker, client, wait).await;
         body = next_body;
     }
-}
-
-/// A pick by the request's algorithm, noted where its decisions are recorded.
-fn picked(
-    worker: &Worker,
-    scene: &Scene,
-    plan: &Plan,
-    retries: &Retries,
-    draft: Option<&mut Draft>,
-) -> Result<(u32, Rc<Lane>), NoPick> {
-    let mut rng = worker.rng.borrow_mut();
-    let tried = retries.tried();
-    let mut pick = Pick { client: plan.client_ip, region: plan.region, key: &plan.key, tried, rng: &mut rng };
-    // Where the pick is recorded, recording would be most of the time.
-    let began = (draft.is_none() && worker.meters.times(plan.algorithm)).then(|| worker.now());
-    let decision = match draft {
-        None => plan.algorithm.pick(&scene.snapshot.view, &mut pick),
-        Some(draft) => draft.pick(&mut pick, &worker.shared.clock),
-    }?;
-    if let Some(began) = began {
-        worker.meters.decided(plan.algorithm, worker.now().since(began));
-    }
-    let lane = &scene.lanes[decision.member as usize];
-    lane.meters.picked(plan.algorithm);
-    Ok((decision.member, Rc::clone(lane)))
 }
 
 /// What came of an attempt, in a word or two.

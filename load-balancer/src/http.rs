@@ -6,6 +6,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
+use lb_core::Tick;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
@@ -13,7 +14,7 @@ use crate::error::{Kind, ProxyError};
 use crate::forward::{self, Body, Exchange, Plan};
 use crate::journal::Draft;
 use crate::listener::Client;
-use crate::worker::Worker;
+use crate::worker::{Scene, Worker};
 
 mod algo;
 mod client_id;
@@ -49,7 +50,9 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     exchange.known_as(&id);
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
     let declared = body.size_hint().upper();
-    let result = match understand(&worker.config(), client, (head, seen), declared, id.clone()) {
+    let understood = understand(&worker.config(), client, (head, seen), declared, id.clone());
+    let admitted = understood.and_then(|plan| limited(worker, &scene, &plan, now).map(|()| plan));
+    let result = match admitted {
         Ok(mut plan) => {
             plan.region = locality::region(&scene, client, plan.client_ip);
             exchange.planned(&scene, &plan);
@@ -108,6 +111,26 @@ pub fn understand(
     Ok(Plan { head, seen, target, algorithm, client_ip, region: None, key, logged, added })
 }
 
+/// Refuses what is more than the balancer, or whoever asks, may have.
+fn limited(worker: &Worker, scene: &Scene, plan: &Plan, now: Tick) -> Result<(), ProxyError> {
+    let config = worker.config();
+    shed(worker, scene, &config)?;
+    let limiters = &scene.snapshot.limiters;
+    limiters.iter().try_for_each(|limiter| limiter.admit(&plan.head, plan.client_ip, &config.limits, now))
+}
+
+/// Refuses one request too many, before it costs anything: what is in flight holds memory.
+fn shed(worker: &Worker, scene: &Scene, config: &Config) -> Result<(), ProxyError> {
+    // Two workers that look at once may both let one in: the bound is exceeded by less than there are workers.
+    let in_flight = || scene.snapshot.view.pool().in_flight() as usize + worker.shared.queue.waiting();
+    match config.limits.in_flight {
+        Some(most) if in_flight() >= most => {
+            Err(ProxyError::new(Kind::Shed, format!("limits.in_flight ({most}) is reached")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses what is never passed on.
 fn admit(
     config: &Config,
@@ -146,9 +169,7 @@ async fn answer_as_admin(
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Response<Body> {
-    request
-        .extensions_mut()
-        .insert(crate::admin::Peer { ip: Some(client.peer.ip().to_canonical()), on_traffic_port: true });
+    request.extensions_mut().insert(crate::admin::Peer { ip: client.own_ip(), on_traffic_port: true });
     match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
         Ok(response) => forward::answer(worker, client, response, exchange),
         Err(never) => match never {},

@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 mod demo;
+mod descriptors;
 pub mod discovery;
 pub mod error;
 pub mod event;
@@ -32,13 +33,16 @@ pub mod health;
 pub mod http;
 pub mod journal;
 mod kubernetes;
+pub mod limiter;
 pub mod listener;
 pub mod observe;
 pub mod provision;
+pub mod proxy_protocol;
 pub mod registry;
 pub mod seen;
 mod signals;
 mod socket;
+mod sparse;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
@@ -273,7 +277,9 @@ fn begin(
     }
 
     metrics.workers.with_label_values::<&str>(&[]).set(config.workers as i64);
-    let connections = Arc::new(Semaphore::new(config.limits.connections.min(Semaphore::MAX_PERMITS)));
+    let most = descriptors::connections(&config).min(Semaphore::MAX_PERMITS);
+    metrics.downstream_limit.with_label_values(&["traffic"]).set(most as i64);
+    let connections = Arc::new(Semaphore::new(most));
     let shared = Shared {
         clock,
         registry: Arc::clone(&registry),
@@ -289,6 +295,8 @@ fn begin(
             (Some(_), Some(at)) => listener::Secure::At(at),
         },
         connections,
+        networks: Arc::default(),
+        queue: Arc::default(),
     };
     let mut workers = Vec::new();
     for (i, doors) in shares.into_iter().enumerate() {

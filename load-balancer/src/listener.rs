@@ -1,16 +1,21 @@
-//! Client connections: accepted under a permit, driven to their end, drained when told.
+//! Client connections: accepted under a permit, admitted ([`admit`]), driven to their end, drained when told.
 //!
 //! Fails by refusing service, never by growing: without a permit a worker accepts one more connection at most and the rest
-//! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning.
+//! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning. Who is one too many of its network
+//! is closed.
 
-use std::net::SocketAddr;
+use std::cell::OnceCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
+use crate::sparse::Sparse;
 use crate::stage::Stage;
 use crate::worker::Worker;
 
+mod admit;
 mod bind;
 mod client;
 mod drive;
@@ -20,6 +25,8 @@ mod io;
 mod secure;
 mod sniff;
 
+pub use admit::Networks;
+pub(crate) use admit::REFUSALS;
 pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
@@ -41,10 +48,11 @@ pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
     };
     let mut next = 0;
     let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
-    let mut serve = |stream, peer, permit| {
+    let mut serve = |stream, arrival, permit| {
         next += 1;
-        start(worker, next, stream, peer, (permit, alive.clone()));
+        start(worker, next, stream, arrival, (permit, alive.clone()));
     };
+    let failing = Sparse::default();
     // The permit comes second: workers that wait for clients must not hold what another worker's client needs.
     let permits = &worker.shared.connections;
     let mut waiting = None;
@@ -56,14 +64,20 @@ pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
                 worker.stage.set(Stage::Leaving);
             }
             permit = Arc::clone(permits).acquire_owned(), if waiting.is_some() => {
-                if let (Ok(permit), Some((stream, peer))) = (permit, waiting.take()) {
-                    serve(stream, peer, permit);
+                if let (Ok(permit), Some((stream, arrival))) = (permit, waiting.take()) {
+                    serve(stream, arrival, permit);
                 }
             }
             accepted = listener.accept(), if waiting.is_none() => match accepted {
-                Ok(accepted) => waiting = Some(accepted),
+                Ok((stream, peer)) => {
+                    waiting = admit::arrive(worker, &stream, peer).map(|arrival| (stream, arrival));
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
+                    worker.meters.accept_failures.inc();
+                    worker.drop_idle();
+                    if let Some(untold) = failing.due(worker.now()) {
+                        tracing::warn!(%error, untold, "accepting connections pauses");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -72,16 +86,18 @@ pub async fn serve(worker: &Rc<Worker>, sockets: Vec<std::net::TcpListener>) {
     let handed_over = *draining.borrow() == Stage::HandedOver;
     // Whoever was accepted before the order came is served, not reset. Who still waits is the successor's, where there is one.
     loop {
-        let (stream, peer) = match waiting.take() {
-            Some(accepted) => accepted,
+        let arrived = match waiting.take() {
+            Some(arrived) => Some(arrived),
             None if handed_over => break,
             None => match tokio::time::timeout(Duration::ZERO, listener.accept()).await {
-                Ok(Ok(accepted)) => accepted,
+                Ok(Ok((stream, peer))) => {
+                    admit::arrive(worker, &stream, peer).map(|arrival| (stream, arrival))
+                }
                 _ => break,
             },
         };
-        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
-            serve(stream, peer, permit);
+        if let (Some((stream, arrival)), Ok(permit)) = (arrived, Arc::clone(permits).try_acquire_owned()) {
+            serve(stream, arrival, permit);
         }
     }
     drop((listener, alive));
@@ -121,25 +137,29 @@ async fn drain(worker: &Worker, gone: &mut tokio::sync::mpsc::Receiver<()>) {
 fn start<G: 'static>(
     worker: &Rc<Worker>,
     id: u64,
-    stream: tokio::net::TcpStream,
-    peer: SocketAddr,
+    mut stream: tokio::net::TcpStream,
+    arrival: admit::Arrival,
     guards: G,
 ) {
     worker.meters.accepted.inc();
     let worker = Rc::clone(worker);
-    let client = Rc::new(Client::new(peer, &worker));
-    let own = Rc::clone(&client);
+    let task = Rc::<OnceCell<AbortHandle>>::default();
+    let own = Rc::clone(&task);
     let driven = tokio::task::spawn_local(async move {
         // Small answers must not wait for Nagle's timer; a socket that refuses is about to fail anyway.
         let _ = stream.set_nodelay(true);
+        let Some(origin) = admit::introduce(&worker, &mut stream, arrival).await else { return };
+        let client = Rc::new(Client::new(&origin, &worker));
+        client.task.replace(own.get().cloned());
         let _open = Open::new(&worker, id, &client);
         // Shaken hands within the task: nobody who connects waits for another's handshake.
         if let Some(stream) = secure::secured(&worker, &client, stream).await {
             drive::drive(&worker, &client, stream).await;
         }
-        drop(guards);
+        drop((guards, origin));
     });
-    own.task.replace(Some(driven.abort_handle()));
+    // Nothing of it has run yet.
+    let _ = task.set(driven.abort_handle());
 }
 
 /// A connection being counted: out again however it ends, a panic included.

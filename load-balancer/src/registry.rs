@@ -4,7 +4,7 @@
 //! a decision never sees half of a change.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use arc_swap::ArcSwap;
 use hyper::header::HeaderValue;
@@ -14,6 +14,7 @@ use lb_core::{Load, Tick, View};
 
 use crate::config::{Address, Config};
 use crate::geo::{Geo, Places};
+use crate::limiter::Limiter;
 use crate::tls::Certified;
 
 /// What never changes about a backend while it is in the pool.
@@ -39,6 +40,8 @@ pub struct Backend {
     pub trial: Arc<Trial>,
     /// When it last told about itself (or began to be asked), as nanoseconds of a [`Tick`]; 0 while nobody asks.
     pub scraped: Arc<AtomicU64>,
+    /// Requests in flight there, where the pool bounds them.
+    pub taken: Arc<AtomicU32>,
 }
 
 /// One state of the pool. `backends[i]` is `view.members()[i]`.
@@ -64,6 +67,10 @@ pub struct Snapshot {
     pub places: Places,
     /// What TLS is spoken by.
     pub certified: Certified,
+    /// Requests in flight that each backend is given at most, `u32::MAX` for any number; `None` where none is bounded.
+    pub ceilings: Option<Box<[u32]>>,
+    /// Rate limits.
+    pub limiters: Arc<[Arc<Limiter>]>,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -85,6 +92,8 @@ impl Snapshot {
             geo: None,
             places: Places::default(),
             certified: Certified::default(),
+            ceilings: None,
+            limiters: Arc::default(),
             backends: Box::default(),
         }
     }

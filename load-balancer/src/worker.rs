@@ -16,13 +16,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::forward::{Live, Multiplex};
+use crate::forward::{Live, Multiplex, Queue};
 use crate::journal::Journal;
-use crate::listener::{self, Client};
+use crate::listener::{self, Client, Networks};
 use crate::observe::{
     AccessLog, LaneMeters, Lines, Metrics, RegionMeters, RuntimeMeters, Traces, Trail, WorkerMeters,
 };
 use crate::registry::{Backend, Registry, Snapshot};
+use crate::sparse::Sparse;
 use crate::stage::Stage;
 use crate::telemetry::{self, Taken};
 
@@ -76,6 +77,10 @@ pub struct Shared {
     pub secure: listener::Secure,
     /// Permits for client connections, over all workers.
     pub connections: Arc<tokio::sync::Semaphore>,
+    /// Those connections by client network, where they are limited.
+    pub networks: Arc<Networks>,
+    /// Where requests wait while every backend is full.
+    pub queue: Arc<Queue>,
 }
 
 /// A worker's own state about one backend.
@@ -123,6 +128,8 @@ pub struct Worker {
     /// Lines about requests, to be handed over.
     pub lines: Lines,
     runtime: RuntimeMeters,
+    /// Connections refused, as far as the log hears of them.
+    pub(crate) refusals: Sparse,
     /// Randomness for picks and request ids.
     pub rng: RefCell<Rng>,
     /// What retries may cost.
@@ -165,6 +172,7 @@ impl Worker {
             meters,
             lines: Lines::new(&shared.access_log),
             runtime: RuntimeMeters::new(&shared.metrics, name),
+            refusals: Sparse::default(),
             rng: RefCell::new(clock::entropy()),
             budget: RefCell::new(budget(&snapshot.config)),
             stage: Cell::new(Stage::Serving),
@@ -238,6 +246,14 @@ impl Worker {
         }
     }
 
+    /// Closes all idle connections to backends: their file descriptors are needed elsewhere.
+    pub(crate) fn drop_idle(&self) {
+        for lane in &self.scene().lanes {
+            let idle = lane.idle.take();
+            lane.meters.idle.add(-(idle.len() as i64));
+        }
+    }
+
     fn recent(&self, backend: u64) -> Recent {
         let scene = self.scene();
         let lane = scene.lanes.iter().find(|lane| lane.backend.id == backend);
@@ -255,6 +271,9 @@ impl Worker {
 
     fn flush(&self, scene: &Scene) {
         self.runtime.read(&tokio::runtime::Handle::current().metrics());
+        let waiting = self.shared.queue.waiting() as i64;
+        let pool = self.shared.metrics.pool.as_str();
+        self.shared.metrics.queue_waiting.with_label_values(&[pool]).set(waiting);
         self.meters.affords(self.budget.borrow_mut().left(self.now()));
         self.meters.flush();
         self.lines.flush();

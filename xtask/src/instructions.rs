@@ -13,7 +13,7 @@ mod scenario;
 mod script;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Why they have changed; kept with them
     #[arg(long, requires = "write")]
     reason: Option<String>,
+    /// Count this program, built before, instead of building
+    #[arg(long, value_name = "PROGRAM")]
+    ours: Option<PathBuf>,
     /// Only these
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
@@ -58,9 +61,12 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
     for (program, package) in [("valgrind", "valgrind"), ("setpriv", "util-linux"), ("kill", "procps")] {
         installed(program, package)?;
     }
-    build(&root)?;
-    let own = std::env::current_exe().context("finding this program")?;
-    let balancer = own.with_file_name("load-balancer");
+    let balancer = if let Some(program) = &options.ours {
+        std::path::absolute(program)?
+    } else {
+        build(&root)?;
+        std::env::current_exe().context("finding this program")?.with_file_name("load-balancer")
+    };
     let scratch = Scratch::new("instructions")?;
     let kept = Baseline::read(&root)?;
     let here = Baseline::here(&root)?;
@@ -71,7 +77,11 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
         .run_until(async {
             let listeners = backends::bind().await?;
             let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
-            let site = Site { scratch: scratch.path().to_path_buf(), balancer, backends: ports.collect::<Result<_>>()? };
+            let site = Site {
+                scratch: scratch.path().to_path_buf(),
+                balancer,
+                backends: ports.collect::<Result<_>>()?,
+            };
             tokio::task::spawn_local(backends::serve(listeners));
             all(Rc::new(site), scenarios, comparable).await
         })
@@ -103,13 +113,20 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
         bail!("there is no {}: cargo xtask instructions --write --reason …", baseline::PATH);
     }
     if !dearer.is_empty() {
-        println!("{}: more than 5 % dearer. If that is worth it: cargo xtask instructions --write --reason …", dearer.join(", "));
+        println!(
+            "{}: more than 5 % dearer. If that is worth it: cargo xtask instructions --write --reason …",
+            dearer.join(", ")
+        );
     }
     Ok(dearer.is_empty() || !options.check)
 }
 
 /// Instructions a request in each scenario, as many scenarios at a time as there are cores.
-async fn all(site: Rc<Site>, scenarios: &[Scenario], kept: Option<&Baseline>) -> Result<BTreeMap<String, u64>> {
+async fn all(
+    site: Rc<Site>,
+    scenarios: &[Scenario],
+    kept: Option<&Baseline>,
+) -> Result<BTreeMap<String, u64>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let places = Rc::new(Semaphore::new(cores));
     let mut running = JoinSet::new();

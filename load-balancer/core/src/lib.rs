@@ -7,7 +7,7 @@
 //! Reading order: [`view`] (what a policy sees) → [`policy`] (how it picks) → [`load`] (what it learns) → the tables
 //! a view carries ([`alias`], [`wrr`], [`ring`], [`slots`]) → who may be picked at all ([`health`], [`breaker`], [`outlier`],
 //! [`cap`]) and with how much of its weight ([`warmth`]) → who is there ([`membership`], [`scale`]) → what several balancers
-//! agree on ([`turns`], [`roster`], [`votes`], [`rendezvous`]) → [`fact`] (what is told of all that).
+//! agree on ([`turns`], [`roster`], [`votes`], [`rendezvous`]) → how much is let in ([`rate`]) → [`fact`] (what is told of all that).
 
 pub mod alias;
 pub mod backoff;
@@ -25,6 +25,7 @@ pub mod locality;
 pub mod membership;
 pub mod outlier;
 pub mod policy;
+pub mod rate;
 pub mod record;
 pub mod rendezvous;
 pub mod retry;

@@ -11,11 +11,12 @@ use toml::Value;
 
 use super::faults::HIDDEN;
 use super::{
-    Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Limits,
-    Listen, NAME_MOST, Pool, Retry, Timeouts, WEIGHT_MOST, is_name, raw, units,
+    Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Listen,
+    NAME_MOST, Pool, Retry, Spoken, Timeouts, WEIGHT_MOST, is_name, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
+use crate::proxy_protocol::Version;
 
 mod control;
 mod decisions;
@@ -24,6 +25,7 @@ mod geo;
 mod healing;
 mod http2;
 mod kubernetes;
+mod limits;
 mod metrics;
 mod signals;
 mod store;
@@ -53,9 +55,12 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         pool,
         choosers: c.choosers(&raw.algo),
         client: c.client(&raw.client),
+        proxy_protocol: c.proxy_protocol(&raw.proxy_protocol),
         hash: c.hash(&raw.hash),
         timeouts: c.timeouts(&raw.timeouts),
         limits: c.limits(&raw.limits),
+        queue: c.queue(&raw.queue),
+        rate_limits: c.rate_limits(&raw.rate_limits),
         http2,
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
@@ -111,20 +116,32 @@ impl Checker {
         let backends: Vec<Backend> =
             raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
         let tls = self.upstream(&raw.tls, &backends);
-        let allowed_paths = self.allowed_paths(raw.allowed_paths.as_ref());
+        let allowed_paths = self.paths("pool.allowed_paths", raw.allowed_paths.as_ref());
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
-        let protocol = self.spoken(raw.protocol.as_ref());
+        let max_in_flight = self.ceiling("pool.max_in_flight", raw.max_in_flight.as_ref());
         let slow_start = slow_start.unwrap_or_default();
-        Pool { name, algorithm, allowed_paths, slow_start, protocol, tls, backends }
+        let protocol = self.spoken(raw.protocol.as_ref());
+        let proxy_protocol = self.told_by(raw.proxy_protocol.as_ref(), protocol);
+        Pool {
+            name,
+            algorithm,
+            allowed_paths,
+            slow_start,
+            proxy_protocol,
+            max_in_flight,
+            protocol,
+            tls,
+            backends,
+        }
     }
 
-    fn allowed_paths(&mut self, value: Option<&Value>) -> Vec<AllowedPath> {
+    fn paths(&mut self, field: &str, value: Option<&Value>) -> Vec<AllowedPath> {
         let mut allowed = Vec::new();
-        for text in self.texts("pool.allowed_paths", value, &[]) {
+        for text in self.texts(field, value, &[]) {
             match paths::allowed(&text) {
                 Some(path) => allowed.push(path),
                 None => self.faults.add(
-                    "pool.allowed_paths",
+                    field,
                     &quoted(&text),
                     "is no path: write \"/status\", or \"/api/*\" for everything below; without query and dot segments",
                 ),
@@ -151,7 +168,24 @@ impl Checker {
             }),
             weight: self.int(&at("weight"), raw.weight.as_ref(), 1, 1, WEIGHT_MOST.into()) as u32,
             region: self.text(&at("region"), raw.region.as_ref(), ""),
+            max_in_flight: self.ceiling(&at("max_in_flight"), raw.max_in_flight.as_ref()),
         }
+    }
+
+    /// How backends are told whose a connection is.
+    fn told_by(&mut self, value: Option<&Value>, protocol: Spoken) -> Option<Version> {
+        let version = self.one_of("pool.proxy_protocol", value, &["off", "v1", "v2"]);
+        let version = [None, Some(Version::V1), Some(Version::V2)][version];
+        if version.is_some() && protocol == Spoken::Http2 {
+            let remedy = "a connection of HTTP/2 carries many clients' requests: write pool.protocol = \"http1\", or \"off\" here";
+            self.faults.add("pool.proxy_protocol", &value.map(Value::to_string).unwrap_or_default(), remedy);
+        }
+        version
+    }
+
+    fn ceiling(&mut self, field: &str, value: Option<&Value>) -> Option<u32> {
+        let most = self.int(field, value, 0, 0, 1_000_000);
+        (most > 0).then_some(most as u32)
     }
 
     /// An address, and whether what is in front of it says to speak TLS there, or not to.
@@ -255,28 +289,6 @@ impl Checker {
             drain_tunnel: self.time("timeouts.drain_tunnel", raw.drain_tunnel.as_ref(), "30s"),
             upgrade: self.time("timeouts.upgrade", raw.upgrade.as_ref(), "60s"),
             handover: self.time("timeouts.handover", raw.handover.as_ref(), "5s"),
-        }
-    }
-
-    fn limits(&mut self, raw: &raw::Limits) -> Limits {
-        self.unknown("limits", &raw.unknown, raw::Limits::KEYS);
-        let body = self.size("limits.body_bytes", raw.body_bytes.as_ref(), 1 << 20, 0, u64::MAX);
-        Limits {
-            connections: self.int("limits.connections", raw.connections.as_ref(), 10_000, 1, 10_000_000)
-                as usize,
-            header_bytes: self.size(
-                "limits.header_bytes",
-                raw.header_bytes.as_ref(),
-                32 << 10,
-                256,
-                256 << 10,
-            ) as usize,
-            headers: self.int("limits.headers", raw.headers.as_ref(), 100, 1, 1_000) as usize,
-            target_bytes: self.size("limits.target_bytes", raw.target_bytes.as_ref(), 8 << 10, 64, 32 << 10)
-                as usize,
-            body_bytes: (body > 0).then_some(body),
-            upstream_idle: self.int("limits.upstream_idle", raw.upstream_idle.as_ref(), 64, 0, 100_000)
-                as usize,
         }
     }
 

@@ -33,7 +33,7 @@ macro_rules! section {
 }
 
 section!(Listen { traffic, admin, tls });
-section!(Backend { name, address, server_name, weight, region });
+section!(Backend { name, address, server_name, weight, region, max_in_flight });
 section!(Certificate { chain, key });
 section!(Upstream { enabled, ca, server_name, certificate, key, min_version, insecure_skip_verify });
 section!(Algo { choosers, trusted });
@@ -55,7 +55,21 @@ section!(Timeouts {
     upgrade,
     handover
 });
-section!(Limits { connections, header_bytes, headers, target_bytes, body_bytes, upstream_idle });
+section!(Limits {
+    connections,
+    connections_per_network,
+    in_flight,
+    network_v4,
+    network_v6,
+    header_bytes,
+    headers,
+    target_bytes,
+    body_bytes,
+    upstream_idle
+});
+section!(ProxyProtocol { from, timeout });
+section!(Queue { length, wait });
+section!(RateLimit { name, key, rate, burst, paths, shared, keys });
 section!(Http2 { enabled, streams, resets, control_frames });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
 section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
@@ -238,6 +252,8 @@ pub(super) struct Pool {
     pub(super) algorithm: Leaf,
     pub(super) slow_start: Leaf,
     pub(super) allowed_paths: Leaf,
+    pub(super) max_in_flight: Leaf,
+    pub(super) proxy_protocol: Leaf,
     pub(super) protocol: Leaf,
     pub(super) tls: Upstream,
     pub(super) backend: Vec<Backend>,
@@ -246,8 +262,17 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) const KEYS: &'static [&'static str] =
-        &["name", "algorithm", "slow_start", "allowed_paths", "protocol", "tls", "backend"];
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "name",
+        "algorithm",
+        "slow_start",
+        "allowed_paths",
+        "max_in_flight",
+        "proxy_protocol",
+        "protocol",
+        "tls",
+        "backend",
+    ];
 }
 
 /// The whole file.
@@ -260,9 +285,12 @@ pub(super) struct Raw {
     pub(super) pool: Pool,
     pub(super) algo: Algo,
     pub(super) client: Client,
+    pub(super) proxy_protocol: ProxyProtocol,
     pub(super) hash: Hash,
     pub(super) timeouts: Timeouts,
     pub(super) limits: Limits,
+    pub(super) queue: Queue,
+    pub(super) rate_limits: Vec<RateLimit>,
     pub(super) http2: Http2,
     pub(super) retry: Retry,
     pub(super) health: Health,
@@ -290,9 +318,12 @@ impl Raw {
         "pool",
         "algo",
         "client",
+        "proxy_protocol",
         "hash",
         "timeouts",
         "limits",
+        "queue",
+        "rate_limits",
         "http2",
         "retry",
         "health",

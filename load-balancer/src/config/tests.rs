@@ -98,6 +98,42 @@ fn retries_paths_and_the_request_log_have_their_bounds() {
 }
 
 #[test]
+fn rate_limits_are_named_keyed_and_bounded() {
+    let limit = |text: &str| parse(&format!("[[rate_limits]]\n{text}\n{LEAST}"));
+    let least = limit("rate = 2.5").unwrap().rate_limits.remove(0);
+    assert_eq!((least.name.as_str(), &least.key, least.burst), ("limit1", &RateKey::Client, 3));
+    let all = limit("name = \"all\"\nkey = \"all\"\nrate = 10\nburst = 4\nshared = true").unwrap();
+    assert_eq!((all.rate_limits[0].keys, all.rate_limits[0].shared), (1, true), "all is one key");
+    let key = limit("rate = 1\nkey = \"header:X-Api-Key\"").unwrap().rate_limits.remove(0).key;
+    assert_eq!(key, RateKey::Header("x-api-key".parse().unwrap()));
+    for (text, field) in [
+        ("", "rate"),
+        ("rate = 0", "rate"),
+        ("rate = 1\nkey = \"ip\"", "key"),
+        ("rate = 1\nkey = \"header:a b\"", "key"),
+        ("rate = 1\nburst = 0", "burst"),
+        ("rate = 1\nname = \"a b\"", "name"),
+        ("rate = 1\npaths = [\"api\"]", "paths"),
+        ("rate = 1\nbrust = 3", "brust"),
+        ("rate = 1\nname = \"x\"\n[[rate_limits]]\nrate = 1\nname = \"x\"", "name"),
+    ] {
+        let found = limit(text).unwrap_err().0;
+        let fields: Vec<&str> = found.iter().map(|f| f.field.as_str()).collect();
+        assert!(matches!(fields[..], [one] if one.ends_with(&format!("].{field}"))), "{text}: {fields:?}");
+    }
+}
+
+#[test]
+fn a_network_is_as_much_of_an_address_as_configured() {
+    let c = parse(&format!("[limits]\nnetwork_v4 = 24\nconnections_per_network = 5\n{LEAST}")).unwrap();
+    let of = |ip: &str| c.limits.networks.of(ip.parse().unwrap()).to_string();
+    assert_eq!(of("192.0.2.77"), "192.0.2.0/24");
+    assert_eq!(of("2001:db8::7:1"), "2001:db8::/64");
+    assert_eq!(c.limits.connections_per_network, Some(5));
+    assert_eq!(parse(LEAST).unwrap().limits.connections_per_network, None);
+}
+
+#[test]
 fn no_backend_and_double_names_are_faults() {
     assert_eq!(faults("")[0].field, "pool.backend");
     assert!(faults(&format!("{LEAST}{LEAST}"))[0].remedy.contains("used twice"));
@@ -148,9 +184,11 @@ fn the_commented_example_is_the_defaults() {
         ("pool.tls", raw::Upstream::KEYS),
         ("algo", raw::Algo::KEYS),
         ("client", raw::Client::KEYS),
+        ("proxy_protocol", raw::ProxyProtocol::KEYS),
         ("hash", raw::Hash::KEYS),
         ("timeouts", raw::Timeouts::KEYS),
         ("limits", raw::Limits::KEYS),
+        ("queue", raw::Queue::KEYS),
         ("retry", raw::Retry::KEYS),
         ("health", raw::Health::KEYS),
         ("ejection", raw::Ejection::KEYS),
@@ -171,6 +209,8 @@ fn the_commented_example_is_the_defaults() {
         let missing: Vec<_> = keys.iter().filter(|k| !at.contains_key(**k)).collect();
         assert!(missing.is_empty(), "[{section}] lacks {missing:?}");
     }
+    // What there is none of without somebody wanting it is shown as a comment.
+    assert!(raw::RateLimit::KEYS.iter().all(|key| example.contains(&format!("\n# {key} = "))));
     let backend = table["pool"]["backend"][0].as_table().unwrap();
     assert!(raw::Backend::KEYS.iter().all(|k| backend.contains_key(*k)));
 }

@@ -14,7 +14,8 @@ use hyper::{Request, Response, header};
 use tokio::task::JoinHandle;
 
 use crate::config::Address;
-use crate::forward::connect;
+use crate::forward::{Unreached, connect};
+use crate::proxy_protocol::{self, Version};
 use crate::registry::Backend;
 use crate::socket::Socket;
 use crate::tls::Client;
@@ -25,15 +26,18 @@ pub(super) struct Target {
     secure: Option<String>,
     tls: Option<Arc<Client>>,
     host: String,
+    /// What a connection begins with: where backends are told whose it is, that it is nobody's.
+    hello: Vec<u8>,
 }
 
 impl Target {
-    /// The backend itself; `tls` is what TLS is spoken by.
-    pub(super) fn of(backend: &Backend, tls: Option<&Arc<Client>>) -> Self {
+    /// The backend itself; `tls` is what TLS is spoken by, `proxied` how backends are told of clients.
+    pub(super) fn of(backend: &Backend, tls: Option<&Arc<Client>>, proxied: Option<Version>) -> Self {
         let (address, secure) = (backend.address.clone(), backend.secure.clone());
         let named = secure.as_ref().filter(|name| **name != address.host());
         let host = named.map_or_else(|| address.to_string(), |name| format!("{name}:{}", address.port()));
-        Target { address, secure, tls: tls.cloned(), host }
+        let hello = proxied.map(|version| proxy_protocol::header(version, None)).unwrap_or_default();
+        Target { address, secure, tls: tls.cloned(), host, hello }
     }
 
     /// Another server on its host, which is spoken with in clear.
@@ -43,7 +47,7 @@ impl Target {
             Address::Name(name, _) => Address::Name(name.clone(), port),
         };
         let host = address.to_string();
-        Target { address, secure: None, tls: None, host }
+        Target { address, secure: None, tls: None, host, hello: Vec::new() }
     }
 }
 
@@ -54,11 +58,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn open(to: &Target) -> Result<Line, String> {
-        let stream = connect(&to.address, to.secure.as_deref(), to.tls.as_deref(), false).await;
-        let stream = stream.map_err(|unreached| unreached.to_string())?;
+    pub(super) async fn open(to: &Target) -> Result<Line, Unreached> {
+        let stream = connect(&to.address, &to.hello, to.secure.as_deref(), to.tls.as_deref(), false).await?;
+        let shaken = http1::handshake(Socket::new(stream)).await;
         let (sender, connection) =
-            http1::handshake(Socket::new(stream)).await.map_err(|error| innermost(&error))?;
+            shaken.map_err(|error| Unreached::Tcp(std::io::Error::other(innermost(&error))))?;
         let driving = tokio::task::spawn_local(async move {
             // An error is told to whoever waits for the answer.
             let _ = connection.await;

@@ -284,6 +284,7 @@ impl Control {
             load: Arc::new(Load::new()),
             trial: Arc::new(Trial::new()),
             scraped: Arc::default(),
+            taken: Arc::default(),
         };
         self.next_id += 1;
         let (rise, fall) = self.config.health.as_ref().map_or((1, 1), |h| (h.rise, h.fall));

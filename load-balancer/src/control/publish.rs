@@ -56,8 +56,21 @@ impl Control {
             geo: self.located.geo.clone(),
             places: self.places(&standing.eligible),
             certified: self.certificates.in_force.clone(),
+            ceilings: self.ceilings(),
+            limiters: Arc::clone(&self.limiters),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
+    }
+
+    /// How many requests each backend is given at once, where any is bounded.
+    fn ceilings(&self) -> Option<Box<[u32]>> {
+        let pool = &self.config.pool;
+        if pool.max_in_flight.is_none() && pool.backends.iter().all(|b| b.max_in_flight.is_none()) {
+            return None;
+        }
+        let own = |name: &str| pool.backends.iter().find(|b| b.name == name)?.max_in_flight;
+        let ceiling = |e: &super::Entry| own(&e.backend.name).or(pool.max_in_flight).unwrap_or(u32::MAX);
+        Some(self.entries.iter().map(ceiling).collect())
     }
 
     /// Members in the order of the entries.

@@ -16,6 +16,7 @@ use super::entry::{Entry, Origin};
 use super::prober::Asker;
 use crate::config::{Config, Fault, Faults};
 use crate::event::{Event, Occasion};
+use crate::limiter::Limiter;
 use crate::observe::metrics::forget_info;
 use crate::observe::zero;
 use crate::registry::Backend;
@@ -160,6 +161,7 @@ impl Control {
             }
         }
         self.certify();
+        self.limiters = Limiter::all(&now.rate_limits, &self.limiters, &self.metrics, self.shares());
         if before.hash != now.hash {
             self.rederive(true);
         }
@@ -173,7 +175,7 @@ impl Control {
             self.locate();
             self.watch_database();
         }
-        if before.health != now.health {
+        if before.health != now.health || before.pool.proxy_protocol != now.pool.proxy_protocol {
             self.asker = None;
             for entry in &mut self.entries {
                 if let Some((prober, _)) = entry.prober.take() {
@@ -222,6 +224,7 @@ impl Control {
             load: Arc::clone(&old.load),
             trial: Arc::clone(&old.trial),
             scraped: Arc::clone(&old.scraped),
+            taken: Arc::clone(&old.taken),
             id: old.id,
         });
         let name = old.name.clone();
@@ -284,9 +287,12 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("tls", old.tls != new.tls || old.admin_tls != new.admin_tls),
         ("algo", old.choosers != new.choosers),
         ("client", old.client != new.client),
+        ("proxy_protocol", old.proxy_protocol != new.proxy_protocol),
         ("hash", old.hash != new.hash),
         ("timeouts", old.timeouts != new.timeouts),
         ("limits", old.limits != new.limits),
+        ("queue", old.queue != new.queue),
+        ("rate_limits", old.rate_limits != new.rate_limits),
         ("retry", old.retry != new.retry),
         ("health", old.health != new.health),
         ("ejection", old.ejection != new.ejection),

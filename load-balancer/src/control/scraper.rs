@@ -147,7 +147,11 @@ impl Control {
             backend: backend.id,
             target: match settings.port {
                 Some(port) => Target::beside(backend, port),
-                None => Target::of(backend, self.certificates.in_force.backends.as_ref()),
+                None => Target::of(
+                    backend,
+                    self.certificates.in_force.backends.as_ref(),
+                    self.config.pool.proxy_protocol,
+                ),
             },
             path: settings.path.clone(),
             max_bytes: settings.max_bytes,

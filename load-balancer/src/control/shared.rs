@@ -2,12 +2,12 @@
 //!
 //! A round comes in three steps: the exchange task asks what to tell ([`Control::offer`]), talks to the store, and brings
 //! back what the others said ([`Control::shared`]). `members` follows their membership, `backends` takes in what they know of
-//! single backends, `message` is the form of what is told.
+//! single backends, `rates` who used rate limits, `message` is the form of what is told.
 //!
 //! Every age is counted from receipt, corrected by the store's own clock: nobody's wall clock is ever read. While the store
 //! is lost, what the others said last fades within [`TTL`]; then this balancer is alone, and does everything itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ mod members;
 pub(crate) mod message;
 mod namesake;
 mod order;
+mod rates;
 
 use message::{Message, Place};
 use namesake::Namesake;
@@ -59,6 +60,8 @@ pub(super) struct Sharing {
     namesake: Namesake,
     /// Whether the store could be used; `None` before the first round.
     up: Option<bool>,
+    /// The last round of each other's use of each rate limit that was charged here.
+    charged: HashMap<(String, String), u64>,
     /// This balancer's turns as of the last round, and turns drawn alone that were counted.
     drawn: u64,
     alone: u64,
@@ -88,6 +91,7 @@ impl Sharing {
             others: BTreeMap::new(),
             namesake: Namesake::default(),
             up: None,
+            charged: HashMap::new(),
             drawn: 0,
             alone: 0,
             urgent: Rc::default(),
@@ -203,6 +207,7 @@ impl Control {
             speaker: self.sharing.speaker.clone(),
             members: self.told_members(),
             backends: self.told_backends(now),
+            rates: self.told_rates(now),
         };
         let blocks = self.pool.turns().map_or(0, |(turns, own)| {
             let demand = own - std::mem::replace(&mut self.sharing.drawn, own);
@@ -225,6 +230,7 @@ impl Control {
                 let words = self.hear(round.at, taken.others);
                 self.set_store(Ok(()));
                 self.look_for_namesake(round.at, taken.before);
+                self.follow_rates(round.at);
                 let changed = self.follow_members(words);
                 self.follow_backends(round.at) | changed
             }

@@ -1,16 +1,18 @@
 //! One attempt: a connection, the request, the response head, and the verdict on the backend.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
 use hyper::{Request, Response, StatusCode};
 use lb_core::{Cause, Tick};
 
-use super::{Exchange, Flight, Live, Plan, RequestBody, body};
+use super::{Exchange, Flight, Live, Plan, RequestBody, Slot, body};
 use crate::config::Spoken;
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
 use crate::listener::{Client, Phase};
+use crate::proxy_protocol::{self, Ends};
 use crate::worker::{Lane, Scene, Worker};
 
 /// A response head, already judged, and what its body comes from.
@@ -71,16 +73,19 @@ pub(super) async fn attempt(
     scene: &Scene,
     plan: &Plan,
     lane: &Rc<Lane>,
-    (body, trial): (RequestBody, bool),
+    (body, trial, slot): (RequestBody, bool, Option<Slot>),
     exchange: &Exchange,
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
-    let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial);
-    let mut live = match connection(worker, client, scene, lane, started, exchange).await {
+    let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial, slot);
+    let mut live = match connection(worker, client, (scene, plan), lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
-            flight.fail(now, Cause::Connect);
+            // What this process lacks is no backend's fault.
+            if error.kind != Kind::NoDescriptors {
+                flight.fail(now, Cause::Connect);
+            }
             exchange.waits.end(now);
             return Err(Failed { error, unsent: Some(body), untouched: true });
         }
@@ -108,7 +113,7 @@ pub(super) async fn attempt(
         && let Some(request) = refused.unsent.take()
     {
         // Over before it took the request: nobody could see that it was. Another one is made, once.
-        sent = match another(worker, client, scene, lane, exchange).await {
+        sent = match another(worker, client, scene, lane, &[], exchange).await {
             Ok(next) => {
                 live = next;
                 client.arm(limit.map(|t| worker.now().after(t)));
@@ -217,7 +222,7 @@ fn request(
 async fn connection(
     worker: &Worker,
     client: &Client,
-    scene: &Scene,
+    (scene, plan): (&Scene, &Plan),
     lane: &Lane,
     now: Tick,
     exchange: &Exchange,
@@ -226,17 +231,19 @@ async fn connection(
     if worker.config().pool.protocol == Spoken::Http2 {
         return match Live::place(&lane.multiplex) {
             Some(live) => Ok(live),
-            None => another(worker, client, scene, lane, exchange).await,
+            None => another(worker, client, scene, lane, &[], exchange).await,
         };
     }
-    loop {
+    let hello = hello(worker, client, plan);
+    // What rests is from before the backend was to be told whose a connection is.
+    while hello.is_empty() {
         let Some(live) = lane.idle.borrow_mut().pop() else { break };
         lane.meters.idle.add(-1);
         if let Some(live) = live.still_idle(now, max_idle) {
             return Ok(live);
         }
     }
-    another(worker, client, scene, lane, exchange).await
+    another(worker, client, scene, lane, &hello, exchange).await
 }
 
 /// A new connection, or a place on one.
@@ -245,6 +252,7 @@ async fn another(
     client: &Client,
     scene: &Scene,
     lane: &Lane,
+    hello: &[u8],
     exchange: &Exchange,
 ) -> Result<Live, ProxyError> {
     client.enter(Phase::Waiting, None);
@@ -252,13 +260,21 @@ async fn another(
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
     let tls = scene.snapshot.certified.backends.as_deref();
-    let connecting = async {
+    let connect = || async {
         match worker.config().pool.protocol {
-            Spoken::Http1 => Live::connect(&lane.backend, tls).await.map(|live| (live, true)),
+            Spoken::Http1 => Live::connect(&lane.backend, tls, hello).await.map(|live| (live, true)),
             Spoken::Http2 => Live::multiplexed(&lane.multiplex, &lane.backend, tls).await,
         }
     };
-    match client.within(connecting).await {
+    let mut connected = client.within(connect()).await;
+    if matches!(&connected, Ok(Err(unreached)) if unreached.starved()) {
+        worker.drop_idle();
+        connected = client.within(connect()).await;
+    }
+    match connected {
+        Ok(Err(unreached)) if unreached.starved() => {
+            Err(ProxyError::new(Kind::NoDescriptors, "no file descriptor is left to connect with"))
+        }
         Ok(Ok((live, made))) => {
             if made {
                 lane.meters.connected("ok");
@@ -278,4 +294,13 @@ async fn another(
             Err(ProxyError::new(kind, detail))
         }
     }
+}
+
+/// What a new connection to a backend begins with: who the client is, where backends are told so.
+fn hello(worker: &Worker, client: &Client, plan: &Plan) -> Vec<u8> {
+    let Some(version) = worker.config().pool.proxy_protocol else { return Vec::new() };
+    // Behind a proxy that speaks HTTP the port is not known.
+    let own = plan.client_ip == client.peer.ip().to_canonical();
+    let from = SocketAddr::new(plan.client_ip, if own { client.peer.port() } else { 0 });
+    proxy_protocol::header(version, client.server.map(|server| Ends { client: from, server }))
 }

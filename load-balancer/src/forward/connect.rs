@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::config::Address;
+use crate::descriptors;
 use crate::error::Kind;
 use crate::tls::{Client, Stream};
 
@@ -18,6 +20,12 @@ pub enum Unreached {
 }
 
 impl Unreached {
+    /// Whether only this process's want of file descriptors stood in the way.
+    #[must_use]
+    pub fn starved(&self) -> bool {
+        matches!(self, Unreached::Tcp(error) if descriptors::exhausted(error))
+    }
+
     /// The result as the metrics know it, and the row of the table of errors.
     #[must_use]
     pub fn told(&self) -> (&'static str, Kind) {
@@ -36,13 +44,14 @@ impl fmt::Display for Unreached {
     }
 }
 
-/// Connects; the caller bounds the time. Where the other side's certificate has to name `secure`, nothing is said in clear,
+/// Connects and says `hello`, a header of the PROXY protocol or nothing; the caller bounds the time. Where the other side's certificate has to name `secure`, nothing is said in clear,
 /// and with `http2` it has to agree to HTTP/2 by ALPN.
 ///
 /// # Errors
 /// What stood in the way.
 pub async fn connect(
     address: &Address,
+    hello: &[u8],
     secure: Option<&str>,
     tls: Option<&Client>,
     http2: bool,
@@ -51,8 +60,9 @@ pub async fn connect(
         Address::Ip(address) => TcpStream::connect(address).await,
         Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await,
     };
-    let stream = stream.map_err(Unreached::Tcp)?;
+    let mut stream = stream.map_err(Unreached::Tcp)?;
     stream.set_nodelay(true).map_err(Unreached::Tcp)?;
+    stream.write_all(hello).await.map_err(Unreached::Tcp)?;
     let Some(name) = secure else { return Ok(Stream::Plain(stream)) };
     let Some(tls) = tls else {
         return Err(Unreached::Tls(std::io::Error::other("nobody is believed: see [pool.tls]")));

@@ -10,6 +10,7 @@ use hyper::header::RETRY_AFTER;
 use hyper::{Response, StatusCode};
 use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 
+use super::Slot;
 use crate::error::Kind;
 use crate::http::grpc;
 use crate::journal::Draft;
@@ -28,12 +29,14 @@ pub struct Flight {
     trial: Cell<bool>,
     /// The lowest latency estimate (µs) there was to choose when it began.
     best: f32,
+    /// Its place at the backend, where places are counted.
+    _slot: Option<Slot>,
 }
 
 impl Flight {
     /// Counts an attempt in; `trial` where it has taken its backend's trial.
     #[must_use]
-    pub fn begin(lane: &Rc<Lane>, pool: &Arc<PoolLoad>, now: Tick, trial: bool) -> Self {
+    pub fn begin(lane: &Rc<Lane>, pool: &Arc<PoolLoad>, now: Tick, trial: bool, slot: Option<Slot>) -> Self {
         lane.meters.active.add(1);
         let ticket = lane.backend.load.begin(now, pool);
         Flight {
@@ -43,6 +46,7 @@ impl Flight {
             best: pool.best(),
             verdict: Cell::new(None),
             trial: Cell::new(trial),
+            _slot: slot,
         }
     }
 

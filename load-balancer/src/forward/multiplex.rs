@@ -6,16 +6,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use lb_core::Tick;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
 use super::connect::Unreached;
 use super::upload::{Leash, RequestBody};
@@ -52,11 +55,12 @@ impl std::fmt::Debug for Multiplex {
 }
 
 /// The library's side of a connection.
-type Driver = http2::Connection<Socket, RequestBody, Local>;
+type Driver = http2::Connection<Heard, RequestBody, Local>;
 
 struct Connection {
-    /// Polled by its own task; asked here how many streams the backend allows.
-    driver: Rc<RefCell<Driver>>,
+    /// Polled by its own task; asked here how many streams the backend allows. `None` once it has ended, so that whoever
+    /// waits for it hears of that.
+    driver: Rc<RefCell<Option<Driver>>>,
     sender: SendRequest<RequestBody>,
     streams: Cell<usize>,
     idle_since: Cell<Tick>,
@@ -64,7 +68,9 @@ struct Connection {
 
 impl Connection {
     fn room(&self) -> bool {
-        self.streams.get() < self.driver.borrow().current_max_send_streams().min(STREAMS_MOST)
+        let driver = self.driver.borrow();
+        let allowed = driver.as_ref().map_or(0, Driver::current_max_send_streams);
+        self.streams.get() < allowed.min(STREAMS_MOST)
     }
 }
 
@@ -153,20 +159,31 @@ impl Multiplex {
         let mut builder = http2::Builder::new(Local);
         builder
             .timer(TokioTimer::new())
+            // Until the backend has said how many.
+            .initial_max_send_streams(0)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
+        let first = Rc::<Notify>::default();
+        let heard = Heard { socket, first: Some(Rc::clone(&first)) };
         let (sender, driver) =
-            builder.handshake(socket).await.map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
-        let driver = Rc::new(RefCell::new(driver));
+            builder.handshake(heard).await.map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
+        let driver = Rc::new(RefCell::new(Some(driver)));
         let driven = Rc::clone(&driver);
-        tokio::task::spawn_local(async move {
-            // An error reaches whoever waits for an answer; here it only means the end.
-            let _ = std::future::poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx)).await;
-        });
+        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+            let mut driver = driven.borrow_mut();
+            if let Some(driver) = &mut *driver {
+                // An error reaches whoever waits for an answer; here it only means the end.
+                ready!(Pin::new(driver).poll(cx)).ok();
+            }
+            *driver = None;
+            Poll::Ready(())
+        }));
         let connection =
             Rc::new(Connection { driver, sender, streams: Cell::new(0), idle_since: Cell::new(Tick::ZERO) });
+        // Its settings come first (RFC 9113, 3.4); before them nobody knows how many streams it takes.
+        first.notified().await;
         let place = Place::on(&connection);
         self.open.borrow_mut().push(connection);
         Ok((place, true))
@@ -178,6 +195,56 @@ impl Multiplex {
             let busy = connection.streams.get() > 0 || now.since(connection.idle_since.get()) < limit;
             busy && !connection.sender.is_closed()
         });
+    }
+}
+
+/// A socket that tells when a backend has first said something, or is gone.
+struct Heard {
+    socket: Socket,
+    first: Option<Rc<Notify>>,
+}
+
+impl Read for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
+        if let Some(first) = self.first.take() {
+            first.notify_one();
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl Write for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }
 }
 

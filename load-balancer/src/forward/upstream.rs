@@ -39,6 +39,8 @@ struct Inner {
     /// hyper has finished with the connection: closed, or upgraded.
     finished: bool,
     idle_since: Tick,
+    /// It is one client's: no other's request may be sent over it.
+    own: bool,
 }
 
 impl std::fmt::Debug for Live {
@@ -61,12 +63,17 @@ pub struct Refused {
 }
 
 impl Live {
-    /// Connects to `backend`, by `tls` where TLS is spoken with it; the caller bounds the time.
+    /// Connects to `backend`, by `tls` where TLS is spoken with it, and says `hello` (who the client is) before everything else;
+    /// the caller bounds the time.
     ///
     /// # Errors
     /// What stood in the way.
-    pub async fn connect(backend: &Backend, tls: Option<&tls::Client>) -> Result<Live, Unreached> {
-        let stream = connect(&backend.address, backend.secure.as_deref(), tls, false).await?;
+    pub async fn connect(
+        backend: &Backend,
+        tls: Option<&tls::Client>,
+        hello: &[u8],
+    ) -> Result<Live, Unreached> {
+        let stream = connect(&backend.address, hello, backend.secure.as_deref(), tls, false).await?;
         let (sender, connection) = http1::Builder::new()
             .handshake(UpstreamIo::new(stream))
             .await
@@ -76,6 +83,7 @@ impl Live {
             connection: Some(connection),
             finished: false,
             idle_since: Tick::ZERO,
+            own: !hello.is_empty(),
         }))))
     }
 
@@ -94,7 +102,7 @@ impl Live {
         backend: &Backend,
         tls: Option<&tls::Client>,
     ) -> Result<(Live, bool), Unreached> {
-        let connecting = connect(&backend.address, backend.secure.as_deref(), tls, true);
+        let connecting = connect(&backend.address, &[], backend.secure.as_deref(), tls, true);
         let (stream, made) = multiplex.make(connecting).await?;
         Ok((Live(Carrier::Shared(stream)), made))
     }
@@ -147,7 +155,7 @@ impl Live {
         match self.0 {
             Carrier::Own(mut inner) => {
                 inner.idle_since = now;
-                inner.look().then_some(Live(Carrier::Own(inner)))
+                (!inner.own && inner.look()).then_some(Live(Carrier::Own(inner)))
             }
             Carrier::Shared(stream) => {
                 stream.rest(now);

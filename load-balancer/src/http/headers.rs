@@ -20,6 +20,10 @@ pub const ALGO: HeaderName = HeaderName::from_static("x-lb-algo");
 pub const DEBUG: HeaderName = HeaderName::from_static("x-lb-debug");
 /// Tells a backend which algorithm picked it.
 pub const ALGORITHM: HeaderName = HeaderName::from_static("x-lb-algorithm");
+/// What a client that made too many requests is told of its limit.
+pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The limit itself.
+pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 /// The client, and every proxy on the way.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

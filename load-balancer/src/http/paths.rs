@@ -39,6 +39,14 @@ pub fn is_allowed(list: &[AllowedPath], path: &str) -> bool {
     })
 }
 
+/// Whether a backend might take `path` for one on the list, an empty list being one of all paths: for limits, where doubt
+/// must not be a way out, as it is none in.
+#[must_use]
+pub fn may_be(list: &[AllowedPath], path: &str) -> bool {
+    let doubtful = |path: &str| plain(path).is_none_or(|path| path.contains("//") || path.contains("%2F"));
+    list.is_empty() || is_allowed(list, path) || doubtful(path)
+}
+
 /// The one spelling of a path; `None` where it has broken escapes or dot segments.
 fn plain(path: &str) -> Option<Cow<'_, str>> {
     let path = decoded(path)?;

@@ -1,5 +1,7 @@
 //! The balancer's own answers: JSON with a request id, and with the reason for those who may ask.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -7,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::headers;
 use crate::clock;
-use crate::error::{Kind, ProxyError};
+use crate::error::{Kind, ProxyError, Quota};
 use crate::forward::{Body, Exchange};
 use crate::worker::Worker;
 
@@ -41,6 +43,9 @@ pub fn response(error: &ProxyError, id: &HeaderValue, explain: Option<&Exchange>
     if error.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
         head.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
     }
+    if let Some(quota) = &error.quota {
+        tell_quota(head, quota);
+    }
     if error.kind == Kind::MethodNotAllowed {
         head.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
@@ -48,6 +53,22 @@ pub fn response(error: &ProxyError, id: &HeaderValue, explain: Option<&Exchange>
         head.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// When to come again (RFC 9110, 10.2.3), and how much may be asked for then (`draft-ietf-httpapi-ratelimit-headers-10`).
+fn tell_quota(head: &mut header::HeaderMap, quota: &Quota) {
+    let seconds = |time: Duration| time.as_nanos().div_ceil(1_000_000_000).max(1);
+    let (name, wait) = (&quota.name, seconds(quota.wait));
+    let fields = [
+        (header::RETRY_AFTER, wait.to_string()),
+        (headers::RATE_LIMIT, format!("\"{name}\";r=0;t={wait}")),
+        (headers::RATE_LIMIT_POLICY, format!("\"{name}\";q={};w={}", quota.burst, seconds(quota.window))),
+    ];
+    for (field, text) in fields {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            head.insert(field, value);
+        }
+    }
 }
 
 /// The same as bytes, for connections on which no request came to be: counted here, since no exchange will.

@@ -54,6 +54,11 @@ impl Draft {
         picked
     }
 
+    /// The last choice was none: whoever it was is full.
+    pub fn forgo(&mut self) {
+        self.choices.pop();
+    }
+
     /// Notes that the request was given a backend's trial.
     pub fn trial(&mut self, member: u32) {
         self.note(None, Some(member), Duration::ZERO);

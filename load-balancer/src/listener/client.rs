@@ -14,6 +14,7 @@ use lb_core::Tick;
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 
+use super::admit::Origin;
 use super::gate::Fault;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -61,8 +62,12 @@ pub struct Place {
 
 /// State shared by a connection's socket, its driver and the request being handled. Never leaves its worker.
 pub struct Client {
-    /// The peer's address.
+    /// The peer's address, or the one that a proxy said it speaks for (PROXY protocol).
     pub peer: SocketAddr,
+    /// What it connected to, where backends are told.
+    pub server: Option<SocketAddr>,
+    /// A proxy said so: whatever the address is, it is nobody on this machine.
+    pub relayed: bool,
     /// The same as a header value, made once.
     pub peer_ip: HeaderValue,
     /// TLS is spoken with it.
@@ -115,8 +120,11 @@ const NEVER: Tick = Tick::from_nanos(u64::MAX);
 impl Client {
     /// A connection that has just been accepted.
     #[must_use]
-    pub fn new(peer: SocketAddr, worker: &Worker) -> Self {
-        Client::of(peer, &worker.config(), worker.now())
+    pub(super) fn new(origin: &Origin, worker: &Worker) -> Self {
+        let client = Client::of(origin.client, &worker.config(), worker.now());
+        // Behind a proxy that says nobody could be anybody.
+        let chooser = client.chooser && origin.named;
+        Client { server: origin.server, relayed: origin.relayed, chooser, ..client }
     }
 
     /// The same under these settings, accepted at `now`.
@@ -142,7 +150,7 @@ impl Client {
         let stream = Client::known(self.peer, self.peer_ip.clone(), self.trusted, self.chooser, head_by);
         stream.place.set(self.place.get());
         stream.secure.set(self.secure.get());
-        stream
+        Client { server: self.server, relayed: self.relayed, ..stream }
     }
 
     /// `head_by` is when a request's head must have come.
@@ -150,6 +158,8 @@ impl Client {
         Client {
             peer,
             secure: Cell::new(false),
+            server: None,
+            relayed: false,
             peer_ip,
             trusted,
             place: Cell::new(None),
@@ -181,6 +191,12 @@ impl Client {
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.secure.get() { "https" } else { "http" }
+    }
+
+    /// Whose address it is that connected, where nobody stands between.
+    #[must_use]
+    pub fn own_ip(&self) -> Option<IpAddr> {
+        (!self.relayed).then(|| self.peer.ip().to_canonical())
     }
 
     /// What the connection is doing.

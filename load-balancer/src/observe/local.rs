@@ -115,13 +115,16 @@ pub struct WorkerMeters {
     shared: std::sync::Arc<Metrics>,
     algorithms: Vec<PerAlgorithm>,
     aborts: ByKey<&'static str>,
+    refused: ByKey<&'static str>,
     retries: ByKey<(&'static str, &'static str)>,
     pub retries_same_backend: LocalIntCounter,
     pub in_flight: LocalGauge,
     pub connections: LocalGauge,
     pub accepted: LocalIntCounter,
+    pub accept_failures: LocalIntCounter,
     pub request_bytes: LocalIntCounter,
     pub response_bytes: LocalIntCounter,
+    queue_wait: LocalHistogram,
     http2: Http2Meters,
     budget: [LocalGauge; 2],
 }
@@ -146,13 +149,16 @@ impl WorkerMeters {
         WorkerMeters {
             algorithms: algorithms.collect(),
             aborts: ByKey::default(),
+            refused: ByKey::default(),
             retries: ByKey::default(),
             retries_same_backend: shared.retries_same_backend.with_label_values(&[pool]).local(),
             in_flight: LocalGauge::new(shared.requests_in_flight.with_label_values(&[pool])),
             connections: LocalGauge::new(shared.downstream.with_label_values(&["traffic"])),
             accepted: shared.accepted.with_label_values(&["traffic"]).local(),
+            accept_failures: shared.accept_failures.with_label_values(&["traffic"]).local(),
             request_bytes: shared.request_bytes.with_label_values(&[pool]).local(),
             response_bytes: shared.response_bytes.with_label_values(&[pool]).local(),
+            queue_wait: shared.queue_wait.with_label_values(&[pool]).local(),
             http2: Http2Meters::new(&shared.http2),
             budget: [&shared.budget_left, &shared.budget_whole].map(|sum| LocalGauge::new(sum.clone())),
             shared,
@@ -213,6 +219,18 @@ impl WorkerMeters {
         });
     }
 
+    /// A request has waited so long for a backend with room, or in vain.
+    pub fn queued(&self, time: Duration) {
+        self.queue_wait.observe(time.as_secs_f64());
+    }
+
+    /// A connection was closed before anything was read of it.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.inc(reason, || {
+            Some(self.shared.connections_refused.with_label_values(&["traffic", reason]).local())
+        });
+    }
+
     /// An attempt that failed for `reason` could be repeated; `outcome` tells what came of it.
     pub fn retry(&self, reason: &'static str, outcome: &'static str) {
         self.retries.inc((reason, outcome), || {
@@ -247,11 +265,14 @@ impl WorkerMeters {
         }
         self.budget.iter().for_each(LocalGauge::flush);
         self.aborts.flush();
+        self.refused.flush();
+        self.queue_wait.flush();
         self.retries.flush();
         self.retries_same_backend.flush();
         self.in_flight.flush();
         self.connections.flush();
         self.accepted.flush();
+        self.accept_failures.flush();
         self.request_bytes.flush();
         self.response_bytes.flush();
         self.http2.flush();

@@ -45,6 +45,13 @@ pub fn pool(metrics: &Metrics, aborts: &[&str], retries: &[&str], sources: &[&st
     metrics.weight_updated.with_label_values(&[pool]).set(0.0);
 }
 
+/// Connections refused, by reason.
+pub fn connections(metrics: &Metrics, refusals: &[&str]) {
+    for reason in refusals {
+        metrics.connections_refused.with_label_values(&["traffic", reason]);
+    }
+}
+
 /// `algorithm` is in force where a request chooses none.
 pub fn algorithm(metrics: &Metrics, algorithm: Algorithm) {
     let pool = metrics.pool.as_str();

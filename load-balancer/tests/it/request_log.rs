@@ -43,6 +43,8 @@ impl Alone {
             admin: axum::Router::new(),
             secure: load_balancer::listener::Secure::Nowhere,
             connections: Arc::new(Semaphore::new(100)),
+            networks: Arc::default(),
+            queue: Arc::default(),
         };
         let doors = vec![sockets.remove(0)];
         std::thread::spawn(move || {

@@ -10,6 +10,8 @@ use lb_core::roster::Word;
 use lb_core::signal::Report;
 use serde::{Deserialize, Serialize};
 
+use crate::limiter::usage::Round;
+
 /// All that one balancer tells.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -20,6 +22,9 @@ pub(crate) struct Message {
     pub(crate) members: Vec<Told>,
     /// By name and address: there may be several of a name where each balancer starts its own.
     pub(crate) backends: BTreeMap<String, About>,
+    /// Who used shared rate limits of late, by the limit's name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) rates: BTreeMap<String, Vec<Round>>,
 }
 
 /// A word about a member.
@@ -167,6 +172,7 @@ mod tests {
             speaker: "a/1".into(),
             members: vec![Told::new("S5", &word)],
             backends,
+            rates: BTreeMap::new(),
         })
         .unwrap();
         let read: Message = serde_json::from_str(&written).unwrap();

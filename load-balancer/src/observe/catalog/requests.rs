@@ -40,6 +40,45 @@ pub const RESPONSE_BYTES: Family =
     counter("lb_response_body_bytes_total", POOL, "Bytes of response bodies passed on to clients.");
 /// Client connections.
 pub const DOWNSTREAM: Family = gauge("lb_downstream_connections", &["listener"], "Open client connections.");
+/// Most client connections.
+pub const DOWNSTREAM_LIMIT: Family = gauge(
+    "lb_downstream_connections_limit",
+    &["listener"],
+    "Client connections that are served at once: limits.connections, or fewer where file descriptors are fewer. More wait.",
+);
 /// Client connections accepted.
 pub const ACCEPTED: Family =
     counter("lb_downstream_connections_accepted_total", &["listener"], "Client connections accepted.");
+/// Client connections refused.
+pub const CONNECTIONS_REFUSED: Family = counter(
+    "lb_downstream_connections_refused_total",
+    &["listener", "reason"],
+    "Client connections closed before a byte of HTTP was read, by reason: network (limits.connections_per_network), \
+     proxy_header (malformed PROXY protocol), proxy_timeout (none came in time).",
+);
+/// Failed accepts.
+pub const ACCEPT_FAILURES: Family = counter(
+    "lb_downstream_accept_failures_total",
+    &["listener"],
+    "Times that accepting failed, mostly for want of file descriptors: each is followed by a pause.",
+);
+/// Requests beyond a rate.
+pub const RATE_LIMITED: Family = counter(
+    "lb_rate_limited_total",
+    &["pool", "limit"],
+    "Requests answered 429 because their key had reached a rate limit, by the limit's name.",
+);
+/// Requests in the queue.
+pub const QUEUE_WAITING: Family = gauge(
+    "lb_queue_waiting",
+    POOL,
+    "Requests that wait because every backend has max_in_flight (queue.length is the most).",
+);
+/// Time in the queue.
+pub const QUEUE_WAIT: Family = histogram(
+    "lb_queue_wait_seconds",
+    REQUEST_BUCKETS,
+    POOL,
+    "Time that requests waited for a backend with room, in vain (aborts queue_full, queue_timeout) or not, in seconds; \
+     those that had none to wait for are not in it.",
+);

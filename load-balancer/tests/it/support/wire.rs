@@ -83,6 +83,13 @@ impl Wire {
         Wire::new(within("connect", TcpStream::connect(address)).await.unwrap())
     }
 
+    /// From an address of this machine's own: 127.0.0.2 and the like are clients of their own.
+    pub(crate) async fn from(client: &str, address: SocketAddr) -> Wire {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(client.parse().unwrap(), 0)).unwrap();
+        Wire::new(within("connect", socket.connect(address)).await.unwrap())
+    }
+
     /// With so small a window that what is not read stays with the sender.
     pub(crate) async fn narrow(address: SocketAddr) -> Wire {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();

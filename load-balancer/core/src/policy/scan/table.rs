@@ -343,7 +343,9 @@ mod tests {
             table.clear::<true, true, true>(0);
             (0..2).for_each(|at| table.put::<true, true, true>(0, at, dear));
             assert!(
-                table.winner::<true, true, true, true>((&two, 1.0), |_| Some(0), &mut rng).is_some_and(|at| at < 2)
+                table
+                    .winner::<true, true, true, true>((&two, 1.0), |_| Some(0), &mut rng)
+                    .is_some_and(|at| at < 2)
             );
             table.clear::<true, true, true>(0);
             assert_eq!(table.winner::<true, true, true, true>((&two, 1.0), |_| Some(0), &mut rng), None);

@@ -1,0 +1,157 @@
+"""More than there is room for: too few file descriptors, clients that never finish a request, three times the requests.
+
+The balancer may refuse; it must not spin, blame backends, grow, or let those wait who ask for what it can do.
+"""
+
+import contextlib
+import re
+import resource
+import socket
+import time
+
+import clients
+import rig
+from case import Case
+from clients import Crowd, hey, hey_line
+
+# Seconds over which processor time is looked at, and the share of one core that a balancer may use while it can do nothing:
+# health checks of three backends every half second are in it.
+LOOK, IDLE_SHARE = 1.5, 0.2
+# What hey's 99th percentile may differ by between two runs of the same load on a busy machine, in seconds.
+FLOOR = 0.004
+
+
+def hold(stack, address, count):
+    """So many open connections, none of which has sent anything."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    host, port = address.removeprefix("http://").split(":")
+    held = []
+    for _ in range(count):
+        connection = socket.create_connection((host, int(port)), timeout=clients.WITHIN / 6)
+        held.append(stack.enter_context(connection))
+    return held
+
+
+def ask(connection):
+    """The status that comes on a connection that is already open."""
+    connection.sendall(b"GET /home HTTP/1.1\r\nHost: test\r\n\r\n")
+    return connection.recv(65536).partition(b"\r\n")[0]
+
+
+class Descriptors(Case):
+    alone = "processor time is looked at"
+    within = ("prlimit", "--nofile=256:256")
+
+    def used(self):
+        before = self.balancer.cpu()
+        time.sleep(LOOK)  # What is measured is this very time.
+        return (self.balancer.cpu() - before) / LOOK
+
+    def served(self):
+        tally = hey(clients.run(hey_line(self.url(), "-n", 200, "-c", 10)).decode())
+        self.assertEqual((tally.good, tally.bad), (200, 0), tally.text)
+
+    def unharmed(self):
+        """No backend was taken out for what the balancer lacked."""
+        self.assertEqual([fact for fact in self.balancer.facts() if fact["kind"] in ("ejected", "unhealthy")], [])
+        self.assertEqual(self.balancer.eligible(), 3)
+
+    def test_more_clients_than_descriptors_wait_and_operators_do_not(self):
+        limit = self.balancer.metrics().sum("lb_downstream_connections_limit", listener="traffic")
+        self.assertTrue(20 <= limit <= 110, limit)
+        self.assertIn("too few file descriptors", self.balancer.err.read_text())
+        with contextlib.ExitStack() as stack:
+            held = hold(stack, self.balancer.traffic, 600)
+            rig.until(
+                lambda: self.balancer.metrics().sum("lb_downstream_connections", listener="traffic") == limit,
+                "every place is taken",
+            )
+            self.assertLess(self.used(), IDLE_SHARE, "it spins")
+            self.assertEqual([ask(connection) for connection in held[:10]], [b"HTTP/1.1 200 OK"] * 10)
+            self.unharmed()
+            self.assertEqual(self.balancer.metrics().sum("lb_downstream_accept_failures_total"), 0)
+        self.served()
+
+    def test_it_pauses_when_there_is_none_left_and_recovers(self):
+        self.served()
+        pid = self.balancer.popen.pid
+        with contextlib.ExitStack() as stack:
+            held = hold(stack, self.balancer.traffic, 2)
+            self.assertEqual([ask(connection) for connection in held], [b"HTTP/1.1 200 OK"] * 2)
+            # From one moment to the next nothing may be opened any more.
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (8, 256))
+            waiting = hold(stack, self.balancer.traffic, 20)
+            self.assertLess(self.used(), IDLE_SHARE, "it spins")
+            # Whoever is inside is answered: over a connection to a backend that rests, or else refused.
+            statuses = {ask(connection) for connection in held}
+            self.assertTrue(statuses <= {b"HTTP/1.1 200 OK", b"HTTP/1.1 503 Service Unavailable"}, statuses)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, 256))
+            self.assertEqual({ask(connection) for connection in waiting}, {b"HTTP/1.1 200 OK"})
+        self.served()
+        self.assertGreater(self.balancer.metrics().sum("lb_downstream_accept_failures_total"), 0)
+        self.unharmed()
+
+
+class Slow(Case):
+    alone = "it goes by times"
+
+    def measured(self):
+        """Errors, and the 99th percentile in seconds, of 2,000 requests a second for two seconds."""
+        text = clients.run(hey_line(self.url(), "-z", "2s", "-c", 20, "-q", 100)).decode()
+        return hey(text).bad, float(re.search(r"99% in ([\d.]+) secs", text)[1])
+
+    def test_a_thousand_slow_clients_cost_the_others_nothing(self):
+        with contextlib.ExitStack() as stack:
+            slow = hold(stack, self.balancer.traffic, 1_000)
+            for connection in slow:
+                connection.sendall(b"POST /echo HTTP/1.1\r\nHost: slow\r\nX-A: ")
+            rig.until(
+                lambda: self.balancer.metrics().sum("lb_downstream_connections", listener="traffic") >= 1_000, "all inside"
+            )
+
+            def drip():
+                at = 0
+                while not crowd.stopping.wait(0.01):
+                    for connection in slow[at:at + 10]:
+                        with contextlib.suppress(OSError):
+                            connection.sendall(b"a")
+                    at = (at + 10) % len(slow)
+
+            crowd = Crowd(drip, [()], clients.WITHIN)
+            with crowd:
+                beside = self.measured()
+        alone = self.measured()
+        self.assertEqual((beside[0], alone[0]), (0, 0), "requests failed")
+        most = max(1.2 * alone[1], alone[1] + FLOOR)
+        self.assertLessEqual(beside[1], most, f"p99 is {beside[1]} s beside slow clients, {alone[1]} s without")
+
+
+class Overload(Case):
+    """Twelve requests of 50 ms at once is what three backends may be given: 240 a second."""
+
+    alone = "it goes by rates"
+    within = ("env", "BALLAST_POOL__MAX_IN_FLIGHT=4", "BALLAST_QUEUE__LENGTH=24", "BALLAST_QUEUE__WAIT=1s",
+              "BALLAST_RETRY__ATTEMPTS=0")
+
+    def rate(self, *flags):
+        begun = time.monotonic()
+        tally = hey(clients.run(hey_line(self.url("/bench50"), *flags)).decode())
+        return tally, tally.good / (time.monotonic() - begun)
+
+    def test_at_three_times_the_capacity_all_of_it_is_used_and_memory_is_flat(self):
+        _, capacity = self.rate("-z", "2s", "-c", 12)
+        self.assertGreater(capacity, 100)
+        # Twice: what the first run brings memory to is what this load needs.
+        overload = ("-z", "3s", "-c", 120, "-q", 6)
+        self.rate(*overload)
+        before = self.balancer.memory()
+        tally, goodput = self.rate(*overload)
+        grown = self.balancer.memory() - before
+        self.assertGreaterEqual(goodput, 0.95 * capacity, f"{capacity:.0f} a second can be done\n{tally.text}")
+        self.assertGreater(tally.bad, tally.good * 0.8, f"no overload\n{tally.text}")
+        self.assertLess(grown, 2 << 20, "bytes of memory more after a second run of the same overload")
+        aborts = self.balancer.metrics().by("lb_request_aborts_total", "reason")
+        told = {reason for reason, count in aborts.items() if count}
+        self.assertLessEqual(told, {"queue_full", "queue_timeout", "client_closed"}, aborts)
+        self.assertEqual([fact for fact in self.balancer.facts() if fact["kind"] == "ejected"], [])
