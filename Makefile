@@ -9,11 +9,15 @@ VENV_K8S := $(TARGET)/tests-k8s/venv
 # What may run from lb-core's, the workspace's, or the real clients' tests: `make test-real ONLY=Crash`.
 ONLY ?=
 
+# Executions of each fuzz target, and which; without names all of them.
+RUNS ?= 1000000
+TARGETS ?=
+
 # What may be started alone, or looked at: `make logs SERVICES=load-balancer`.
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build images experiments check test test-core test-workspace simulate test-real test-stack test-k8s test-compose test-deploy doc deny bench dashboards manifests screenshots tools venv venv-k8s start stop logs status
+.PHONY: help demo build images experiments check test test-core test-workspace simulate instructions test-real test-stack test-k8s test-compose test-deploy doc deny bench fuzz dashboards manifests screenshots tools venv venv-k8s start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -35,17 +39,19 @@ help:
 	@echo '  make test-core  the deciding core: policies, loads, rings, health'
 	@echo '  make test-workspace   every other Rust test'
 	@echo '  make simulate   a part of the simulated scenarios, held against their bars'
+	@echo '  make instructions   what a request costs in instructions, held against benches/instructions.json'
 	@echo '  make test-real  curl, ab, hey, wrk and a WebSocket client through real processes; ONLY=Crash for some'
 	@echo '  make test-stack   Prometheus, InfluxDB, node-exporter and Locust around it: every rule and every panel has data'
 	@echo '  make test-k8s   the Kubernetes manifests: schemas, checkov, kubectl, and the configurations in them in real programs'
 	@echo '  make test-compose   docker-compose.yml on a Docker daemon of the tests own, without a registry; needs root'
 	@echo '  make test-deploy   the startup script and the systemd units on machines of the tests own; needs root, not in `make test`'
 	@echo '  make doc        the documentation, warnings are errors'
-	@echo '  make deny       licences, duplicates and sources of dependencies, by cargo-deny'
+	@echo '  make deny       licences, duplicates, sources and (with network) advisories of dependencies, by cargo-deny'
 	@echo '  make dashboards   write grafana/dashboards from grafana/description, and the manifests that hold them'
 	@echo '  make manifests  write rules and dashboards into k8s/ and deploy/kubernetes'
 	@echo '  make experiments   the experiments of the original systems, short forms; ONLY=a-1 one of them, whole'
 	@echo '  make screenshots   the pictures of the dashboard in docs/images, by headless Chromium'
+	@echo '  make fuzz       a million executions of each fuzz target; RUNS=… TARGETS="gate head" for others; docs/FUZZING.md'
 	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
 
 # The dev profile is optimized enough for a demo, and links in seconds.
@@ -77,6 +83,9 @@ test-workspace:
 simulate:
 	@.ci/test simulate
 
+instructions:
+	@.ci/test instructions
+
 test-real:
 	@ONLY='$(ONLY)' .ci/test real
 
@@ -106,6 +115,9 @@ screenshots: build venv
 
 bench:
 	@cargo xtask bench
+
+fuzz:
+	@cargo xtask fuzz --runs $(RUNS) $(TARGETS)
 
 dashboards:
 	@cargo xtask dashboards

@@ -19,11 +19,11 @@ ANSWER_WITHIN = 60.0
 class Browser(rig.Process):
     """The program with a profile of its own; it speaks to nobody but us."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *more):
         options = ["--headless=new", "--remote-debugging-port=0", f"--user-data-dir={directory / 'profile'}",
                    "--no-first-run", "--no-default-browser-check", "--disable-background-networking", "--disable-component-update",
                    "--disable-sync", "--disable-gpu", "--disable-dev-shm-usage", "--disable-extensions",
-                   "--no-proxy-server", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-GB"]
+                   "--no-proxy-server", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-GB", *more]
         if os.getuid() == 0:
             # The sandbox refuses to run for root; what is opened here is our own page.
             options.append("--no-sandbox")

@@ -28,9 +28,10 @@ use crate::worker::Command;
 mod access;
 mod decisions;
 mod explain;
-mod membership;
-mod registration;
+pub(crate) mod membership;
+pub(crate) mod registration;
 mod requests;
+mod secure;
 mod serve;
 
 pub use access::Peer;
@@ -78,7 +79,7 @@ pub struct Admin {
     /// Why requests went where they went.
     pub journal: Arc<Journal>,
     /// Where this balancer listens itself: no place for a backend.
-    pub listening: [SocketAddr; 2],
+    pub listening: Vec<SocketAddr>,
 }
 
 /// The admin endpoints.

@@ -28,6 +28,7 @@ mod metrics;
 mod raw;
 mod signals;
 mod store;
+mod tls;
 mod units;
 mod watching;
 
@@ -43,6 +44,7 @@ pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
 pub use limits::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
+pub use tls::{Tls, Upstream};
 pub use watching::{AccessLog, Believed, Format, Protocol, Target, Traces};
 
 /// Variables that overlay the file begin with this; `__` separates levels: `BALLAST_TIMEOUTS__CONNECT=3s`.
@@ -54,6 +56,12 @@ pub(crate) const WEIGHT_MOST: u32 = 1_000;
 /// Longest name of a pool or backend, bytes: it becomes a metric label.
 pub(crate) const NAME_MOST: usize = 63;
 
+/// Whether a text may be the name of a pool or backend.
+pub(crate) fn is_name(text: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    (1..=NAME_MOST).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// A validated configuration.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -61,6 +69,10 @@ pub struct Config {
     pub workers: usize,
     /// Where to listen.
     pub listen: Listen,
+    /// TLS towards clients; `None` where it is off.
+    pub tls: Option<Tls>,
+    /// TLS towards operators.
+    pub admin_tls: Option<std::sync::Arc<crate::tls::Server>>,
     /// The backends and how to choose among them.
     pub pool: Pool,
     /// Who may choose the algorithm by `?algo=` or `x-lb-algo`, and ask for reasons by `x-lb-debug`.
@@ -118,6 +130,8 @@ pub struct Listen {
     pub traffic: SocketAddr,
     /// For operators: metrics and health.
     pub admin: SocketAddr,
+    /// For clients with TLS, beside `traffic`.
+    pub tls: Option<SocketAddr>,
 }
 
 /// One pool of backends.
@@ -137,6 +151,8 @@ pub struct Pool {
     pub max_in_flight: Option<u32>,
     /// What is spoken with backends.
     pub protocol: Spoken,
+    /// TLS towards backends.
+    pub tls: Upstream,
     /// In pool order; names are unique.
     pub backends: Vec<Backend>,
 }
@@ -157,6 +173,10 @@ pub struct Backend {
     pub name: String,
     /// Where it listens; `None` is a replica that the provider starts.
     pub address: Option<Address>,
+    /// Whether TLS is spoken with it (`https://` in front of its address), or not (`http://`); else as with the pool.
+    pub tls: Option<bool>,
+    /// What its certificate must name; `None` is as with the pool.
+    pub server_name: Option<String>,
     /// Its share, 1..=1000.
     pub weight: u32,
     /// The metric label `region`; empty where none was given.
@@ -188,6 +208,26 @@ impl Address {
         let port: u16 = port.parse().ok()?;
         let valid = port > 0 && !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
         valid.then(|| Address::Name(host.to_owned(), port))
+    }
+}
+
+impl Address {
+    /// Its host alone.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self {
+            Address::Ip(address) => address.ip().to_string(),
+            Address::Name(host, _) => host.clone(),
+        }
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        match self {
+            Address::Ip(address) => address.port(),
+            Address::Name(_, port) => *port,
+        }
     }
 }
 
@@ -263,8 +303,10 @@ pub enum KeySource {
 /// How long anything may take. `None` is for ever.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeouts {
-    /// To connect to a backend.
+    /// To connect to a backend, TLS included.
     pub connect: Duration,
+    /// For a client to shake hands.
+    pub tls_handshake: Duration,
     /// From the request sent to the response head.
     pub first_byte: Option<Duration>,
     /// The whole exchange, retries included; not for upgrades and event streams.

@@ -5,7 +5,7 @@
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
 //! leaving), `upgrade` (another process takes over), `replicas` (keeping their number), `discovered` (who a source of
 //! discovery names), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
-//! (capacity and regions), `geo` (where clients are), `reload`, `state` (over restarts), `prober` (active checks), `publish`.
+//! (capacity and regions), `geo` (where clients are), `certificates`, `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -34,10 +34,12 @@ use crate::provision::{Death, Provider};
 use crate::registry::{Backend, Registry, Snapshot};
 use crate::store::StateStore;
 
+mod certificates;
 mod discovered;
 mod entry;
 mod fetch;
 mod geo;
+mod line;
 mod members;
 mod prober;
 mod publish;
@@ -45,7 +47,7 @@ mod reload;
 mod replicas;
 mod scaled;
 mod scraper;
-mod shared;
+pub(crate) mod shared;
 mod standing;
 mod state;
 mod traffic;
@@ -139,6 +141,7 @@ pub struct Control {
     regions: Option<Arc<Regions>>,
     located: geo::Located,
     limiters: Arc<[Arc<Limiter>]>,
+    certificates: certificates::Certificates,
 }
 
 impl Control {
@@ -192,12 +195,14 @@ impl Control {
             regions: None,
             located: geo::Located::default(),
             limiters: Limiter::all(&config.rate_limits, &[], metrics, shares),
+            certificates: certificates::Certificates::default(),
         };
         metrics.series.set_budget(config.metrics.backends);
         zero::pool(metrics, &Kind::aborts(), &Kind::RETRIED, &Known::ALL.map(|(_, name)| name));
         zero::connections(metrics, &REFUSALS);
         zero::algorithm(metrics, config.pool.algorithm);
         control.locate();
+        control.certify();
         control.restore();
         control.rederive(true);
         control.publish();
@@ -212,16 +217,13 @@ impl Control {
         let mut ended = wiring.ended;
         self.awaited = wiring.succeeds;
         (self.events, self.access_log) = (Some(events), Some(access_log));
-        if let Err(error) = self.start_checks() {
-            return tracing::error!(%error, "health checks cannot start");
-        }
-        if let Err(error) = self.start_scrapes(true) {
-            return tracing::error!(%error, "scrapes cannot start");
-        }
+        self.start_checks();
+        self.start_scrapes(true);
         self.start_supply(provider);
         self.start_sharing(store);
         self.start_discovery();
         self.watch_database();
+        self.watch_certificates();
         let period = if self.entries.len() > LARGE_POOL { SLOW_TICK } else { TICK };
         let mut tick = tokio::time::interval(period);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -293,6 +295,7 @@ impl Control {
             Event::Scaled(scaled, asker) => self.scaled(scaled, asker),
             Event::Reread(occasion, read) => self.reread(occasion, read),
             Event::Located(origin, read) => self.relocated(&origin, read),
+            Event::Certified(number, place, read) => self.certified(number, place, read),
             Event::Discovered(number, said) => self.discovered(number, said),
             Event::Telling(asker) => {
                 // The exchange task may have been told to end.

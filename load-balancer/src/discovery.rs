@@ -17,7 +17,7 @@ use crate::event::Event;
 
 mod dns;
 pub mod file;
-mod kubernetes;
+pub(crate) mod kubernetes;
 
 /// A backend that a source names.
 #[derive(Debug, Clone, PartialEq, Eq)]

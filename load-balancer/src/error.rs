@@ -51,6 +51,8 @@ pub enum Kind {
     NoDescriptors,
     /// A connection to the backend was refused or reset before it answered.
     UpstreamConnect,
+    /// The backend's TLS cannot be spoken, or its certificate is not believed.
+    UpstreamTls,
     /// Connecting took longer than `timeouts.connect`.
     UpstreamConnectTimeout,
     /// The backend closed or broke the connection before its response head was complete.
@@ -106,7 +108,7 @@ impl std::error::Error for ProxyError {}
 
 impl Kind {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Kind; 27] = [
+    pub const ALL: [Kind; 28] = [
         Kind::BadRequest,
         Kind::AmbiguousFraming,
         Kind::BadChunk,
@@ -128,6 +130,7 @@ impl Kind {
         Kind::Shed,
         Kind::NoDescriptors,
         Kind::UpstreamConnect,
+        Kind::UpstreamTls,
         Kind::UpstreamConnectTimeout,
         Kind::UpstreamReset,
         Kind::UpstreamProtocol,
@@ -137,8 +140,9 @@ impl Kind {
     ];
 
     /// Those after which a request may be made again.
-    pub const RETRIED: [&'static str; 5] = [
+    pub const RETRIED: [&'static str; 6] = [
         Kind::UpstreamConnect.reason(),
+        Kind::UpstreamTls.reason(),
         Kind::UpstreamConnectTimeout.reason(),
         Kind::UpstreamReset.reason(),
         Kind::UpstreamProtocol.reason(),
@@ -258,6 +262,7 @@ impl Kind {
             Kind::Shed => (StatusCode::SERVICE_UNAVAILABLE, "shed", "Too many requests in flight"),
             Kind::NoDescriptors => (StatusCode::SERVICE_UNAVAILABLE, "no_descriptors", "Out of resources"),
             Kind::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Backend unreachable"),
+            Kind::UpstreamTls => (StatusCode::BAD_GATEWAY, "upstream_tls", "Backend unreachable"),
             Kind::UpstreamConnectTimeout => {
                 (StatusCode::GATEWAY_TIMEOUT, "upstream_connect_timeout", "Backend timeout")
             }
@@ -289,7 +294,7 @@ mod tests {
         for kind in [Kind::FirstByteTimeout, Kind::TotalTimeout, Kind::UpstreamConnectTimeout] {
             assert_eq!((kind.status().as_u16(), kind.message()), (504, "Backend timeout"));
         }
-        for kind in [Kind::UpstreamConnect, Kind::UpstreamReset, Kind::UpstreamProtocol] {
+        for kind in [Kind::UpstreamConnect, Kind::UpstreamTls, Kind::UpstreamReset, Kind::UpstreamProtocol] {
             assert_eq!(kind.status().as_u16(), 502);
         }
     }

@@ -15,6 +15,7 @@ use crate::provision::kubernetes::Scaled;
 use crate::provision::{Order, Replica};
 use crate::store::{Offer, exchange::Round};
 use crate::telemetry::Miss;
+use crate::tls::{self, Fault, Renewed};
 
 /// Something the control task must know.
 #[derive(Debug)]
@@ -35,6 +36,9 @@ pub enum Event {
     Reread(Occasion, Result<Box<Config>, Faults>),
     /// The file of the database of countries has changed and was read again; or why it cannot be used.
     Located(Origin, Result<Database, String>),
+    /// A file of a certificate, key or authority has changed, and all of its place were read again; the number is that of who
+    /// watches, so that what a stopped one read last is told apart.
+    Certified(u64, tls::Place, Result<Renewed, Fault>),
     /// A source of discovery has said who is there; the number is that of its start, so that what a stopped one said last is
     /// told apart.
     Discovered(u64, Said),

@@ -20,6 +20,7 @@ use crate::worker::{Lane, Scene, Worker};
 
 mod attempt;
 mod body;
+mod connect;
 mod exchange;
 mod multiplex;
 mod queue;
@@ -30,6 +31,7 @@ mod upload;
 mod upstream;
 
 pub use body::{Body, Broken, answer};
+pub use connect::{Unreached, connect};
 pub use exchange::{Exchange, Flight};
 pub use multiplex::Multiplex;
 pub use queue::Queue;

@@ -12,12 +12,10 @@ pub mod countries;
 mod database;
 mod places;
 mod regions;
-mod watch;
 
 pub use database::{Database, Origin};
 pub use places::{Places, Resident};
 pub use regions::{MOST, Regions};
-pub use watch::{Stamp, Watch};
 
 use crate::observe::regional::Outcome;
 

@@ -1,7 +1,7 @@
 //! Listening sockets that this process was started with: by the service manager, or by the balancer before it.
 //!
 //! Both say so by the same protocol (sd_listen_fds(3)): `LISTEN_FDS` sockets from descriptor 3 on, called as
-//! `LISTEN_FDNAMES` says, `traffic` or `admin`; one of another name is found by its address. The predecessor sends one
+//! `LISTEN_FDNAMES` says, `traffic`, `tls` or `admin`; one of another name is found by its address. The predecessor sends one
 //! descriptor more, on which it is told that this process is ready, or why it is not. How it fails: what does not fit the
 //! configuration is an error that names both, and nothing is listened on.
 
@@ -19,6 +19,8 @@ pub(crate) mod upgrade;
 
 /// What clients' sockets are called.
 pub(crate) const TRAFFIC: &str = "traffic";
+/// What those of clients with TLS are called.
+pub(crate) const TLS: &str = "tls";
 /// What operators' socket is called.
 pub(crate) const ADMIN: &str = "admin";
 /// What the predecessor's descriptor is called.
@@ -88,7 +90,7 @@ impl Inherited {
                      (another address needs a stop and a start)"
                 ));
             }
-            if named || (fits && called != TRAFFIC && called != ADMIN) {
+            if named || (fits && ![TRAFFIC, TLS, ADMIN].contains(&called.as_str())) {
                 ours.push(socket);
             } else {
                 self.sockets.push((called, socket));
@@ -105,8 +107,8 @@ impl Inherited {
         let Some((name, socket)) = self.sockets.first() else { return Ok(()) };
         let own = socket.local_addr().map(|own| own.to_string()).unwrap_or_default();
         Err(format!(
-            "the inherited socket {name:?} on {own} is neither listen.traffic nor listen.admin: give it that address, or a \
-             FileDescriptorName= of traffic or admin"
+            "the inherited socket {name:?} on {own} is none of listen.traffic, listen.tls and listen.admin: give it that address, \
+             or a FileDescriptorName= of traffic, tls or admin"
         ))
     }
 

@@ -3,9 +3,12 @@
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::{Method, Request, Response, Version, header};
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::{Method, Request, Response, Version};
 use tower::ServiceExt as _;
 
+use crate::config::Config;
 use crate::error::{Kind, ProxyError};
 use crate::forward::{self, Body, Exchange, Plan};
 use crate::journal::Draft;
@@ -45,8 +48,11 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let id = headers::request_id(&head.headers, seen, &mut worker.rng.borrow_mut());
     exchange.known_as(&id);
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
-    let result = match plan(worker, &scene, client, (head, seen), &body, id.clone(), now) {
-        Ok(plan) => {
+    let declared = body.size_hint().upper();
+    let understood = understand(&worker.config(), client, (head, seen), declared, id.clone());
+    let result = match understood.and_then(|plan| afford(worker, &scene, &plan, now).map(|()| plan)) {
+        Ok(mut plan) => {
+            plan.region = locality::region(&scene, client, plan.client_ip);
             exchange.planned(&scene, &plan);
             if explain || worker.records() {
                 exchange.draft = Draft::begin(&scene.snapshot, plan.algorithm, &id, &plan.key);
@@ -74,18 +80,19 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     }
 }
 
-/// Reads everything that decides about the request out of its head.
-fn plan(
-    worker: &Worker,
-    scene: &Scene,
+/// Reads everything that decides about the request out of its head, but for the client's region. `declared` is how long the
+/// body says it is. Pure: the way of every head, and of those that the fuzz targets make.
+///
+/// # Errors
+/// Why the request is not passed on.
+pub fn understand(
+    config: &Config,
     client: &Client,
-    (mut head, mut seen): (hyper::http::request::Parts, headers::Seen),
-    body: &Incoming,
-    id: header::HeaderValue,
-    now: lb_core::Tick,
+    (mut head, mut seen): (Parts, headers::Seen),
+    declared: Option<u64>,
+    id: HeaderValue,
 ) -> Result<Plan, ProxyError> {
-    let config = &*worker.config();
-    admit(config, &head, seen, body)?;
+    admit(config, &head, seen, declared)?;
     if !paths::is_allowed(&config.pool.allowed_paths, head.uri.path()) {
         let detail = format!("<Error> '{}' endpoint does not exist in server replicas", head.uri.path());
         return Err(ProxyError::new(Kind::PathNotAllowed, detail));
@@ -93,22 +100,25 @@ fn plan(
     headers::host_of_target(&mut head, &mut seen);
     let (algorithm, target) = algo::choose(config, client, &head, seen)?;
     let client_ip = client_id::address(client, &head.headers, &config.client.trusted_proxies);
-    shed(worker, scene, config)?;
-    for limiter in scene.snapshot.limiters.iter() {
-        limiter.admit(&head, client_ip, &config.limits, now)?;
-    }
-    let region = locality::region(scene, client, client_ip);
     let key = match algorithm {
         lb_core::Algorithm::ConsistentHash => key::of(&config.hash.key, &head, client_ip),
         _ => Vec::new(),
     };
     let logged = if config.control.request_log > 0 { key::id(&config.hash.key, &head) } else { None };
     let added = headers::Added::new(config, client, &head.headers, algorithm, id);
-    Ok(Plan { head, seen, target, algorithm, client_ip, region, key, logged, added })
+    Ok(Plan { head, seen, target, algorithm, client_ip, region: None, key, logged, added })
+}
+
+/// Refuses what there is no room for, or what a limit does not allow.
+fn afford(worker: &Worker, scene: &Scene, plan: &Plan, now: lb_core::Tick) -> Result<(), ProxyError> {
+    let config = &worker.config();
+    shed(worker, scene, config)?;
+    let mut limiters = scene.snapshot.limiters.iter();
+    limiters.try_for_each(|limiter| limiter.admit(&plan.head, plan.client_ip, &config.limits, now))
 }
 
 /// Refuses one request too many, before it costs anything: what is in flight holds memory.
-fn shed(worker: &Worker, scene: &Scene, config: &crate::config::Config) -> Result<(), ProxyError> {
+fn shed(worker: &Worker, scene: &Scene, config: &Config) -> Result<(), ProxyError> {
     // Two workers that look at once may both let one in: the bound is exceeded by less than there are workers.
     let in_flight = || scene.snapshot.view.pool().in_flight() as usize + worker.shared.queue.waiting();
     match config.limits.in_flight {
@@ -121,10 +131,10 @@ fn shed(worker: &Worker, scene: &Scene, config: &crate::config::Config) -> Resul
 
 /// Refuses what is never passed on.
 fn admit(
-    config: &crate::config::Config,
-    head: &hyper::http::request::Parts,
+    config: &Config,
+    head: &Parts,
     seen: headers::Seen,
-    body: &Incoming,
+    declared: Option<u64>,
 ) -> Result<(), ProxyError> {
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(ProxyError::new(Kind::MethodNotAllowed, format!("{} is not proxied", head.method)));
@@ -141,7 +151,7 @@ fn admit(
         return Err(ProxyError::new(Kind::HeadersTooLarge, "the head exceeds limits.headers"));
     }
     hygiene::check(head, seen)?;
-    if let (Some(limit), Some(declared)) = (config.limits.body_bytes, body.size_hint().upper())
+    if let (Some(limit), Some(declared)) = (config.limits.body_bytes, declared)
         && declared > limit
     {
         let detail = format!("the body has {declared} bytes, limits.body_bytes is {limit}");

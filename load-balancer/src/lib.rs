@@ -24,6 +24,8 @@ pub mod discovery;
 pub mod error;
 pub mod event;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod geo;
 pub mod handover;
 pub mod hashing;
@@ -37,12 +39,14 @@ pub mod observe;
 pub mod provision;
 pub mod proxy_protocol;
 pub mod registry;
+pub mod seen;
 mod signals;
 mod socket;
 mod sparse;
 pub mod stage;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod worker;
 
 use admin::Admin;
@@ -113,6 +117,8 @@ pub enum StartError {
 pub struct Running {
     /// Where clients connect.
     pub traffic: SocketAddr,
+    /// Where TLS is spoken with them; the same, or beside it.
+    pub tls: Option<SocketAddr>,
     /// Where operators connect.
     pub admin: SocketAddr,
     stage: watch::Sender<Stage>,
@@ -177,10 +183,18 @@ fn begin(
         config.workers,
         &mut inherited,
     )?;
+    let secured = config.listen.tls.map(|address| {
+        handover::listen(handover::TLS, "listen.tls", address, config.workers, &mut inherited)
+    });
+    let (beside, secured) = secured.transpose()?.map_or((None, Vec::new()), |(at, of)| (Some(at), of));
     let (admin_address, admin_sockets) =
         handover::listen(handover::ADMIN, "listen.admin", config.listen.admin, 1, &mut inherited)?;
     inherited.used_up().map_err(StartError::Inherited)?;
-    let shares = listener::spread(&sockets, config.workers)?;
+    // Of each address everybody has a share.
+    let mut shares = listener::spread(&sockets, config.workers)?;
+    for (share, more) in shares.iter_mut().zip(listener::spread(&secured, config.workers)?) {
+        share.extend(more);
+    }
     let admin_doors = listener::spread(&admin_sockets, 1)?.pop().unwrap_or_default();
     let succeeds = inherited.succeeds();
 
@@ -208,7 +222,7 @@ fn begin(
         events: events.clone(),
         chronicle: Arc::clone(&chronicle),
         journal: Arc::clone(&journal),
-        listening: [traffic, admin_address],
+        listening: [traffic, admin_address].into_iter().chain(beside).collect(),
     });
 
     let (settled, settling) = watch::channel(false);
@@ -275,6 +289,11 @@ fn begin(
         journal: Arc::clone(&journal),
         traces: traces.clone(),
         access_log: Arc::clone(&access_log),
+        secure: match (&config.tls, beside) {
+            (None, _) => listener::Secure::Nowhere,
+            (Some(_), None) => listener::Secure::Everywhere,
+            (Some(_), Some(at)) => listener::Secure::At(at),
+        },
         connections,
         networks: Arc::default(),
         queue: Arc::default(),
@@ -285,10 +304,13 @@ fn begin(
         let run = move || async move { worker::run(shared, &i.to_string(), doors, mailbox).await };
         workers.push(thread(format!("worker-{i}"), run)?);
     }
-    tracing::info!(%traffic, admin = %admin_address, workers = workers.len(), "listening");
+    let tls = config.tls.is_some().then(|| beside.unwrap_or(traffic));
+    let shown = tls.map(tracing::field::display);
+    tracing::info!(%traffic, admin = %admin_address, tls = shown, workers = workers.len(), "listening");
     let control = Some((end, control_thread));
     Ok(Running {
         traffic,
+        tls,
         admin: admin_address,
         stage,
         workers,
@@ -303,6 +325,7 @@ fn begin(
         doors: sockets
             .into_iter()
             .map(|socket| (handover::TRAFFIC, socket))
+            .chain(secured.into_iter().map(|socket| (handover::TLS, socket)))
             .chain(admin_sockets.into_iter().map(|socket| (handover::ADMIN, socket)))
             .collect(),
     })
@@ -404,7 +427,13 @@ impl ControlSide {
         let Ok(provider) = provider else { return };
         let (stage, settling) = (self.stage, self.settled.subscribe());
         let first = self.succeeds.then_some(settling);
-        tokio::task::spawn_local(admin::serve(doors, self.admin, stage, first, self.registry));
+        tokio::task::spawn_local(admin::serve(
+            doors,
+            self.admin,
+            stage,
+            first,
+            (self.registry, self.metrics),
+        ));
         if let Some((source, orders)) = self.source {
             tokio::task::spawn_local(source.watch(orders, self.events.clone()));
         }

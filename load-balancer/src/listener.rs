@@ -22,6 +22,7 @@ mod drive;
 mod gate;
 mod http2;
 mod io;
+mod secure;
 mod sniff;
 
 pub use admit::Networks;
@@ -30,6 +31,7 @@ pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
 pub use http2::{Calm, Flood, Frames};
+pub use secure::Secure;
 
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -150,7 +152,10 @@ fn start<G: 'static>(
         let client = Rc::new(Client::new(&origin, &worker));
         client.task.replace(own.get().cloned());
         let _open = Open::new(&worker, id, &client);
-        drive::drive(&worker, &client, stream).await;
+        // Shaken hands within the task: nobody who connects waits for another's handshake.
+        if let Some(stream) = secure::secured(&worker, &client, stream).await {
+            drive::drive(&worker, &client, stream).await;
+        }
         drop((guards, origin));
     });
     // Nothing of it has run yet.

@@ -15,6 +15,7 @@ use lb_core::{Load, Tick, View};
 use crate::config::{Address, Config};
 use crate::geo::{Geo, Places};
 use crate::limiter::Limiter;
+use crate::tls::Certified;
 
 /// What never changes about a backend while it is in the pool.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Backend {
     pub name: String,
     /// Where it listens.
     pub address: Address,
+    /// What its certificate must name; `None` where it is spoken with in clear.
+    pub secure: Option<String>,
     /// `Host` for clients that sent none (HTTP/1.0).
     pub host: HeaderValue,
     /// Configured weight.
@@ -66,6 +69,8 @@ pub struct Snapshot {
     pub ceilings: Option<Box<[u32]>>,
     /// Rate limits.
     pub limiters: Arc<[Arc<Limiter>]>,
+    /// What TLS is spoken by.
+    pub certified: Certified,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -88,6 +93,7 @@ impl Snapshot {
             places: Places::default(),
             ceilings: None,
             limiters: Arc::default(),
+            certified: Certified::default(),
             backends: Box::default(),
         }
     }

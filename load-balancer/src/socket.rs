@@ -1,4 +1,4 @@
-//! A TCP socket as hyper sees it, with one economy: small writes of several pieces go out as one `send`.
+//! A connection as hyper sees it, with one economy: small writes of several pieces go out as one `send`.
 //!
 //! hyper keeps a head and its body apart and would write both by `writev`, whose path through the kernel is longer than
 //! copying a few hundred bytes. Large pieces are never copied.
@@ -9,16 +9,17 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+
+use crate::tls::Stream;
 
 /// Bytes up to which pieces are copied together: a head and a small body.
 const COALESCE: usize = 2_048;
 
-/// A connected socket.
-pub(crate) struct Socket(TokioIo<TcpStream>);
+/// A connection, with TLS or without.
+pub(crate) struct Socket(TokioIo<Stream>);
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Socket(TokioIo::new(stream))
     }
 
@@ -29,7 +30,7 @@ impl Socket {
         read.map_ok(|()| buf.filled().len())
     }
 
-    pub(crate) fn into_stream(self) -> TcpStream {
+    pub(crate) fn into_stream(self) -> Stream {
         self.0.into_inner()
     }
 }

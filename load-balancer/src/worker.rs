@@ -73,6 +73,8 @@ pub struct Shared {
     pub traces: Option<Arc<Traces>>,
     /// Where lines about requests go.
     pub access_log: Arc<AccessLog>,
+    /// Which connections are spoken with by TLS.
+    pub secure: listener::Secure,
     /// Permits for client connections, over all workers.
     pub connections: Arc<tokio::sync::Semaphore>,
     /// Those connections by client network, where they are limited.

@@ -12,7 +12,7 @@ mod chart;
 mod cpu;
 mod environment;
 mod load;
-mod message;
+pub(crate) mod message;
 mod options;
 mod peer;
 mod process;
@@ -34,7 +34,8 @@ use environment::Environment;
 use load::{Generator, Load};
 pub(crate) use options::Options;
 pub(crate) use peer::Missing;
-use peer::{Peer, Site, free_ports, installed};
+use peer::{Peer, Site};
+pub(crate) use peer::{free_ports, installed};
 use process::Process;
 use report::Report;
 pub(crate) use steady::Plan;
@@ -96,13 +97,18 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 
 /// The directory of configurations and logs; dropping it removes it.
 #[derive(Debug)]
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("ballast-bench-{}", std::process::id()));
+    /// One of this process for `what`.
+    pub(crate) fn new(what: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("ballast-{what}-{}", std::process::id()));
         std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -124,7 +130,7 @@ async fn bench(options: &Options) -> Result<()> {
     let release = release_directory()?;
     let helper = release.join("xtask");
     // Declared before the processes, so dropped after them.
-    let scratch = Scratch::new()?;
+    let scratch = Scratch::new("bench")?;
     let ours = options.ours.clone().unwrap_or_else(|| release.join("load-balancer"));
     let ours = std::path::absolute(ours)?;
     let mut site = Site {

@@ -1,5 +1,5 @@
-//! The workspace's own chores: `tidy` checks its rules, `bench` measures it beside its peers, `dashboards` writes
-//! what Grafana shows, `manifests` what Kubernetes is given of it.
+//! The workspace's own chores: `tidy` checks its rules, `bench` measures it beside its peers, `instructions` counts
+//! what a request costs, `dashboards` writes what Grafana shows, `manifests` what Kubernetes is given of it.
 //!
 //! Exit codes: 0 when all is well, 1 when a rule is broken or a chore fails, 2 when a program it needs is missing.
 #![allow(clippy::print_stdout, reason = "a chore's output is its result")]
@@ -10,6 +10,8 @@
 
 mod bench;
 mod dashboards;
+mod fuzz;
+mod instructions;
 mod manifests;
 mod tidy;
 mod workspace;
@@ -38,6 +40,10 @@ enum Chore {
     Tidy,
     /// Measure CPU per request beside HAProxy, nginx and a bare relay
     Bench(bench::Options),
+    /// Look for input that breaks what must hold: the fuzz targets, under libFuzzer
+    Fuzz(fuzz::Options),
+    /// Count instructions of a request by callgrind, and hold them against what is kept
+    Instructions(instructions::Options),
     /// Write Grafana's dashboards from their description
     Dashboards(written::Options),
     /// Write the Kubernetes manifests that hold rules and dashboards
@@ -73,10 +79,12 @@ fn run(chore: Chore) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match chore {
         Chore::Tidy => return tidy::run(&workspace::root()?),
+        Chore::Fuzz(options) => return fuzz::run(&options),
         Chore::Dashboards(options) => return dashboards::run(&workspace::root()?, &options),
         Chore::Manifests(options) => return manifests::run(&workspace::root()?, &options),
+        Chore::Instructions(options) => return runtime.block_on(instructions::run(&options)),
         Chore::Bench(options) => runtime.block_on(bench::run(&options))?,
-        Chore::BenchBackends => runtime.block_on(bench::backends::serve())?,
+        Chore::BenchBackends => runtime.block_on(bench::backends::run())?,
         Chore::BenchRelay { port, backends } => runtime.block_on(bench::relay::serve(port, backends))?,
         Chore::BenchLoad(plan) => {
             println!("{}", serde_json::to_string(&runtime.block_on(bench::steady::run(plan))?)?);

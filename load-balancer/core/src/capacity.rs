@@ -67,6 +67,10 @@ const SUSPECT_MISSES: u32 = 3;
 /// What is left to a suspect: half, as for one that says it is full.
 const SUSPECT: f64 = 0.5;
 
+/// The most good answers a second that others are believed to have measured: above what any backend gives, and far below
+/// where a mean of them would count as infinite, which no later measurement could mend.
+const RATE_MOST: f64 = 1e9;
+
 /// What the user decides about signals.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rules {
@@ -285,7 +289,8 @@ impl Meter {
         if self.rate.is_some() {
             return;
         }
-        let sensible = |(rate, samples): &(f64, u32)| rate.is_finite() && *rate > 0.0 && *samples > 0;
+        let sensible =
+            |(rate, samples): &(f64, u32)| (f64::MIN_POSITIVE..=RATE_MOST).contains(rate) && *samples > 0;
         let add =
             |(sum, n), (rate, samples): (f64, u32)| (sum + rate * f64::from(samples), n + f64::from(samples));
         let (sum, n) = others.into_iter().filter(sensible).fold((0.0, 0.0), add);

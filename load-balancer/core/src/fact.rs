@@ -90,6 +90,10 @@ pub enum Fact {
     DiscoveryLost { source: &'static str, reason: String, backends: usize },
     /// It says so again.
     DiscoveryBack { source: &'static str, backends: usize },
+    /// Other certificates are in force at `place`; the first of them ends at `ends` (seconds since the Unix epoch).
+    CertificatesRenewed { place: &'static str, ends: u64 },
+    /// Certificate files have changed into what cannot be used, the old ones hold.
+    CertificatesRefused { place: &'static str, reason: String },
     /// Another balancer goes by the name of this one: neither hears the other.
     NameTaken { instance: String },
     /// Another process was to take this one's place, and does not: this one goes on.
@@ -98,7 +102,7 @@ pub enum Fact {
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 37] = [
+    pub const KINDS: [&str; 39] = [
         "joined",
         "left",
         "draining",
@@ -135,6 +139,8 @@ impl Fact {
         "discovery_lost",
         "discovery_back",
         "name_taken",
+        "certificates_renewed",
+        "certificates_refused",
         "upgrade_failed",
     ];
 
@@ -178,6 +184,8 @@ impl Fact {
             Fact::DiscoveryLost { .. } => "discovery_lost",
             Fact::DiscoveryBack { .. } => "discovery_back",
             Fact::NameTaken { .. } => "name_taken",
+            Fact::CertificatesRenewed { .. } => "certificates_renewed",
+            Fact::CertificatesRefused { .. } => "certificates_refused",
             Fact::UpgradeFailed { .. } => "upgrade_failed",
         }
     }
@@ -221,6 +229,8 @@ impl Fact {
             | Fact::StoreBack { .. }
             | Fact::DiscoveryLost { .. }
             | Fact::DiscoveryBack { .. }
+            | Fact::CertificatesRenewed { .. }
+            | Fact::CertificatesRefused { .. }
             | Fact::NameTaken { .. }
             | Fact::UpgradeFailed { .. } => None,
         }
@@ -246,6 +256,7 @@ impl Fact {
                 | Fact::StoreLost { .. }
                 | Fact::DiscoveryLost { .. }
                 | Fact::NameTaken { .. }
+                | Fact::CertificatesRefused { .. }
                 | Fact::UpgradeFailed { .. }
         )
     }

@@ -18,6 +18,8 @@ pub mod estimate;
 pub mod fact;
 pub mod hash;
 pub mod health;
+#[cfg(test)]
+mod interleavings;
 pub mod load;
 pub mod locality;
 pub mod membership;

@@ -55,6 +55,8 @@ pub struct Load {
     /// Latency ratio × error factor ÷ capacity: how dear a request is here.
     price: AtomicF32,
     latency: AtomicF32,
+    /// What [`Load::wait`] tells.
+    wait: AtomicF32,
     mean_duration: AtomicF32,
     last_done: AtomicU32,
     /// Σ of the durations expected, at assignment, of the requests in flight (µs).
@@ -103,7 +105,8 @@ impl Load {
     /// Numbers of a backend that was never used: unknown, not fast.
     #[must_use]
     pub fn new() -> Self {
-        Load { price: AtomicF32::new(1.0), capacity: AtomicF32::new(1.0), ..Load::default() }
+        let one = || AtomicF32::new(1.0);
+        Load { price: one(), wait: one(), capacity: one(), ..Load::default() }
     }
 
     /// Requests of this balancer in flight.
@@ -128,6 +131,12 @@ impl Load {
     #[must_use]
     pub fn latency(&self) -> f32 {
         self.latency.get()
+    }
+
+    /// The latency estimate and a microsecond, so that it is above 0 while the whole pool is unknown. Kept, because adding
+    /// it for every candidate is a tenth of a pick.
+    pub(crate) fn wait(&self) -> f32 {
+        self.wait.get()
     }
 
     /// Latency relative to the pool, times the cost of failures, divided by capacity: 1 is ordinary, 10 is ten times as
@@ -342,6 +351,7 @@ impl Load {
 
     fn set_price(&self, latency: f32, now: Tick, pool: &PoolLoad) {
         self.latency.set(latency);
+        self.wait.set(latency + 1.0);
         let errors = self.estimate.error_factor(now, self.in_flight() > 0);
         self.price.set(banded(self.ratio(pool), pool.band()) * errors / self.capacity.get());
     }
@@ -381,5 +391,7 @@ fn faded(debt: u32, at: u32, now: u32) -> f32 {
     if debt > 0.0 { debt * (-seconds_between(at, now) / TAU_DEBT).exp() } else { 0.0 }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -95,6 +95,7 @@ pub struct View {
     eligible_loads: Box<[Arc<Load>]>,
     eligible_regions: Box<[u8]>,
     scan_weights: Box<[Weights]>,
+    heaviest: f32,
     turns: Box<[u32]>,
     draw: Alias,
     ring: Arc<Ring>,
@@ -128,6 +129,7 @@ impl View {
             eligible_loads: eligible.iter().map(|&i| Arc::clone(&members[i as usize].load)).collect(),
             eligible_regions: eligible.iter().map(|&i| members[i as usize].region).collect(),
             scan_weights: weights.chunks(SCAN_CHUNK).map(Weights::of).collect(),
+            heaviest: weights.iter().fold(1, |most, &weight| weight.max(most)) as f32,
             eligible_weight: weights.iter().map(|&w| u64::from(w)).sum(),
             draw: Alias::new(&weights),
             members: members.into(),
@@ -280,6 +282,11 @@ impl View {
     /// Weights of the eligible members, in the order of [`View::eligible`].
     pub(crate) fn scan_weights(&self) -> &[Weights] {
         &self.scan_weights
+    }
+
+    /// The largest of them, at least 1.
+    pub(crate) fn heaviest(&self) -> f32 {
+        self.heaviest
     }
 
     /// Brings all loads up to date with the passing of time. One caller, every 10–20 ms.

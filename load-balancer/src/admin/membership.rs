@@ -220,7 +220,7 @@ pub(super) fn object(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, 
 }
 
 /// `n` and `hostnames`.
-fn numbered(body: &[u8]) -> Result<(usize, Vec<String>), Fault> {
+pub(crate) fn numbered(body: &[u8]) -> Result<(usize, Vec<String>), Fault> {
     let bad = |message: String| (StatusCode::BAD_REQUEST, message);
     let fields = object(body, &["n", "hostnames"])?;
     let n = fields.get("n").and_then(Value::as_u64).unwrap_or(0);

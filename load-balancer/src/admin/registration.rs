@@ -38,12 +38,7 @@ pub(super) async fn read(
         let why = "<Error> no backend may register itself here: set control.registration = true";
         return Err((StatusCode::FORBIDDEN, why.to_owned()));
     }
-    let fields = object(body, &["url"])?;
-    let text = fields.get("url").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let bad = |why: String| (StatusCode::BAD_REQUEST, format!("<Error> url: {why}"));
-    // A URL with a password is no place for a backend, and the password is nobody's business.
-    let shown = if text.contains('@') { "(not shown)".to_owned() } else { format!("{text:?}") };
-    let (name, host, port) = target(text).map_err(|why| bad(format!("{shown} {why}")))?;
+    let (name, host, port) = announced(body)?;
     let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), port)));
     let found: Vec<SocketAddr> = match found.await {
         Ok(Ok(found)) => found.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())).collect(),
@@ -63,6 +58,19 @@ pub(super) async fn read(
         }
     }
     Ok(Ask::Register { name, address: Address::Ip(*first) })
+}
+
+fn bad(why: impl std::fmt::Display) -> (StatusCode, String) {
+    (StatusCode::BAD_REQUEST, format!("<Error> url: {why}"))
+}
+
+/// What a body announces: the backend's name, its host and its port.
+pub(crate) fn announced(body: &[u8]) -> Result<(String, String, u16), (StatusCode, String)> {
+    let fields = object(body, &["url"])?;
+    let text = fields.get("url").and_then(serde_json::Value::as_str).unwrap_or_default();
+    // A URL with a password is no place for a backend, and the password is nobody's business.
+    let shown = if text.contains('@') { "(not shown)".to_owned() } else { format!("{text:?}") };
+    target(text).map_err(|why| bad(format!("{shown} {why}")))
 }
 
 /// Name, host and port of a URL that is nothing but those.

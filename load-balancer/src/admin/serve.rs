@@ -19,16 +19,18 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tower::ServiceExt as _;
 
 use super::access::{self, Peer};
 use super::membership::failure;
+use super::secure::secured;
 use crate::config::Config;
 use crate::listener::Doors;
+use crate::observe::Metrics;
 use crate::registry::Registry;
 use crate::stage::Stage;
+use crate::tls::Stream;
 
 /// Pause after a failed accept, as for clients.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -60,7 +62,7 @@ pub async fn serve(
     router: Router,
     stage: watch::Receiver<Stage>,
     first: Option<watch::Receiver<bool>>,
-    registry: Arc<Registry>,
+    (registry, metrics): (Arc<Registry>, Arc<Metrics>),
 ) {
     if let Some(mut settled) = first {
         // Without a sender the process is ending.
@@ -82,8 +84,14 @@ pub async fn serve(
                     open.count.set(open.count.get() + 1);
                     let counted = Counted(Rc::clone(&open));
                     let (router, registry, stage) = (router.clone(), Arc::clone(&registry), stage.clone());
+                    let metrics = Arc::clone(&metrics);
                     tokio::task::spawn_local(async move {
-                        drive(stream, peer, router, registry, stage).await;
+                        // A socket that refuses either is about to fail anyway.
+                        let _ = stream.set_nodelay(true);
+                        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED));
+                        if let Some(stream) = secured(&registry, &metrics, stream, peer).await {
+                            drive(stream, peer, router, registry, stage).await;
+                        }
                         drop(counted);
                     });
                 }
@@ -98,15 +106,12 @@ pub async fn serve(
 
 /// Drives one connection; who keeps it open is sent to the successor once there is one.
 async fn drive(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     router: Router,
     registry: Arc<Registry>,
     mut stage: watch::Receiver<Stage>,
 ) {
-    // A socket that refuses either is about to fail anyway.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED));
     let within = registry.load().config.timeouts.request_head;
     let peer = Peer { ip: Some(peer.ip().to_canonical()), on_traffic_port: false };
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {

@@ -12,7 +12,7 @@ use toml::Value;
 use super::faults::HIDDEN;
 use super::{
     Address, AllowedPath, Backend, Choosers, Client, Config, Faults, Hash, HealthChecks, KeySource, Listen,
-    NAME_MOST, Pool, Retry, Spoken, Timeouts, WEIGHT_MOST, raw, units,
+    NAME_MOST, Pool, Retry, Spoken, Timeouts, WEIGHT_MOST, is_name, raw, units,
 };
 use crate::hashing::Preset;
 use crate::http::paths;
@@ -29,6 +29,7 @@ mod limits;
 mod metrics;
 mod signals;
 mod store;
+mod tls;
 mod watching;
 
 /// A day: anything longer is a mistyped unit.
@@ -41,11 +42,15 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
     let mut c = Checker::default();
     c.unknown("", &raw.unknown, raw::Raw::KEYS);
     let pool = c.pool(raw);
+    let listen = c.listen(&raw.listen);
+    let http2 = c.http2(&raw.http2);
     let cluster = c.cluster(&raw.discovery.kubernetes);
     let discovery = c.discovery(&raw.discovery, &cluster);
     let config = Config {
         workers: c.workers(raw),
-        listen: c.listen(&raw.listen),
+        tls: c.tls(&raw.tls, &listen, http2.enabled),
+        admin_tls: c.admin_tls(&raw.tls.admin),
+        listen,
         geo: c.geo(&raw.geo, &pool.backends, &raw.replicas, &discovery),
         pool,
         choosers: c.choosers(&raw.algo),
@@ -56,7 +61,7 @@ pub(super) fn check(raw: &raw::Raw, file: Option<&Path>) -> Result<Config, Fault
         limits: c.limits(&raw.limits),
         queue: c.queue(&raw.queue),
         rate_limits: c.rate_limits(&raw.rate_limits),
-        http2: c.http2(&raw.http2),
+        http2,
         retry: c.retry(&raw.retry),
         health: c.health(&raw.health),
         ejection: c.ejection(&raw.ejection),
@@ -94,6 +99,7 @@ impl Checker {
         Listen {
             traffic: self.socket("listen.traffic", raw.traffic.as_ref(), ([0, 0, 0, 0], 5000)),
             admin: self.socket("listen.admin", raw.admin.as_ref(), ([127, 0, 0, 1], 9901)),
+            tls: self.other_socket("listen.tls", raw.tls.as_ref()),
         }
     }
 
@@ -107,14 +113,26 @@ impl Checker {
             Algorithm::default()
         });
         let mut names = BTreeSet::new();
-        let backends = raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
+        let backends: Vec<Backend> =
+            raw.backend.iter().enumerate().map(|(i, b)| self.backend(i, b, &mut names)).collect();
+        let tls = self.upstream(&raw.tls, &backends);
         let allowed_paths = self.paths("pool.allowed_paths", raw.allowed_paths.as_ref());
         let slow_start = self.time_or_off("pool.slow_start", raw.slow_start.as_ref(), "15s");
         let max_in_flight = self.ceiling("pool.max_in_flight", raw.max_in_flight.as_ref());
         let slow_start = slow_start.unwrap_or_default();
         let protocol = self.spoken(raw.protocol.as_ref());
         let proxy_protocol = self.told_by(raw.proxy_protocol.as_ref(), protocol);
-        Pool { name, algorithm, allowed_paths, slow_start, proxy_protocol, max_in_flight, protocol, backends }
+        Pool {
+            name,
+            algorithm,
+            allowed_paths,
+            slow_start,
+            proxy_protocol,
+            max_in_flight,
+            protocol,
+            tls,
+            backends,
+        }
     }
 
     fn paths(&mut self, field: &str, value: Option<&Value>) -> Vec<AllowedPath> {
@@ -139,9 +157,11 @@ impl Checker {
         if !names.insert(name.clone()) {
             self.faults.add(&at("name"), &quoted(&name), "is used twice: names must be unique");
         }
-        let address = self.address(&at("address"), raw.address.as_ref());
+        let (address, tls) = self.address(&at("address"), raw.address.as_ref());
         Backend {
             name,
+            tls,
+            server_name: self.server_name(&at("server_name"), raw.server_name.as_ref()),
             address: address.or_else(|| {
                 // A fault that was reported must not be reported again as a missing address.
                 raw.address.is_some().then(|| Address::Name(String::new(), 0))
@@ -168,13 +188,22 @@ impl Checker {
         (most > 0).then_some(most as u32)
     }
 
-    fn address(&mut self, field: &str, value: Option<&Value>) -> Option<Address> {
-        let text = self.text(field, Some(value?), "");
-        let parsed = Address::parse(&text);
-        if parsed.is_none() {
-            self.faults.add(field, &quoted(&text), "is not an address: write \"host:port\"");
+    /// An address, and whether what is in front of it says to speak TLS there, or not to.
+    fn address(&mut self, field: &str, value: Option<&Value>) -> (Option<Address>, Option<bool>) {
+        if value.is_none() {
+            return (None, None);
         }
-        parsed
+        let text = self.text(field, value, "");
+        let (tls, bare) = match text.strip_prefix("https://") {
+            Some(bare) => (Some(true), bare),
+            None => (text.starts_with("http://").then_some(false), text.as_str()),
+        };
+        let parsed = Address::parse(bare).filter(|_| tls != Some(true) || !bare.starts_with("http://"));
+        if parsed.is_none() {
+            let remedy = "is not an address: write \"host:port\", or \"https://host:port\" for TLS";
+            self.faults.add(field, &quoted(&text), remedy);
+        }
+        (parsed, tls)
     }
 
     fn choosers(&mut self, raw: &raw::Algo) -> Choosers {
@@ -245,6 +274,7 @@ impl Checker {
         self.unknown("timeouts", &raw.unknown, raw::Timeouts::KEYS);
         Timeouts {
             connect: self.time("timeouts.connect", raw.connect.as_ref(), "2s"),
+            tls_handshake: self.time("timeouts.tls_handshake", raw.tls_handshake.as_ref(), "10s"),
             first_byte: self.time_or_off("timeouts.first_byte", raw.first_byte.as_ref(), "15s"),
             total: self.time_or_off("timeouts.total", raw.total.as_ref(), "30s"),
             request_head: self.time("timeouts.request_head", raw.request_head.as_ref(), "10s"),
@@ -317,10 +347,14 @@ impl Checker {
 impl Checker {
     fn unknown(&mut self, section: &str, found: &std::collections::BTreeMap<String, Value>, known: &[&str]) {
         for (key, value) in found {
-            let field = if section.is_empty() { key.clone() } else { format!("{section}.{key}") };
-            // A mistyped key of a secret has a secret's value.
+            let bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+            let name = if bare { key.clone() } else { quoted(key) };
+            let field = if section.is_empty() { name } else { format!("{section}.{name}") };
+            // A mistyped key of a secret has a secret's value, and a mistyped section may have one in it.
             let secret = section.starts_with("control")
-                || ["token", "secret", "passw"].iter().any(|s| key.contains(s));
+                || section == "store"
+                || ["token", "secret", "passw"].iter().any(|s| key.contains(s))
+                || matches!(value, Value::Table(_) | Value::Array(_));
             let shown = if secret { HIDDEN.to_owned() } else { value.to_string() };
             self.faults.add(&field, &shown, format!("is unknown here; known: {}", known.join(", ")));
         }
@@ -374,8 +408,7 @@ impl Checker {
 
     fn name(&mut self, field: &str, value: Option<&Value>, default: &str) -> String {
         let name = self.text(field, value, default);
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > NAME_MOST || !name.chars().all(fits) {
+        if !is_name(&name) {
             let remedy = format!("must be 1 to {NAME_MOST} of a-z A-Z 0-9 - _ .");
             self.faults.add(field, &quoted(&name), remedy);
         }
@@ -389,6 +422,12 @@ impl Checker {
             self.faults.add(field, &quoted(&text), "must be an IP address and port, as \"127.0.0.1:5000\"");
             default
         })
+    }
+
+    /// One that there need not be.
+    fn other_socket(&mut self, field: &str, value: Option<&Value>) -> Option<SocketAddr> {
+        let text = self.text(field, value, "");
+        (!text.is_empty()).then(|| self.socket(field, value, ([127, 0, 0, 1], 0)))
     }
 
     fn flag(&mut self, field: &str, value: Option<&Value>, default: bool) -> bool {

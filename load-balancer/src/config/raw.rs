@@ -32,13 +32,16 @@ macro_rules! section {
     };
 }
 
-section!(Listen { traffic, admin });
-section!(Backend { name, address, weight, region, max_in_flight });
+section!(Listen { traffic, admin, tls });
+section!(Backend { name, address, server_name, weight, region, max_in_flight });
+section!(Certificate { chain, key });
+section!(Upstream { enabled, ca, server_name, certificate, key, min_version, insecure_skip_verify });
 section!(Algo { choosers, trusted });
 section!(Client { trusted_proxies, forwarded });
 section!(Hash { preset, points, bound, key });
 section!(Timeouts {
     connect,
+    tls_handshake,
     first_byte,
     total,
     request_head,
@@ -109,6 +112,49 @@ section!(Geo { enabled, database, default_region, cost, regions });
 section!(Signals { source, preset, path, port, interval, timeout, max_bytes, headers, container_label, map });
 section!(Traces { endpoint, protocol, sample, parent, service, timeout, queue });
 section!(AccessLog { format, path, share, queue, query });
+
+/// Declares a section of what a listener shows.
+macro_rules! server {
+    ($name:ident { $($more:ident: $kind:ty),* }) => {
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        pub(super) struct $name {
+            pub(super) certificate: Vec<Certificate>,
+            pub(super) min_version: Leaf,
+            pub(super) client_auth: Leaf,
+            pub(super) client_ca: Leaf,
+            $(pub(super) $more: $kind,)*
+            #[serde(flatten)]
+            pub(super) unknown: Unknown,
+        }
+
+        impl $name {
+            pub(super) const KEYS: &'static [&'static str] =
+                &["certificate", "min_version", "client_auth", "client_ca" $(, stringify!($more))*];
+
+            /// What it has in common with others.
+            pub(super) fn server(&self) -> TlsServer<'_> {
+                TlsServer {
+                    certificate: &self.certificate,
+                    min_version: self.min_version.as_ref(),
+                    client_auth: self.client_auth.as_ref(),
+                    client_ca: self.client_ca.as_ref(),
+                }
+            }
+        }
+    };
+}
+
+server!(Tls { admin: TlsAdmin });
+server!(TlsAdmin {});
+
+/// What listeners with TLS have in common.
+pub(super) struct TlsServer<'a> {
+    pub(super) certificate: &'a [Certificate],
+    pub(super) min_version: Option<&'a Value>,
+    pub(super) client_auth: Option<&'a Value>,
+    pub(super) client_ca: Option<&'a Value>,
+}
 
 /// The `[replicas]` section with one for each provider.
 #[derive(Debug, Default, Deserialize)]
@@ -209,6 +255,7 @@ pub(super) struct Pool {
     pub(super) max_in_flight: Leaf,
     pub(super) proxy_protocol: Leaf,
     pub(super) protocol: Leaf,
+    pub(super) tls: Upstream,
     pub(super) backend: Vec<Backend>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -223,6 +270,7 @@ impl Pool {
         "max_in_flight",
         "proxy_protocol",
         "protocol",
+        "tls",
         "backend",
     ];
 }
@@ -233,6 +281,7 @@ impl Pool {
 pub(super) struct Raw {
     pub(super) workers: Leaf,
     pub(super) listen: Listen,
+    pub(super) tls: Tls,
     pub(super) pool: Pool,
     pub(super) algo: Algo,
     pub(super) client: Client,
@@ -265,6 +314,7 @@ impl Raw {
     pub(super) const KEYS: &'static [&'static str] = &[
         "workers",
         "listen",
+        "tls",
         "pool",
         "algo",
         "client",

@@ -160,10 +160,10 @@ fn the_environment_wins_and_is_checked_like_the_file() {
 #[test]
 fn addresses_as_people_paste_them() {
     let with = |a: &str| parse(&format!("[[pool.backend]]\nname = \"a\"\naddress = \"{a}\"\n"));
-    for good in ["127.0.0.1:80", "[::1]:80", "web-1.local:8080", "http://server1:5000/"] {
+    for good in ["127.0.0.1:80", "[::1]:80", "web-1.local:8080", "http://server1:5000/", "https://web:443"] {
         assert!(with(good).is_ok(), "{good}");
     }
-    for bad in ["", "web", ":80", "web:0", "web:99999", "a/b:80", "user@web:80", "https://web:443"] {
+    for bad in ["", "web", ":80", "web:0", "web:99999", "a/b:80", "user@web:80", "https://http://web:443"] {
         assert!(with(bad).is_err(), "{bad}");
     }
 }
@@ -178,7 +178,10 @@ fn the_commented_example_is_the_defaults() {
     let sections = [
         ("", raw::Raw::KEYS),
         ("listen", raw::Listen::KEYS),
+        ("tls", raw::Tls::KEYS),
+        ("tls.admin", raw::TlsAdmin::KEYS),
         ("pool", raw::Pool::KEYS),
+        ("pool.tls", raw::Upstream::KEYS),
         ("algo", raw::Algo::KEYS),
         ("client", raw::Client::KEYS),
         ("proxy_protocol", raw::ProxyProtocol::KEYS),

@@ -57,4 +57,30 @@ mod tests {
         assert_eq!(size("2 GiB"), Some(2_147_483_648));
         assert!(["0.3B", "-1", "1TiBs", "99999999GiB"].iter().all(|t| size(t).is_none()));
     }
+
+    /// What is written is read, in every unit; and no text is more than can be counted.
+    #[test]
+    fn any_number_is_itself_and_any_text_is_safe() {
+        let mut rng = lb_core::Rng::seeded(12);
+        for _ in 0..20_000 {
+            let n = rng.below(1 << 20) >> rng.below(20);
+            let whole = u64::from(n);
+            for (unit, micros) in [("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000)] {
+                let expected = Duration::from_micros(whole * micros);
+                let read = duration(&format!("{n}{unit}")).unwrap();
+                assert!(read.abs_diff(expected) <= Duration::from_nanos(1), "{n}{unit} is {read:?}");
+            }
+            for (unit, bytes) in
+                [("", 1), ("kB", 1_000), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)]
+            {
+                let exact = whole * bytes;
+                assert_eq!(size(&format!("{n} {unit}")), (exact < 9_000_000_000_000_000).then_some(exact));
+            }
+            let piece =
+                |rng: &mut lb_core::Rng| char::from(b"0123456789.smhuKiMGB -+eE"[rng.below(25) as usize]);
+            let text: String = (0..rng.below(12)).map(|_| piece(&mut rng)).collect();
+            assert!(size(&text).is_none_or(|bytes| bytes < 9_000_000_000_000_000), "{text}");
+            assert_eq!(duration(&format!(" {text} ")), duration(&text), "{text}");
+        }
+    }
 }

@@ -6,10 +6,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_ENCODING};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use hyper::{Response, header};
 use tokio::sync::Semaphore;
 
-use super::prober::cause;
+use super::line::{Line, Target, innermost};
 use crate::telemetry::Miss;
 
 /// Scrapes under way at once: with the longest answers they hold this many times `signals.max_bytes`.
@@ -18,25 +20,16 @@ const CONCURRENT: usize = 64;
 /// Forms that are understood; no encoding is, so none is asked for.
 const UNDERSTOOD: &str = "text/plain;version=0.0.4,application/json;q=0.9,*/*;q=0.1";
 
-/// What all scrapers share: the HTTP client, and permits for scrapes under way.
+/// What all scrapers share: their patience, and permits for scrapes under way.
 pub(super) struct Fetcher {
-    client: reqwest::Client,
+    timeout: Duration,
     permits: Semaphore,
 }
 
 impl Fetcher {
-    /// A client that waits `timeout` for a whole answer and follows no redirect.
-    ///
-    /// # Errors
-    /// Where the client cannot be made.
-    pub(super) fn new(timeout: Duration) -> reqwest::Result<Rc<Self>> {
-        let client = reqwest::Client::builder()
-            .timeout(timeout)
-            .pool_max_idle_per_host(1)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()?;
-        Ok(Rc::new(Fetcher { client, permits: Semaphore::new(CONCURRENT) }))
+    /// Waits `timeout` for a whole answer.
+    pub(super) fn new(timeout: Duration) -> Rc<Self> {
+        Rc::new(Fetcher { timeout, permits: Semaphore::new(CONCURRENT) })
     }
 
     /// Waits for a permit: the time it takes is nobody's fault.
@@ -44,33 +37,57 @@ impl Fetcher {
         self.permits.acquire().await.ok()
     }
 
-    /// The body of `url`, of at most `most` bytes.
-    pub(super) async fn fetch(&self, url: &str, most: usize) -> Result<Vec<u8>, Miss> {
-        let mut response =
-            self.client.get(url).header(ACCEPT, UNDERSTOOD).send().await.map_err(|e| {
-                match e.is_timeout() {
-                    true => Miss::Timeout,
-                    false => Miss::Refused(cause(&e)),
-                }
-            })?;
-        if response.status().as_u16() != 200 {
-            return Err(Miss::Status(response.status().as_u16()));
-        }
-        if response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(Miss::Unreadable("it is compressed, although that was not asked for".to_owned()));
-        }
-        if response.content_length().is_some_and(|length| length > most as u64) {
+    /// The body of `path`, of at most `most` bytes. `kept` is the line of the last time, and of the next.
+    pub(super) async fn fetch(
+        &self,
+        to: &Target,
+        kept: &mut Option<Line>,
+        path: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, Miss> {
+        let before = kept.take().filter(Line::is_open);
+        let fetching = async {
+            let (line, answer) = ask(to, before, path).await.map_err(Miss::Refused)?;
+            Ok((line, read(answer, most).await?))
+        };
+        let (line, body) =
+            tokio::time::timeout(self.timeout, fetching).await.unwrap_or(Err(Miss::Timeout))?;
+        *kept = Some(line);
+        Ok(body)
+    }
+}
+
+/// Asks on the line of before, or on a new one where that has been closed meanwhile.
+async fn ask(to: &Target, before: Option<Line>, path: &str) -> Result<(Line, Response<Incoming>), String> {
+    if let Some(mut line) = before
+        && let Ok(answer) = line.get(to, path, UNDERSTOOD).await
+    {
+        return Ok((line, answer));
+    }
+    let mut line = Line::open(to).await?;
+    let answer = line.get(to, path, UNDERSTOOD).await?;
+    Ok((line, answer))
+}
+
+async fn read(answer: Response<Incoming>, most: usize) -> Result<Vec<u8>, Miss> {
+    if answer.status().as_u16() != 200 {
+        return Err(Miss::Status(answer.status().as_u16()));
+    }
+    if answer.headers().get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Miss::Unreadable("it is compressed, although that was not asked for".to_owned()));
+    }
+    let mut rest = answer.into_body();
+    if rest.size_hint().lower() > most as u64 {
+        return Err(Miss::TooLarge(most));
+    }
+    let mut body = Vec::new();
+    while let Some(frame) = rest.frame().await {
+        let broke_off = |error| Miss::Unreadable(format!("it broke off: {}", innermost(&error)));
+        let Ok(piece) = frame.map_err(broke_off)?.into_data() else { continue };
+        if body.len() + piece.len() > most {
             return Err(Miss::TooLarge(most));
         }
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > most => return Err(Miss::TooLarge(most)),
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body),
-                Err(error) if error.is_timeout() => return Err(Miss::Timeout),
-                Err(error) => return Err(Miss::Unreadable(format!("it broke off: {}", cause(&error)))),
-            }
-        }
+        body.extend_from_slice(&piece);
     }
+    Ok(body)
 }

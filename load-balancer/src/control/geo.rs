@@ -14,7 +14,8 @@ use tokio::task::AbortHandle;
 
 use super::Control;
 use crate::event::Event;
-use crate::geo::{Database, Geo, Origin, Places, Resident, Stamp, Watch};
+use crate::geo::{Database, Geo, Origin, Places, Resident};
+use crate::seen::{Stamp, Watch};
 
 /// Between looks at the file: databases come out daily at most, and a look is one system call.
 const LOOK: Duration = Duration::from_secs(1);

@@ -277,6 +277,7 @@ impl Control {
             id: self.next_id,
             name: name.to_owned(),
             host: host_header(&address),
+            secure: self.config.pool.secures(name, &address),
             address,
             weight,
             region: region.to_owned(),

@@ -57,6 +57,7 @@ impl Control {
             places: self.places(&standing.eligible),
             ceilings: self.ceilings(),
             limiters: Arc::clone(&self.limiters),
+            certified: self.certificates.in_force.clone(),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
     }

@@ -98,10 +98,7 @@ impl Control {
             Ok(next) => {
                 let changed = changed(&self.config, &next);
                 let before = self.config.pool.algorithm;
-                let applied = self.apply(*next);
-                if let Err(error) = applied {
-                    tracing::error!(%error, "health checks or scrapes cannot start again");
-                }
+                self.apply(*next);
                 self.tell(Fact::Reloaded { changed });
                 if before != self.config.pool.algorithm {
                     let (from, to) = (before.name(), self.config.pool.algorithm.name());
@@ -125,7 +122,7 @@ impl Control {
         opened.map_err(|error| Faults::one("access_log.path", "", format!("cannot be opened: {error}")))
     }
 
-    fn apply(&mut self, next: Config) -> reqwest::Result<()> {
+    fn apply(&mut self, next: Config) {
         let before = std::mem::replace(&mut self.config, Arc::new(next));
         let now = Arc::clone(&self.config);
         self.metrics.series.set_budget(now.metrics.backends);
@@ -137,7 +134,7 @@ impl Control {
             }
         }
         for old in &before.pool.backends {
-            let stays = now.pool.backends.iter().any(|b| b.name == old.name && b.address == old.address);
+            let stays = now.pool.backends.iter().any(|b| is_same(b, old));
             if !stays {
                 self.leave(&old.name, false);
                 self.supply.cancel(&old.name);
@@ -145,7 +142,7 @@ impl Control {
             }
         }
         for new in &now.pool.backends {
-            match before.pool.backends.iter().find(|b| b.name == new.name && b.address == new.address) {
+            match before.pool.backends.iter().find(|b| is_same(b, new)) {
                 Some(old) if old != new => self.reweigh(new),
                 Some(_) => {}
                 None if new.address.is_none() && self.entries.iter().any(|e| is_replica(e, &new.name)) => {
@@ -164,6 +161,7 @@ impl Control {
             }
         }
         self.limiters = Limiter::all(&now.rate_limits, &self.limiters, &self.metrics, self.shares());
+        self.certify();
         if before.hash != now.hash {
             self.rederive(true);
         }
@@ -188,16 +186,15 @@ impl Control {
                     None => entry.down_since = None,
                 }
             }
-            self.start_checks()?;
+            self.start_checks();
         }
         if before.signals != now.signals {
             let read = |signals: &crate::config::Signals| {
                 let scrape = signals.scrape.as_ref();
                 (scrape.map(|s| (s.source, s.path.clone(), s.port, s.map.clone())), signals.headers)
             };
-            self.start_scrapes(read(&before.signals) != read(&now.signals))?;
+            self.start_scrapes(read(&before.signals) != read(&now.signals));
         }
-        Ok(())
     }
 
     /// A new weight or region for the same server: everything learned about it stays.
@@ -222,6 +219,7 @@ impl Control {
             region: region.to_owned(),
             name: old.name.clone(),
             address: old.address.clone(),
+            secure: old.secure.clone(),
             host: old.host.clone(),
             load: Arc::clone(&old.load),
             trial: Arc::clone(&old.trial),
@@ -235,13 +233,17 @@ impl Control {
     }
 
     /// Checks for every member that has none yet.
-    pub(super) fn start_checks(&mut self) -> reqwest::Result<()> {
+    pub(super) fn start_checks(&mut self) {
         if let Some(health) = &self.config.health {
-            self.asker = Some(Asker::new(health.timeout)?);
+            self.asker = Some(Asker::new(health.timeout));
         }
         (0..self.entries.len()).for_each(|at| self.probe(at));
-        Ok(())
     }
+}
+
+/// Whether the two are one server that is spoken with in one way.
+fn is_same(a: &crate::config::Backend, b: &crate::config::Backend) -> bool {
+    (&a.name, &a.address, a.tls, &a.server_name) == (&b.name, &b.address, b.tls, &b.server_name)
 }
 
 fn is_replica(entry: &Entry, name: &str) -> bool {
@@ -254,6 +256,11 @@ fn fixed(old: &Config, new: &Config) -> Faults {
         ("workers", old.workers != new.workers),
         ("listen.traffic", old.listen.traffic != new.listen.traffic),
         ("listen.admin", old.listen.admin != new.listen.admin),
+        ("listen.tls", old.listen.tls != new.listen.tls),
+        ("tls.certificate", old.tls.is_some() != new.tls.is_some()),
+        ("tls.admin.certificate", old.admin_tls.is_some() != new.admin_tls.is_some()),
+        ("pool.tls.enabled", old.pool.tls.enabled != new.pool.tls.enabled),
+        ("pool.tls.server_name", old.pool.tls.server_name != new.pool.tls.server_name),
         ("pool.name", old.pool.name != new.pool.name),
         ("limits.connections", old.limits.connections != new.limits.connections),
         ("replicas.provider", old.replicas.provider != new.replicas.provider),
@@ -277,6 +284,7 @@ fn fixed(old: &Config, new: &Config) -> Faults {
 fn changed(old: &Config, new: &Config) -> Vec<String> {
     let differs = [
         ("pool", old.pool != new.pool),
+        ("tls", old.tls != new.tls || old.admin_tls != new.admin_tls),
         ("algo", old.choosers != new.choosers),
         ("client", old.client != new.client),
         ("proxy_protocol", old.proxy_protocol != new.proxy_protocol),

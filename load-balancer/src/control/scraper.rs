@@ -16,9 +16,9 @@ use tokio::task::AbortHandle;
 
 use super::Control;
 use super::fetch::Fetcher;
+use super::line::Target;
 use super::prober::jittered;
 use crate::clock::{self, Clock};
-use crate::config::{self, Address};
 use crate::event::{Event, Scraped};
 use crate::observe::live::publish_report;
 use crate::observe::metrics::forget_signals;
@@ -75,7 +75,8 @@ impl Drop for Told {
 struct Scraper {
     fetcher: Rc<Fetcher>,
     backend: u64,
-    url: String,
+    target: Target,
+    path: String,
     max_bytes: usize,
     interval: Duration,
     reader: Reader,
@@ -87,10 +88,11 @@ struct Scraper {
 impl Scraper {
     /// Scrapes until the control task is gone.
     async fn run(mut self) {
+        let mut line = None;
         loop {
             let Some(permit) = self.fetcher.permit().await else { return };
             let started = self.clock.now();
-            let body = self.fetcher.fetch(&self.url, self.max_bytes).await;
+            let body = self.fetcher.fetch(&self.target, &mut line, &self.path, self.max_bytes).await;
             let at = self.clock.now();
             let result = body.and_then(|body| self.reader.read(&body, at));
             drop(permit);
@@ -103,21 +105,12 @@ impl Scraper {
     }
 }
 
-fn url(backend: &Backend, settings: &config::Scrape) -> String {
-    let address = match (&backend.address, settings.port) {
-        (Address::Ip(address), Some(port)) => Address::Ip((address.ip(), port).into()),
-        (Address::Name(name, _), Some(port)) => Address::Name(name.clone(), port),
-        (own, None) => own.clone(),
-    };
-    format!("http://{address}{}", settings.path)
-}
-
 impl Control {
     /// Begins to scrape every member, where that is on and under way; those that were scraped in another way are begun
     /// anew. `afresh` where other numbers are read now: what was learned from the old ones is forgotten.
-    pub(super) fn start_scrapes(&mut self, afresh: bool) -> reqwest::Result<()> {
+    pub(super) fn start_scrapes(&mut self, afresh: bool) {
         let scrape = &self.config.signals.scrape;
-        self.fetcher = scrape.as_ref().map(|scrape| Fetcher::new(scrape.timeout)).transpose()?;
+        self.fetcher = scrape.as_ref().map(|scrape| Fetcher::new(scrape.timeout));
         self.metrics.reported().into_iter().for_each(GaugeVec::reset);
         self.metrics.backend_reported_in_flight.reset();
         self.metrics.scrape_age.reset();
@@ -130,7 +123,6 @@ impl Control {
             entry.backend.scraped.store(0, Relaxed);
             self.scrape(at);
         }
-        Ok(())
     }
 
     /// Begins to scrape an entry, where scrapes are on and under way.
@@ -153,7 +145,15 @@ impl Control {
         let scraper = Scraper {
             fetcher: Rc::clone(fetcher),
             backend: backend.id,
-            url: url(backend, settings),
+            target: match settings.port {
+                Some(port) => Target::beside(backend, port),
+                None => Target::of(
+                    backend,
+                    self.certificates.in_force.backends.as_ref(),
+                    self.config.pool.proxy_protocol,
+                ),
+            },
+            path: settings.path.clone(),
             max_bytes: settings.max_bytes,
             interval: settings.interval,
             reader: Reader::new(settings, &backend.name),

@@ -28,7 +28,7 @@ use crate::store::{Lost, Offer, RESULTS, Said, StateStore, TTL};
 
 mod backends;
 mod members;
-mod message;
+pub(crate) mod message;
 mod namesake;
 mod order;
 mod rates;

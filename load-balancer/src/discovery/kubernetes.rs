@@ -26,7 +26,7 @@ use crate::clock;
 use crate::config::Kubernetes;
 use crate::kubernetes::{answered, connect};
 
-mod slices;
+pub(crate) mod slices;
 
 /// How much longer than asked for a watch may last before its connection is taken for dead.
 const GRACE: Duration = Duration::from_secs(5);

@@ -9,7 +9,6 @@ use lb_core::{Cause, Tick};
 
 use super::{Exchange, Flight, Live, Plan, RequestBody, Slot, body};
 use crate::config::Spoken;
-use crate::descriptors;
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
 use crate::listener::{Client, Phase};
@@ -79,7 +78,7 @@ pub(super) async fn attempt(
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
     let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial, slot);
-    let mut live = match connection(worker, client, plan, lane, started, exchange).await {
+    let mut live = match connection(worker, client, scene, plan, lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
@@ -114,7 +113,7 @@ pub(super) async fn attempt(
         && let Some(request) = refused.unsent.take()
     {
         // Over before it took the request: nobody could see that it was. Another one is made, once.
-        sent = match another(worker, client, lane, &[], exchange).await {
+        sent = match another(worker, client, scene, lane, &[], exchange).await {
             Ok(next) => {
                 live = next;
                 client.arm(limit.map(|t| worker.now().after(t)));
@@ -223,6 +222,7 @@ fn request(
 async fn connection(
     worker: &Worker,
     client: &Client,
+    scene: &Scene,
     plan: &Plan,
     lane: &Lane,
     now: Tick,
@@ -232,7 +232,7 @@ async fn connection(
     if worker.config().pool.protocol == Spoken::Http2 {
         return match Live::place(&lane.multiplex) {
             Some(live) => Ok(live),
-            None => another(worker, client, lane, &[], exchange).await,
+            None => another(worker, client, scene, lane, &[], exchange).await,
         };
     }
     let hello = hello(worker, client, plan);
@@ -244,13 +244,14 @@ async fn connection(
             return Ok(live);
         }
     }
-    another(worker, client, lane, &hello, exchange).await
+    another(worker, client, scene, lane, &hello, exchange).await
 }
 
 /// A new connection, or a place on one.
 async fn another(
     worker: &Worker,
     client: &Client,
+    scene: &Scene,
     lane: &Lane,
     hello: &[u8],
     exchange: &Exchange,
@@ -259,20 +260,20 @@ async fn another(
     let began = worker.now();
     exchange.waits.begin(began);
     client.arm(Some(began.after(worker.config().timeouts.connect)));
-    let address = &lane.backend.address;
+    let tls = scene.snapshot.certified.backends.as_deref();
     let connect = || async {
         match worker.config().pool.protocol {
-            Spoken::Http1 => Live::connect(address, hello).await.map(|live| (live, true)),
-            Spoken::Http2 => Live::multiplexed(&lane.multiplex, address).await,
+            Spoken::Http1 => Live::connect(&lane.backend, tls, hello).await.map(|live| (live, true)),
+            Spoken::Http2 => Live::multiplexed(&lane.multiplex, &lane.backend, tls).await,
         }
     };
     let mut connected = client.within(connect()).await;
-    if matches!(&connected, Ok(Err(error)) if descriptors::exhausted(error)) {
+    if matches!(&connected, Ok(Err(error)) if error.starved()) {
         worker.drop_idle();
         connected = client.within(connect()).await;
     }
     match connected {
-        Ok(Err(error)) if descriptors::exhausted(&error) => {
+        Ok(Err(error)) if error.starved() => {
             Err(ProxyError::new(Kind::NoDescriptors, "no file descriptor is left to connect with"))
         }
         Ok(Ok((live, made))) => {
@@ -281,9 +282,10 @@ async fn another(
             }
             Ok(live)
         }
-        Ok(Err(error)) => {
-            lane.meters.connected("refused");
-            Err(ProxyError::new(Kind::UpstreamConnect, format!("{}: {error}", lane.backend.address)))
+        Ok(Err(unreached)) => {
+            let (result, kind) = unreached.told();
+            lane.meters.connected(result);
+            Err(ProxyError::new(kind, format!("{}: {unreached}", lane.backend.address)))
         }
         Err(_elapsed) => {
             lane.meters.connected("timeout");

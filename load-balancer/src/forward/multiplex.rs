@@ -6,21 +6,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioTimer;
 use lb_core::Tick;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 
+use super::connect::Unreached;
 use super::upload::{Leash, RequestBody};
 use super::upstream::Refused;
 use crate::error::Kind;
 use crate::socket::Socket;
+use crate::tls::Stream;
 
 /// Connections to one backend, per worker.
 const MOST: usize = 8;
@@ -50,7 +55,7 @@ impl std::fmt::Debug for Multiplex {
 }
 
 /// The library's side of a connection.
-type Driver = http2::Connection<Socket, RequestBody, Local>;
+type Driver = http2::Connection<Heard, RequestBody, Local>;
 
 struct Connection {
     /// Polled by its own task; asked here how many streams the backend allows.
@@ -67,15 +72,15 @@ impl Connection {
 }
 
 /// One request's place on a connection. Dropping it gives the place back, and resets what is not complete.
-pub(super) struct Stream {
+pub(super) struct Place {
     connection: Rc<Connection>,
     leash: Option<Leash>,
 }
 
-impl Stream {
+impl Place {
     fn on(connection: &Rc<Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
-        Stream { connection: Rc::clone(connection), leash: None }
+        Place { connection: Rc::clone(connection), leash: None }
     }
 
     /// Sends a request and waits for the response head.
@@ -98,7 +103,7 @@ impl Stream {
     }
 }
 
-impl Drop for Stream {
+impl Drop for Place {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
     }
@@ -127,35 +132,40 @@ fn refused(error: &hyper::Error, unsent: Option<Request<RequestBody>>) -> Refuse
 
 impl Multiplex {
     /// A place on a connection that is there; `None` where there is none with room, and another one may be made.
-    pub(super) fn place(&self) -> Option<Stream> {
+    pub(super) fn place(&self) -> Option<Place> {
         let mut open = self.open.borrow_mut();
         open.retain(|connection| !connection.sender.is_closed());
         let full = open.len() >= MOST;
         let places = open.iter().filter(|connection| full || connection.room());
-        places.min_by_key(|connection| connection.streams.get()).map(Stream::on)
+        places.min_by_key(|connection| connection.streams.get()).map(Place::on)
     }
 
     /// A place on a connection that `connect` makes, or that somebody else has made meanwhile. Whether it was made here.
     ///
     /// # Errors
-    /// As `connect` reports them.
-    pub(super) async fn make<E: From<std::io::Error>>(
+    /// What stood in the way of `connect`.
+    pub(super) async fn make(
         &self,
-        connect: impl Future<Output = Result<Socket, E>>,
-    ) -> Result<(Stream, bool), E> {
+        connect: impl Future<Output = Result<Stream, Unreached>>,
+    ) -> Result<(Place, bool), Unreached> {
         let _turn = self.connecting.lock().await;
         if let Some(place) = self.place() {
             return Ok((place, false));
         }
-        let socket = connect.await?;
+        let socket = Socket::new(connect.await?);
         let mut builder = http2::Builder::new(Local);
         builder
             .timer(TokioTimer::new())
+            // Until the backend has said how many.
+            .initial_max_send_streams(0)
             .keep_alive_interval(PING_AFTER)
             .keep_alive_timeout(PING_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW);
-        let (sender, driver) = builder.handshake(socket).await.map_err(std::io::Error::other)?;
+        let first = Rc::<Notify>::default();
+        let heard = Heard { socket, first: Some(Rc::clone(&first)) };
+        let (sender, driver) =
+            builder.handshake(heard).await.map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
         let driver = Rc::new(RefCell::new(driver));
         let driven = Rc::clone(&driver);
         tokio::task::spawn_local(async move {
@@ -164,7 +174,9 @@ impl Multiplex {
         });
         let connection =
             Rc::new(Connection { driver, sender, streams: Cell::new(0), idle_since: Cell::new(Tick::ZERO) });
-        let place = Stream::on(&connection);
+        // Its settings come first (RFC 9113, 3.4); before them nobody knows how many streams it takes.
+        first.notified().await;
+        let place = Place::on(&connection);
         self.open.borrow_mut().push(connection);
         Ok((place, true))
     }
@@ -175,6 +187,56 @@ impl Multiplex {
             let busy = connection.streams.get() > 0 || now.since(connection.idle_since.get()) < limit;
             busy && !connection.sender.is_closed()
         });
+    }
+}
+
+/// A socket that tells when a backend has first said something, or is gone.
+struct Heard {
+    socket: Socket,
+    first: Option<Rc<Notify>>,
+}
+
+impl Read for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
+        if let Some(first) = self.first.take() {
+            first.notify_one();
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl Write for Heard {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }
 }
 

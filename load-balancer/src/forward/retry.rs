@@ -101,6 +101,7 @@ impl Retries {
                 let broken = matches!(
                     failed.error.kind,
                     Kind::UpstreamConnect
+                        | Kind::UpstreamTls
                         | Kind::UpstreamConnectTimeout
                         | Kind::UpstreamReset
                         | Kind::UpstreamProtocol

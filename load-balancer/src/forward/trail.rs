@@ -54,7 +54,8 @@ impl Exchange {
         }
         let (method, uri) = (request.method(), request.uri());
         let ip = client.peer.ip().to_canonical();
-        let passing = Passing::new(method, uri, request.version(), request.headers(), ip);
+        let mut passing = Passing::new(method, uri, request.version(), request.headers(), ip);
+        passing.secure = client.secure.get();
         self.trail = Some(worker.boxed(Trail { passing, spans, logged }));
     }
 
@@ -85,11 +86,13 @@ impl Exchange {
             Address::Ip(address) => (Cow::from(address.ip().to_string()), address.port()),
             Address::Name(host, port) => (Cow::from(host), *port),
         };
+        let scheme = if backend.secure.is_some() { "https" } else { "http" };
         let recorded = self.draft.as_deref().and_then(crate::journal::Draft::why);
         let attempt = Attempt {
             pool: &worker.shared.metrics.pool,
             algorithm: plan.algorithm.name(),
             backend: &backend.name,
+            scheme,
             host: &host,
             port,
             weight: backend.weight,

@@ -14,14 +14,14 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use lb_core::Tick;
 use std::future::Future;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
-use super::multiplex::{Multiplex, Stream};
+use super::connect::{Unreached, connect};
+use super::multiplex::{Multiplex, Place};
 use super::upload::RequestBody;
-use crate::config::Address;
 use crate::error::Kind;
+use crate::registry::Backend;
 use crate::socket::Socket as UpstreamIo;
+use crate::tls::{self, Stream};
 
 /// What carries a request to a backend: a connection of its own, or a place on one of HTTP/2. The connection is boxed: it is
 /// handed around a dozen times a request, and is over a kilobyte.
@@ -29,7 +29,7 @@ pub struct Live(Carrier);
 
 enum Carrier {
     Own(Box<Inner>),
-    Shared(Stream),
+    Shared(Place),
 }
 
 struct Inner {
@@ -63,15 +63,20 @@ pub struct Refused {
 }
 
 impl Live {
-    /// Connects, and says `hello` (who the client is) where that is something; the caller bounds the time.
+    /// Connects to `backend`, by `tls` where TLS is spoken with it, and says `hello` (who the client is) where that is something; the caller bounds the time.
     ///
     /// # Errors
-    /// As the system reports them.
-    pub async fn connect(address: &Address, hello: &[u8]) -> std::io::Result<Live> {
+    /// What stood in the way.
+    pub async fn connect(
+        backend: &Backend,
+        tls: Option<&tls::Client>,
+        hello: &[u8],
+    ) -> Result<Live, Unreached> {
+        let stream = connect(&backend.address, backend.secure.as_deref(), tls, false, hello).await?;
         let (sender, connection) = http1::Builder::new()
-            .handshake(connect(address, hello).await?)
+            .handshake(UpstreamIo::new(stream))
             .await
-            .map_err(std::io::Error::other)?;
+            .map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
         Ok(Live(Carrier::Own(Box::new(Inner {
             sender,
             connection: Some(connection),
@@ -90,9 +95,14 @@ impl Live {
     /// A place on another one; whether it was made here. The caller bounds the time.
     ///
     /// # Errors
-    /// As the system reports them.
-    pub async fn multiplexed(multiplex: &Multiplex, address: &Address) -> std::io::Result<(Live, bool)> {
-        let (stream, made) = multiplex.make(connect(address, &[])).await?;
+    /// What stood in the way.
+    pub async fn multiplexed(
+        multiplex: &Multiplex,
+        backend: &Backend,
+        tls: Option<&tls::Client>,
+    ) -> Result<(Live, bool), Unreached> {
+        let connecting = connect(&backend.address, backend.secure.as_deref(), tls, true, &[]);
+        let (stream, made) = multiplex.make(connecting).await?;
         Ok((Live(Carrier::Shared(stream)), made))
     }
 
@@ -160,7 +170,7 @@ impl Live {
     }
 
     /// After a 101: the bare stream and what was read ahead, once hyper has let go of it.
-    pub async fn upgraded(self) -> Option<(TcpStream, Bytes)> {
+    pub async fn upgraded(self) -> Option<(Stream, Bytes)> {
         let Carrier::Own(mut inner) = self.0 else { return None };
         std::future::poll_fn(|cx| {
             inner.drive(cx);
@@ -182,16 +192,6 @@ impl Inner {
         self.drive(&mut Context::from_waker(Waker::noop()));
         !self.finished && self.sender.is_ready()
     }
-}
-
-async fn connect(address: &Address, hello: &[u8]) -> std::io::Result<UpstreamIo> {
-    let mut stream = match address {
-        Address::Ip(address) => TcpStream::connect(address).await?,
-        Address::Name(host, port) => TcpStream::connect((host.as_str(), *port)).await?,
-    };
-    stream.set_nodelay(true)?;
-    stream.write_all(hello).await?;
-    Ok(UpstreamIo::new(stream))
 }
 
 fn drive(

@@ -89,7 +89,7 @@ impl Added {
             algorithm: algorithm.name(),
             request_id,
             forwarded_for: extended(headers, &X_FORWARDED_FOR, client, &client.peer_ip),
-            proto: believed(X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static("http")),
+            proto: believed(X_FORWARDED_PROTO).unwrap_or(HeaderValue::from_static(client.scheme())),
             host: believed(X_FORWARDED_HOST).or_else(|| host.cloned()),
             forwarded: config.client.forwarded.then(|| {
                 let element = forwarded_element(client, host);
@@ -121,7 +121,7 @@ fn forwarded_element(client: &Client, host: Option<&HeaderValue>) -> HeaderValue
     };
     let host = host.and_then(|h| h.to_str().ok()).filter(|h| !h.contains(['"', '\\']));
     let host = host.map(|h| format!(";host=\"{h}\"")).unwrap_or_default();
-    let text = format!("for={peer}{host};proto=http");
+    let text = format!("for={peer}{host};proto={}", client.scheme());
     HeaderValue::from_maybe_shared(Bytes::from(text)).unwrap_or(HeaderValue::from_static("for=unknown"))
 }
 
@@ -233,10 +233,8 @@ fn is_ours(name: &HeaderName) -> bool {
 
 /// Fields that `Connection` names as hop-by-hop. Nearly always none.
 fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
-    let tokens = lines.flat_map(|line| line.split(',')).map(str::trim);
     // Names without which a request would lose its meaning cannot be taken away.
-    let essential = |t: &str| {
+    let essential = |t: &[u8]| {
         [
             "",
             "close",
@@ -250,25 +248,31 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
             "cookie",
         ]
         .iter()
-        .any(|e| t.eq_ignore_ascii_case(e))
+        .any(|e| t.eq_ignore_ascii_case(e.as_bytes()))
     };
-    tokens.filter(|t| !essential(t)).filter_map(|t| t.parse().ok()).collect()
+    let named = tokens(headers, &header::CONNECTION).filter(|t| !essential(t));
+    named.filter_map(|t| HeaderName::from_bytes(t).ok()).collect()
+}
+
+/// The members of a list, over all fields of its name. Taken from the bytes: one that is no text must not hide its neighbours.
+fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    headers.get_all(name).iter().flat_map(|v| v.as_bytes().split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+}
+
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    tokens(headers, name).any(|t| t.eq_ignore_ascii_case(token.as_bytes()))
 }
 
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::TE).iter().filter_map(|v| v.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|t| t.trim().eq_ignore_ascii_case("trailers"))
+    has_token(headers, &header::TE, "trailers")
 }
 
 /// The protocol a client asks to switch to, if it may: h2c, even as one of several, is the balancer's own business.
 #[must_use]
 pub fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
-    let says = |name, token| {
-        let lines = headers.get_all(name).iter().filter_map(|v| v.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|t| t.trim().eq_ignore_ascii_case(token))
-    };
-    (says(header::CONNECTION, "upgrade") && !says(header::UPGRADE, "h2c")).then_some(protocol)
+    let asked = has_token(headers, &header::CONNECTION, "upgrade");
+    (asked && !has_token(headers, &header::UPGRADE, "h2c")).then_some(protocol)
 }
 
 /// Takes a response's hop-by-hop fields out, in place: mostly there is nothing to do.
@@ -334,6 +338,9 @@ mod tests {
     fn nominated_fields_go_and_essential_ones_stay() {
         let headers = map(&[("connection", "close, X-Secret, Content-Length"), ("x-secret", "1")]);
         assert_eq!(nominated(&headers), ["x-secret"]);
+        let mut odd = HeaderMap::new();
+        odd.insert(header::CONNECTION, HeaderValue::from_bytes(b"X-Secret, \xff").unwrap());
+        assert_eq!(nominated(&odd), ["x-secret"], "bytes that are no text do not hide it");
     }
 
     #[test]
@@ -366,6 +373,9 @@ mod tests {
         assert!(!asked("keep-alive", "websocket"));
         assert!(!asked("Upgrade, HTTP2-Settings", "h2c"));
         assert!(!asked("Upgrade", "websocket, h2c"));
+        let mut hidden = map(&[("connection", "upgrade")]);
+        hidden.insert(header::UPGRADE, HeaderValue::from_bytes(b"h2c, \xff").unwrap());
+        assert!(upgrade_of(&hidden).is_none(), "bytes that are no text do not hide it");
     }
 
     #[test]

@@ -8,22 +8,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use lb_core::Tick;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::listener::Tunnel;
 use crate::stage::Stage;
+use crate::tls::Stream;
 use crate::worker::Worker;
 
 /// Bytes moved at once, each way.
 const BUFFER: usize = 16 << 10;
 
 /// Carries an upgraded connection to its end. `early` was read from the client behind its request.
-pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: TcpStream, early: Bytes) {
+pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: Stream, early: Bytes) {
     let Tunnel { live, mut exchange } = tunnel;
     let Some((upstream, greeting)) = live.upgraded().await else { return };
     let moved = Cell::new(worker.now());
-    let (mut client_in, mut client_out) = client.into_split();
-    let (mut upstream_in, mut upstream_out) = upstream.into_split();
+    let (mut client_in, mut client_out) = tokio::io::split(client);
+    let (mut upstream_in, mut upstream_out) = tokio::io::split(upstream);
     let both = async {
         let up = pump(worker, &mut client_in, &mut upstream_out, &early, &moved);
         let down = pump(worker, &mut upstream_in, &mut client_out, &greeting, &moved);
@@ -48,6 +48,7 @@ async fn pump(
     moved: &Cell<Tick>,
 ) -> std::io::Result<()> {
     to.write_all(first).await?;
+    to.flush().await?;
     let mut buffer = vec![0; BUFFER];
     loop {
         let n = from.read(&mut buffer).await?;
@@ -55,6 +56,8 @@ async fn pump(
             return to.shutdown().await;
         }
         to.write_all(&buffer[..n]).await?;
+        // TLS may hold back what the socket did not take.
+        to.flush().await?;
         moved.set(worker.now());
     }
 }

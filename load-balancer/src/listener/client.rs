@@ -17,6 +17,7 @@ use tokio::time::Sleep;
 use super::admit::Origin;
 use super::gate::Fault;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::error::Kind;
 use crate::forward::{Exchange, Live};
 use crate::worker::Worker;
@@ -69,6 +70,8 @@ pub struct Client {
     pub relayed: bool,
     /// The same as a header value, made once.
     pub peer_ip: HeaderValue,
+    /// TLS is spoken with it.
+    pub secure: Cell<bool>,
     /// The peer is one of `client.trusted_proxies`.
     pub trusted: bool,
     /// Where the client was that the last request came from, for the next one.
@@ -118,31 +121,45 @@ impl Client {
     /// A connection that has just been accepted.
     #[must_use]
     pub(super) fn new(origin: &Origin, worker: &Worker) -> Self {
-        let peer = origin.client;
+        let client = Client::of(origin.client, &worker.config(), worker.now());
+        // Behind a proxy that says nobody could be anybody.
+        let chooser = client.chooser && origin.named;
+        Client { server: origin.server, relayed: origin.relayed, chooser, ..client }
+    }
+
+    /// The same under these settings, accepted at `now`.
+    #[must_use]
+    pub fn of(peer: SocketAddr, config: &Config, now: Tick) -> Self {
         let ip = peer.ip().to_canonical();
-        let config = worker.config();
         let text = HeaderValue::from_str(&ip.to_string());
         let text = text.unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let trusted = config.client.trusted_proxies.iter().any(|net| net.contains(&ip));
-        // Behind a proxy that says nobody could be anybody.
-        let chooser = config.choosers.includes(ip) && origin.named;
-        let client = Client::known(peer, text, trusted, chooser, worker);
-        Client { server: origin.server, relayed: origin.relayed, ..client }
+        Client::known(
+            peer,
+            text,
+            trusted,
+            config.choosers.includes(ip),
+            now.after(config.timeouts.request_head),
+        )
     }
 
     /// What is known about one of several requests at once on this client's connection: a state of its own.
     #[must_use]
     pub fn of_stream(&self, worker: &Worker) -> Self {
-        let stream = Client::known(self.peer, self.peer_ip.clone(), self.trusted, self.chooser, worker);
+        let head_by = worker.now().after(worker.config().timeouts.request_head);
+        let stream = Client::known(self.peer, self.peer_ip.clone(), self.trusted, self.chooser, head_by);
         stream.place.set(self.place.get());
+        stream.secure.set(self.secure.get());
         Client { server: self.server, relayed: self.relayed, ..stream }
     }
 
-    fn known(peer: SocketAddr, peer_ip: HeaderValue, trusted: bool, chooser: bool, worker: &Worker) -> Self {
+    /// `head_by` is when a request's head must have come.
+    fn known(peer: SocketAddr, peer_ip: HeaderValue, trusted: bool, chooser: bool, head_by: Tick) -> Self {
         Client {
             peer,
             server: None,
             relayed: false,
+            secure: Cell::new(false),
             peer_ip,
             trusted,
             place: Cell::new(None),
@@ -162,7 +179,7 @@ impl Client {
             tunnelled: Cell::new(false),
             task: RefCell::new(None),
             phase: Cell::new(Phase::Head),
-            deadline: Cell::new(worker.now().after(worker.config().timeouts.request_head)),
+            deadline: Cell::new(head_by),
             total: Cell::new(NEVER),
             idle_until: Cell::new(NEVER),
             expired: Cell::new(false),
@@ -174,6 +191,12 @@ impl Client {
     #[must_use]
     pub fn own_ip(&self) -> Option<IpAddr> {
         (!self.relayed).then(|| self.peer.ip().to_canonical())
+    }
+
+    /// The scheme of what it asks for.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.secure.get() { "https" } else { "http" }
     }
 
     /// What the connection is doing.

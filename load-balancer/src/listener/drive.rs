@@ -12,7 +12,6 @@ use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::{Response, StatusCode, Version};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::client::{Client, Phase, Timer};
 use super::http2;
@@ -23,6 +22,7 @@ use crate::forward::Body;
 use crate::http::{self, refusal};
 use crate::socket::Socket;
 use crate::stage::Stage;
+use crate::tls::{HTTP2, Stream};
 use crate::worker::Worker;
 
 /// How long and how much an ended connection is read on.
@@ -43,14 +43,15 @@ enum End {
 }
 
 /// Drives one connection to its end.
-pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: TcpStream) {
+pub(super) async fn drive(worker: &Rc<Worker>, client: &Rc<Client>, stream: Stream) {
+    let agreed = stream.alpn().map(|name| name == HTTP2);
     let mut socket = Socket::new(stream);
     let mut timer = Timer::new(&worker.shared.clock, client.deadline());
-    let mut early = Vec::new();
-    let mut http2 = worker.config().http2.enabled;
-    if http2 {
-        (http2, early) = sniff(worker, client, &mut socket, &mut timer).await;
-    }
+    let (http2, early) = match agreed {
+        Some(http2) => (http2, Vec::new()),
+        None if !worker.config().http2.enabled => (false, Vec::new()),
+        None => sniff(worker, client, &mut socket, &mut timer).await,
+    };
     worker.meters.http2().speaks(http2);
     if http2 {
         return http2::drive(worker, client, socket, early, timer).await;
@@ -121,9 +122,12 @@ async fn http1(worker: &Rc<Worker>, client: &Rc<Client>, socket: Socket, early: 
             let detail = "the request head did not arrive within timeouts.request_head";
             let answer = refusal::on_the_wire(worker, &ProxyError::new(Kind::RequestTimeout, detail));
             let mut stream = connection.into_parts().io.into_parts().0;
-            // A client this slow may be gone: telling it is a courtesy, limited to what the socket takes at once.
-            let _ = stream.try_write(&answer);
-            let _ = stream.shutdown().await;
+            // A client this slow may be gone: telling it is a courtesy, and bounded.
+            let telling = async {
+                stream.write_all(&answer).await?;
+                stream.shutdown().await
+            };
+            let _ = tokio::time::timeout(LINGER, telling).await;
         }
         End::Cut => client.cut.set(Some(Kind::CUT)),
     }
@@ -152,7 +156,7 @@ fn builder(worker: &Worker) -> http1::Builder {
 async fn finish(
     worker: &Rc<Worker>,
     client: &Rc<Client>,
-    (mut stream, early): (TcpStream, Vec<u8>),
+    (mut stream, early): (Stream, Vec<u8>),
     result: hyper::Result<()>,
 ) {
     let tunnel = client.tunnel.borrow_mut().take();
@@ -169,8 +173,8 @@ async fn finish(
             if refused || !client.body_done.get() {
                 linger(stream).await;
             } else {
-                // The client has said all it had to say.
-                let _ = stream.shutdown().await;
+                // The client has said all it had to say. With TLS that takes a last record, which it may not take.
+                let _ = tokio::time::timeout(LINGER, stream.shutdown()).await;
             }
         }
     }
@@ -178,7 +182,7 @@ async fn finish(
 
 /// Ends our side, then reads away what the client may still be sending: closing with unread bytes would reset the
 /// connection, and the client might never see our last answer (a 413 in the middle of its upload).
-async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger(mut stream: Stream) {
     let drain = async {
         stream.shutdown().await?;
         let mut sink = vec![0; 16 << 10];

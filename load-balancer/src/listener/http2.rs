@@ -95,11 +95,12 @@ pub(super) async fn drive(
                 told = Some(worker.now());
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            if let Poll::Ready(result) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(End::Done(result));
-            }
+            let polled = Pin::new(&mut connection).poll(cx);
             if let Some(flood) = link.flood.get() {
                 return Poll::Ready(End::Flood(flood));
+            }
+            if let Poll::Ready(result) = polled {
+                return Poll::Ready(End::Done(result));
             }
             if link.last.get() && told.is_none() {
                 continue;

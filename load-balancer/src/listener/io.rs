@@ -8,13 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use tokio::net::TcpStream;
 
 use super::client::{Client, Phase};
 use super::gate::{Gate, Passed};
 use crate::error::{Kind, ProxyError};
 use crate::http::refusal;
 use crate::socket::Socket;
+use crate::tls::Stream;
 use crate::worker::Worker;
 
 /// What hyper reads in place of what is refused: wrong in every place of a request, and complete. So hyper ends what came
@@ -59,7 +59,7 @@ impl ClientIo {
     }
 
     /// The socket, and what was read from it that hyper has not seen.
-    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.io.into_stream(), self.early)
     }
 

@@ -19,7 +19,7 @@ use super::trail::{Ending, Trail};
 use queue::{Message, Queue};
 use sink::Sink;
 
-mod escape;
+pub(crate) mod escape;
 mod line;
 mod queue;
 mod sink;

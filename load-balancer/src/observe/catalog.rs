@@ -12,6 +12,7 @@ mod process;
 mod reports;
 mod requests;
 mod store;
+mod tls;
 mod upstream;
 mod weights;
 
@@ -24,6 +25,7 @@ pub use process::*;
 pub use reports::*;
 pub use requests::*;
 pub use store::*;
+pub use tls::*;
 pub use upstream::*;
 pub use weights::*;
 
@@ -101,6 +103,10 @@ pub const ALL: &[Family] = &[
     STREAMS,
     RESETS,
     FLOODS,
+    TLS_HANDSHAKES,
+    TLS_ENDS,
+    TLS_RELOAD_OK,
+    TLS_UNVERIFIED,
     UPSTREAM_REQUESTS,
     UPSTREAM_DURATION,
     UPSTREAM_IN_FLIGHT,

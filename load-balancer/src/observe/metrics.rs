@@ -39,6 +39,10 @@ pub struct Metrics {
     pub connections_refused: IntCounterVec,
     pub accept_failures: IntCounterVec,
     pub http2: http2::Families,
+    pub tls_handshakes: IntCounterVec,
+    pub tls_ends: IntGaugeVec,
+    pub tls_reload_ok: IntGaugeVec,
+    pub tls_unverified: IntGaugeVec,
     pub upstream_requests: IntCounterVec,
     pub upstream_duration: HistogramVec,
     pub upstream_in_flight: IntGaugeVec,
@@ -155,6 +159,10 @@ impl Metrics {
             connections_refused: counter(r, &catalog::CONNECTIONS_REFUSED)?,
             accept_failures: counter(r, &catalog::ACCEPT_FAILURES)?,
             http2: http2::Families::new(r)?,
+            tls_handshakes: counter(r, &catalog::TLS_HANDSHAKES)?,
+            tls_ends: gauge(r, &catalog::TLS_ENDS)?,
+            tls_reload_ok: gauge(r, &catalog::TLS_RELOAD_OK)?,
+            tls_unverified: gauge(r, &catalog::TLS_UNVERIFIED)?,
             upstream_requests: counter(r, &catalog::UPSTREAM_REQUESTS)?,
             upstream_duration: histogram(r, &catalog::UPSTREAM_DURATION)?,
             upstream_in_flight: gauge(r, &catalog::UPSTREAM_IN_FLIGHT)?,
@@ -262,6 +270,16 @@ impl Metrics {
         [&self.reported_cpu, &self.reported_memory, &self.reported_connections, &self.reported_utilization]
     }
 
+    /// A handshake at `listener` has ended; `version` is none where it came to nothing.
+    pub fn handshake(&self, listener: &str, version: &str, result: &str) {
+        self.tls_handshakes.with_label_values(&[listener, version, result]).inc();
+    }
+
+    /// Takes away what says when certificates end at `place`: others are in force.
+    pub fn forget_certificates(&self, place: &str) {
+        forget_by(&self.tls_ends, "place", |name| name == place);
+    }
+
     /// The text exposition, as `text/plain; version=0.0.4`.
     ///
     /// # Errors
@@ -337,9 +355,13 @@ pub fn forget_all(metrics: &Metrics, backends: &HashSet<String>) {
 }
 
 fn forget<B: MetricVecBuilder>(family: &MetricVec<B>, is: impl Fn(&str) -> bool) {
+    forget_by(family, "backend", is);
+}
+
+fn forget_by<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, is: impl Fn(&str) -> bool) {
     for series in family.collect().iter().flat_map(|f| f.get_metric()) {
         let labels: HashMap<&str, &str> = series.get_label().iter().map(|l| (l.name(), l.value())).collect();
-        if labels.get("backend").is_some_and(|name| is(name)) {
+        if labels.get(label).is_some_and(|name| is(name)) {
             // Listed a moment ago; if it is gone already, so much the better.
             let _ = family.remove(&labels);
         }

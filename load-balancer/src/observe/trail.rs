@@ -61,6 +61,8 @@ pub struct Passing {
     pub version: Version,
     /// The field `Host`.
     pub host: Option<HeaderValue>,
+    /// Whether it came by TLS.
+    pub secure: bool,
     /// The client's address, after the trust rules once they were applied.
     pub client: IpAddr,
     /// The request's id, once it has one.
@@ -137,6 +139,7 @@ impl Passing {
             uri: uri.clone(),
             version,
             host: headers.get(HOST).cloned(),
+            secure: false,
             client,
             id: None,
             phases: Phases::default(),

@@ -63,6 +63,15 @@ pub fn algorithm(metrics: &Metrics, algorithm: Algorithm) {
     }
 }
 
+/// A listener's that speaks TLS: `results` are what may come of a handshake, the good one first.
+pub fn handshakes(metrics: &Metrics, listener: &str, results: &[&str]) {
+    for (i, result) in results.iter().enumerate() {
+        for version in if i == 0 { &["1.2", "1.3"][..] } else { &["none"] } {
+            metrics.tls_handshakes.with_label_values(&[listener, version, result]);
+        }
+    }
+}
+
 /// A backend's own, from when it joins.
 pub fn backend(metrics: &Metrics, series: &Series) {
     let (pool, backend) = (metrics.pool.as_str(), series.label());
@@ -75,7 +84,7 @@ pub fn backend(metrics: &Metrics, series: &Series) {
     for code in CODES.into_iter().chain(["error"]) {
         metrics.upstream_requests.with_label_values(&[pool, backend, code]);
     }
-    for result in ["ok", "refused", "timeout"] {
+    for result in ["ok", "refused", "timeout", "tls"] {
         metrics.connects.with_label_values(&[pool, backend, result]);
     }
     for algorithm in Algorithm::ALL {

@@ -177,7 +177,7 @@ async fn a_backend_whose_calls_fail_is_ejected_and_one_whose_clients_err_is_not(
             let path = if n % 2 == 0 { path } else { "/ends/0" };
             client.send(call(path, None), b"x").await;
         }
-        let out = |s: &super::support::Scrape| s.sum("lb_ejections_total", &[]);
+        let out = |s: &super::support::Scrape| s.sum("lb_backend_ejections_total", &[]);
         let scrape = lb.until("judged", |s| out(s) >= ejected).await;
         assert_eq!(out(&scrape), ejected, "{path}");
     }

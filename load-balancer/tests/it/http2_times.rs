@@ -118,9 +118,9 @@ async fn who_reads_nothing_at_all_is_cut_off() {
     for stream in 0..20 {
         raw.get(2 * stream + 1, "/").await;
     }
-    let scrape = lb.until("gone", |s| s.sum("lb_downstream_connections", &[]) == 0.0).await;
+    lb.until("gone", |s| s.sum("lb_downstream_connections", &[]) == 0.0).await;
+    let scrape = lb.settled().await;
     assert_eq!((scrape.requests(), scrape.sum("lb_http2_streams", &[])), (20.0, 0.0));
-    lb.settled().await;
 }
 
 #[tokio::test]
@@ -147,7 +147,10 @@ async fn a_backend_that_falls_silent_breaks_its_own_stream_alone() {
                 conn.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n").await;
                 return conn.reset();
             }
-            _ => conn.send(ok("ok")).await,
+            _ => {
+                let last = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
+                return conn.send(last).await;
+            }
         }
         conn.end().await;
     })

@@ -41,14 +41,15 @@ impl Alone {
             metrics,
             stage,
             admin: axum::Router::new(),
+            secure: load_balancer::listener::Secure::Nowhere,
             connections: Arc::new(Semaphore::new(100)),
             networks: Arc::default(),
             queue: Arc::default(),
         };
-        let socket = sockets.remove(0);
+        let doors = vec![sockets.remove(0)];
         std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            runtime.unwrap().block_on(worker::run(shared, "0", vec![socket], mailbox));
+            runtime.unwrap().block_on(worker::run(shared, "0", doors, mailbox));
         });
         Alone { traffic, commands, registry, _drain: drain }
     }

@@ -1,7 +1,7 @@
 //! Six trivial backends in one process: any path answers 200 with 100 bytes, `/bytes/N` with N; keep-alive.
 //!
 //! They share the load generator's core, so they must cost little: one write per request, the answer made once.
-//! They print their ports on one line, then serve until ended.
+//! As a process of their own they print their ports on one line, then serve until ended.
 //! How it fails: a connection that sends what is not HTTP is closed.
 
 use std::cell::RefCell;
@@ -28,27 +28,33 @@ const READ: usize = 4096;
 /// Answers by body size, made at first use.
 type Answers = Rc<RefCell<HashMap<usize, Rc<[u8]>>>>;
 
-/// Serves for ever.
-pub(crate) async fn serve() -> Result<()> {
+/// Takes a port for each.
+pub(crate) async fn bind() -> Result<Vec<TcpListener>> {
     let mut listeners = Vec::new();
-    let mut ports = Vec::new();
     for _ in 0..COUNT {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        ports.push(listener.local_addr()?.port().to_string());
-        listeners.push(listener);
+        listeners.push(TcpListener::bind("127.0.0.1:0").await?);
     }
-    println!("{}", ports.join(" "));
-    let answers = Answers::default();
-    LocalSet::new()
-        .run_until(async move {
-            let mut accepting = JoinSet::new();
-            for listener in listeners {
-                accepting.spawn_local(accept(listener, Rc::clone(&answers)));
-            }
-            while accepting.join_next().await.is_some() {}
-        })
-        .await;
+    Ok(listeners)
+}
+
+/// Prints the ports and serves for ever.
+pub(crate) async fn run() -> Result<()> {
+    let listeners = bind().await?;
+    let ports: io::Result<Vec<String>> =
+        listeners.iter().map(|listener| Ok(listener.local_addr()?.port().to_string())).collect();
+    println!("{}", ports?.join(" "));
+    LocalSet::new().run_until(serve(listeners)).await;
     Ok(())
+}
+
+/// Serves on them for ever, within a [`LocalSet`].
+pub(crate) async fn serve(listeners: Vec<TcpListener>) {
+    let answers = Answers::default();
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn_local(accept(listener, Rc::clone(&answers)));
+    }
+    while accepting.join_next().await.is_some() {}
 }
 
 async fn accept(listener: TcpListener, answers: Answers) {

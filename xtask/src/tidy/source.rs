@@ -59,9 +59,13 @@ impl Source {
     }
 }
 
+/// What must hold of any bytes: run by tests and by fuzzers, part of no program.
+const FUZZ: &str = "load-balancer/fuzz/";
+
 /// Whether a path alone says that a file is test code.
 fn is_test_path(path: &str) -> bool {
-    path.split('/').any(|part| part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs"))
+    path.starts_with(FUZZ)
+        || path.split('/').any(|part| part == "tests" || part == "tests.rs" || part.ends_with("_tests.rs"))
 }
 
 /// Offsets of a phrase in code, as whole words.
@@ -94,5 +98,7 @@ mod tests {
         assert!(source.in_test(0) && source.is_under("tests") && source.name() == "b.rs");
         assert!(!Source::new("a/src/b.rs", "x\n").in_test(0));
         assert!(Source::new("a/src/b_tests.rs", "x\n").in_test(0));
+        assert!(Source::new("load-balancer/fuzz/src/a.rs", "x\n").in_test(0));
+        assert!(!Source::new("a/src/fuzz/b.rs", "x\n").in_test(0));
     }
 }

@@ -250,7 +250,7 @@ fn a_new_balancer_begins_with_what_others_know() {
     let mut meter = Meter::default();
     meter.seed(Tick::ZERO, []);
     assert_eq!(meter.rate, None);
-    meter.seed(Tick::ZERO, [(100.0, 1), (200.0, 3), (f64::NAN, 9), (-1.0, 9), (5.0, 0)]);
+    meter.seed(Tick::ZERO, [(100.0, 1), (200.0, 3), (f64::NAN, 9), (-1.0, 9), (5.0, 0), (1e308, u32::MAX)]);
     assert_eq!((meter.rate, meter.estimate()), (Some(175.0), None));
     meter.seed(Tick::ZERO, [(9.0, 9)]);
     assert_eq!(meter.rate, Some(175.0), "once");

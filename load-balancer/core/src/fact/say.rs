@@ -119,6 +119,8 @@ impl Fact {
             Fact::DiscoveryLost { source, reason, backends } => fields![source, reason, backends],
             Fact::DiscoveryBack { source, backends } => fields![source, backends],
             Fact::NameTaken { instance } => fields![instance],
+            Fact::CertificatesRenewed { place, ends } => fields![place, ends],
+            Fact::CertificatesRefused { place, reason } => fields![place, reason],
             Fact::UpgradeFailed { reason } => fields![reason],
         }
     }
@@ -236,6 +238,15 @@ impl Fact {
             }
             Fact::DiscoveryBack { source, backends } => {
                 format!("discovery by {source} works: it lists {backends} backends")
+            }
+            Fact::CertificatesRenewed { place, ends: 0 } => {
+                format!("certificates were read again for {place} and are in force")
+            }
+            Fact::CertificatesRenewed { place, ends } => {
+                format!("new certificates are in force for {place}, the first ends at {ends} (Unix seconds)")
+            }
+            Fact::CertificatesRefused { place, reason } => {
+                format!("new certificates for {place} refused, the old ones hold: {reason}")
             }
             Fact::NameTaken { instance } => format!(
                 "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \

@@ -7,8 +7,8 @@ use crate::load::Load;
 use crate::view::View;
 
 pub(super) fn pick(view: &View, pick: &mut Pick<'_>, sight: &mut impl Sight) -> Option<u32> {
-    // A microsecond more, because it is zero while the whole pool is unknown: then the count alone decides.
-    let priced = |l: &Load, reading| Reading { quality: l.latency() + 1.0, ..reading };
+    // Never zero: where the whole pool is unknown, the count alone decides.
+    let priced = |l: &Load, reading| Reading { quality: l.wait(), ..reading };
     if view.pool().indebted() {
         scan::cheapest::<true>(view, pick, sight, None, |l| priced(l, Reading::of_pressure(l)))
     } else {

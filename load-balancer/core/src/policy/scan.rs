@@ -123,7 +123,8 @@ fn everyone<const SHARE: bool, const COUNT: bool, const EXTRA: bool, const LOCAL
         tried.iter().for_each(|&at| table.leave_out::<SHARE, COUNT, EXTRA>(chunk, at));
     }
     let any = |rng: &mut Rng| view.draw_at(pick.tried, rng).map(|at| at as usize);
-    let at = table.winner::<SHARE, COUNT, EXTRA, LOCAL>(view.scan_weights(), any, pick.rng)?;
+    let at =
+        table.winner::<SHARE, COUNT, EXTRA, LOCAL>((view.scan_weights(), view.heaviest()), any, pick.rng)?;
     view.eligible().get(at).copied()
 }
 
@@ -145,7 +146,10 @@ fn sample<const SHARE: bool, const COUNT: bool, const EXTRA: bool, const LOCAL: 
     });
     let inverse = drawn.map(|at| view.scan_weights()[at / SCAN_CHUNK].inverse[at % SCAN_CHUNK]);
     let any = |rng: &mut Rng| Some(rng.below(SCAN_CHUNK as u32) as usize);
-    let at =
-        table.winner::<SHARE, COUNT, EXTRA, LOCAL>(&[Weights { weight: EVEN, inverse }], any, pick.rng)?;
+    let at = table.winner::<SHARE, COUNT, EXTRA, LOCAL>(
+        (&[Weights { weight: EVEN, inverse }], 1.0),
+        any,
+        pick.rng,
+    )?;
     view.eligible().get(drawn[at]).copied()
 }

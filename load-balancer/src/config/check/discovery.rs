@@ -155,7 +155,11 @@ impl Checker {
     ) -> Option<Found> {
         let at = |leaf: &str| format!("backend[{i}].{leaf}");
         self.unknown(&format!("backend[{i}]"), &raw.unknown, raw::FoundBackend::KEYS);
-        let address = self.address(&at("address"), raw.address.as_ref());
+        let (address, tls) = self.address(&at("address"), raw.address.as_ref());
+        if tls == Some(true) {
+            let remedy = "here backends are spoken to as pool.tls.enabled says: write it without https://";
+            self.faults.add(&at("address"), "", remedy);
+        }
         if raw.address.is_none() {
             self.faults.add(&at("address"), "", "is missing: write address = \"host:port\"");
         }

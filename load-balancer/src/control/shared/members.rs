@@ -11,7 +11,7 @@ use lb_core::roster::Word;
 use super::super::Control;
 use super::super::entry::{Entry, Origin};
 use super::message::{Kind, Place, Told};
-use crate::config::{Address, NAME_MOST, WEIGHT_MOST};
+use crate::config::{Address, WEIGHT_MOST, is_name};
 
 /// The largest number of a word that is believed: far above what a fleet can say, far below where counting ends.
 const NUMBER_MOST: u64 = 1 << 53;
@@ -100,7 +100,7 @@ impl Control {
     pub(super) fn follow_members(&mut self, words: Vec<Told>) -> bool {
         let mut news = BTreeSet::new();
         for (name, word) in words.into_iter().map(Told::word) {
-            let sensible = sensible_name(&name) && word.number <= NUMBER_MOST;
+            let sensible = is_name(&name) && word.number <= NUMBER_MOST;
             if sensible && self.sharing.roster.hear(&name, &word) {
                 news.insert(name);
             }
@@ -284,10 +284,4 @@ impl Control {
         };
         self.sharing.others.values().all(knows)
     }
-}
-
-/// Whether a member may be called so: by a name of the configuration, or by the address it registered with.
-fn sensible_name(name: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    (1..=NAME_MOST).contains(&name.len()) && name.bytes().all(fits)
 }

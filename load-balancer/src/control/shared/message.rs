@@ -15,21 +15,21 @@ use crate::limiter::usage::Round;
 /// All that one balancer tells.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Who says it: a balancer's name and the number of its start.
-    pub(super) speaker: String,
+    pub(crate) speaker: String,
     /// What was said last about members that are not as configured.
-    pub(super) members: Vec<Told>,
+    pub(crate) members: Vec<Told>,
     /// By name and address: there may be several of a name where each balancer starts its own.
-    pub(super) backends: BTreeMap<String, About>,
+    pub(crate) backends: BTreeMap<String, About>,
     /// Who used shared rate limits of late, by the limit's name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) rates: BTreeMap<String, Vec<Round>>,
+    pub(crate) rates: BTreeMap<String, Vec<Round>>,
 }
 
 /// A word about a member.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Told {
+pub(crate) struct Told {
     name: String,
     number: u64,
     by: String,
@@ -42,7 +42,7 @@ pub(super) struct Told {
 
 /// What a member is, for those who did not bring it in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) kind: Kind,
     pub(super) address: String,
     pub(super) weight: u32,
@@ -59,7 +59,7 @@ pub(super) struct Place {
 /// How a member came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// It is in the configuration, and was removed at some time.
     Configured,
     /// It announced itself.
@@ -71,7 +71,7 @@ pub(super) enum Kind {
 /// What one balancer knows of a backend. Times are milliseconds as of the moment it was said.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct About {
+pub(crate) struct About {
     /// It has ejected the backend by its own traffic, for so much longer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ejected_ms: Option<u64>,
@@ -80,10 +80,10 @@ pub(super) struct About {
     pub(super) warming_ms: Option<u64>,
     /// Good answers a second at full use, and measurements of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) rate: Option<(f64, u32)>,
+    pub(crate) rate: Option<(f64, u32)>,
     /// What its last scrape brought.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) report: Option<Reported>,
+    pub(crate) report: Option<Reported>,
     /// Whether the checks pass of one that could be forgotten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) up: Option<bool>,
@@ -92,7 +92,7 @@ pub(super) struct About {
 /// A scrape's report.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Reported {
+pub(crate) struct Reported {
     /// Grows by one with each, so that none is taken twice.
     pub(super) count: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,7 +119,7 @@ impl Told {
         (self.name.clone(), self.number)
     }
 
-    pub(super) fn word(self) -> (String, Word<Place>) {
+    pub(crate) fn word(self) -> (String, Word<Place>) {
         let Told { name, number, by, member, retired } = self;
         (name, Word { number, by, member, retired })
     }
@@ -138,7 +138,7 @@ impl Reported {
         Reported { count, utilization, cpu, memory, connections, in_flight, good }
     }
 
-    pub(super) fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         let Reported { count: _, utilization, cpu, memory, connections, in_flight, good } = *self;
         Report { utilization, cpu, memory, connections, in_flight, good }.credible()
     }

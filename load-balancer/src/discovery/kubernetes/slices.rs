@@ -14,7 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 
-use crate::config::{Address, Labels, NAME_MOST, Port, WEIGHT_MOST};
+use crate::config::{Address, Labels, Port, WEIGHT_MOST, is_name};
 use crate::discovery::{Found, name_of};
 
 /// What the conditions of an endpoint come to, the best first.
@@ -41,7 +41,7 @@ struct Seen<'a> {
 ///
 /// # Errors
 /// Where it is not clear which port is meant.
-pub(super) fn found<'a>(
+pub(crate) fn found<'a>(
     slices: impl Iterator<Item = &'a EndpointSlice>,
     port: &Port,
     labels: &Labels,
@@ -70,7 +70,7 @@ fn read<'a>(
         uid: pod.and_then(|pod| pod.uid.as_deref()),
         state: state(endpoint.conditions.as_ref()),
         address: SocketAddr::new(ip.to_canonical(), port),
-        pod: pod.and_then(|pod| pod.name.as_deref()).filter(|name| name.len() <= NAME_MOST),
+        pod: pod.and_then(|pod| pod.name.as_deref()).filter(|name| is_name(name)),
         weight: weight.clamp(1, WEIGHT_MOST),
         region: label(&labels.region).or(endpoint.zone.as_ref()).map_or("", String::as_str),
     })

@@ -12,7 +12,7 @@ pub(super) fn cut(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends `bytes` as the inside of a JSON string, which also suits the quoted strings of the text format.
-pub(super) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn escaped(out: &mut Vec<u8>, bytes: &[u8]) {
     if bytes.iter().all(|&b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\') {
         out.extend_from_slice(bytes);
         return;

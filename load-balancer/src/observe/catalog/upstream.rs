@@ -28,7 +28,8 @@ pub const UPSTREAM_CONNECTIONS: Family = gauge(
 pub const CONNECTS: Family = counter(
     "lb_upstream_connects_total",
     &["pool", "backend", "result"],
-    "Connections opened to a backend by result: ok, refused (or unreachable), timeout.",
+    "Connections opened to a backend by result: ok, refused (or unreachable), timeout, tls (the handshake came to nothing, or \
+     its certificate is not believed).",
 );
 /// Retries.
 pub const RETRIES: Family = counter(

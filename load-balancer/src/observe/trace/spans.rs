@@ -38,6 +38,8 @@ pub struct Attempt<'a> {
     pub algorithm: &'static str,
     /// The backend's name.
     pub backend: &'a str,
+    /// How it is spoken with: `http` or `https`.
+    pub scheme: &'static str,
     /// Its host.
     pub host: &'a str,
     /// Its port.
@@ -128,7 +130,7 @@ impl Spans {
         let (host, port) = (attempt.host, attempt.port);
         let known = [
             KeyValue::new("http.request.method", self.method),
-            KeyValue::new("url.full", url(host, port, passing.uri.path())),
+            KeyValue::new("url.full", url((attempt.scheme, host, port), passing.uri.path())),
             KeyValue::new("server.address", host.to_owned()),
             KeyValue::new("server.port", i64::from(port)),
             KeyValue::new("lb.pool", attempt.pool.to_owned()),
@@ -179,7 +181,7 @@ impl Spans {
         let server = &self.server;
         server.set([
             KeyValue::new("http.request.method", self.method),
-            KeyValue::new("url.scheme", "http"),
+            KeyValue::new("url.scheme", if passing.secure { "https" } else { "http" }),
             KeyValue::new("url.path", told_text(passing.uri.path().as_bytes())),
             KeyValue::new("http.response.status_code", i64::from(ending.code)),
             KeyValue::new("client.address", passing.client.to_string()),
@@ -220,12 +222,12 @@ impl Spans {
 }
 
 /// Where an attempt goes to, without the query. An IPv6 address is bracketed, as it must be in front of a port.
-fn url(host: &str, port: u16, path: &str) -> String {
+fn url((scheme, host, port): (&str, &str, u16), path: &str) -> String {
     let path = told_text(path.as_bytes());
     if host.contains(':') && !host.starts_with('[') {
-        format!("http://[{host}]:{port}{path}")
+        format!("{scheme}://[{host}]:{port}{path}")
     } else {
-        format!("http://{host}:{port}{path}")
+        format!("{scheme}://{host}:{port}{path}")
     }
 }
 
@@ -235,8 +237,8 @@ mod tests {
 
     #[test]
     fn urls_are_urls() {
-        assert_eq!(url("b1.lab", 80, "/a"), "http://b1.lab:80/a");
-        assert_eq!(url("::1", 80, "/"), "http://[::1]:80/");
-        assert_eq!(url("[::1]", 80, "/"), "http://[::1]:80/");
+        assert_eq!(url(("http", "b1.lab", 80), "/a"), "http://b1.lab:80/a");
+        assert_eq!(url(("https", "::1", 80), "/"), "https://[::1]:80/");
+        assert_eq!(url(("http", "[::1]", 80), "/"), "http://[::1]:80/");
     }
 }

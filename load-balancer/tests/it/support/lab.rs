@@ -97,6 +97,11 @@ impl Lb {
         self.running.as_ref().unwrap().journal()
     }
 
+    /// Where it speaks TLS with clients.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        self.running.as_ref().unwrap().tls.unwrap()
+    }
+
     pub(crate) async fn connect(&self) -> Wire {
         Wire::connect(self.traffic).await
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+mod certs;
 mod clients;
 mod cluster;
 mod fleet;
@@ -18,6 +19,7 @@ mod scrape;
 mod script;
 mod wire;
 
+pub(crate) use certs::{Authority, Issued, SecureWire, Trust};
 pub(crate) use clients::Clients;
 pub(crate) use cluster::Cluster;
 pub(crate) use fleet::{Fleet, alive, gone, kill, own_program};

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::within;
@@ -68,15 +68,15 @@ fn field(line: &str) -> (String, String) {
 }
 
 /// A connection.
-pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Wire<S = TcpStream> {
+    pub(crate) stream: S,
     buf: Vec<u8>,
 }
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Wire {
         stream.set_nodelay(true).unwrap();
-        Wire { stream, buf: Vec::new() }
+        Wire::over(stream)
     }
 
     pub(crate) async fn connect(address: SocketAddr) -> Wire {
@@ -97,8 +97,24 @@ impl Wire {
         Wire::new(within("connect", socket.connect(address)).await.unwrap())
     }
 
+    /// Ends with a reset instead of a farewell.
+    pub(crate) fn reset(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    /// A connection of another kind.
+    pub(crate) fn over(stream: S) -> Wire<S> {
+        Wire { stream, buf: Vec::new() }
+    }
+
     pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> std::io::Result<()> {
-        within("send", self.stream.write_all(bytes.as_ref())).await
+        within("send", async {
+            self.stream.write_all(bytes.as_ref()).await?;
+            self.stream.flush().await
+        })
+        .await
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -196,10 +212,5 @@ impl Wire {
 
     pub(crate) async fn reply(&mut self) -> Message {
         self.try_reply().await.expect("a whole response")
-    }
-
-    /// Ends with a reset instead of a farewell.
-    pub(crate) fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     }
 }

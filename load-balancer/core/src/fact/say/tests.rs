@@ -52,6 +52,8 @@ fn all() -> Vec<Fact> {
         Fact::DiscoveryLost { source: "dns", reason: text("SERVFAIL"), backends: 2 },
         Fact::DiscoveryBack { source: "dns", backends: 2 },
         Fact::NameTaken { instance: text("lb-1") },
+        Fact::CertificatesRenewed { place: "traffic", ends: 1_781_702_348 },
+        Fact::CertificatesRefused { place: "backends", reason: text("ca.pem: cannot be read") },
         Fact::UpgradeFailed { reason: text("it ended with exit status: 2") },
     ]
 }
@@ -60,7 +62,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 37);
+    assert_eq!(kinds.len(), 39);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -97,6 +99,8 @@ fn alarms() {
         "store_lost",
         "discovery_lost",
         "name_taken",
+        "certificates_refused",
+        "upgrade_failed",
     ];
     assert_eq!(alarming, expected);
     assert!(!Fact::Panic { on: false, eligible: 3, total: 3, threshold: 0.5 }.alarming());

@@ -48,6 +48,41 @@ impl Shares {
     }
 }
 
+/// A set of positions: sixteen bytes a chunk, 1 for each place that is in it.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Places([[u8; SCAN_CHUNK]; MOST_CHUNKS]);
+
+impl Places {
+    pub(super) const NONE: Self = Places([[0; SCAN_CHUNK]; MOST_CHUNKS]);
+
+    /// Makes it those of the first `chunks` that are `among` it.
+    #[inline]
+    pub(super) fn find(&mut self, chunks: usize, among: impl Fn(usize, usize) -> bool) {
+        for (chunk, row) in self.0.iter_mut().enumerate().take(chunks) {
+            for (at, place) in row.iter_mut().enumerate() {
+                *place = u8::from(among(chunk, at));
+            }
+        }
+    }
+
+    /// Chunk and place of its `n`-th, counted from 0.
+    #[inline]
+    pub(super) fn nth(&self, chunks: usize, mut n: u32) -> Option<(usize, usize)> {
+        for (chunk, row) in self.0.iter().enumerate().take(chunks) {
+            let mut row = u128::from_le_bytes(*row);
+            // No byte of the sum is over 16: the topmost is the sum of all.
+            let here = (((row as u64) + (row >> 64) as u64).wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32;
+            if n < here {
+                (0..n).for_each(|_| row &= row - 1);
+                return Some((chunk, row.trailing_zeros() as usize / 8));
+            }
+            n -= here;
+        }
+        None
+    }
+}
+
 /// Where `left` is used up, and what remains of it there. Rounding may leave a little too much: then the last one that
 /// has any share.
 fn walk(shares: &[f32], mut left: f32) -> Option<(usize, f32)> {
@@ -78,6 +113,21 @@ mod tests {
         let expected = [(3, 2_000), (SCAN_CHUNK, 2_000), (SCAN_CHUNK + 7, 4_000)];
         assert!(expected.iter().all(|&(at, n): &(usize, u32)| seen[at].abs_diff(n) < 200), "{seen:?}");
         assert_eq!(seen.iter().sum::<u32>(), expected.iter().map(|&(at, _)| seen[at]).sum());
+    }
+
+    /// Each is found once, in order; what an earlier search found is gone.
+    #[test]
+    fn every_place_is_found() {
+        let (mut rng, mut places) = (Rng::seeded(10), Places::NONE);
+        for round in 0..200 {
+            let chunks = 1 + round % MOST_CHUNKS;
+            let of = [(); MOST_CHUNKS].map(|()| [(); SCAN_CHUNK].map(|()| rng.below(4) == 0));
+            places.find(chunks, |chunk, at| of[chunk][at]);
+            let all = (0..chunks).flat_map(|chunk| (0..SCAN_CHUNK).map(move |at| (chunk, at)));
+            let expected: Vec<_> = all.filter(|&(chunk, at)| of[chunk][at]).collect();
+            let found: Vec<_> = (0..).map_while(|n| places.nth(chunks, n)).collect();
+            assert_eq!(found, expected);
+        }
     }
 
     #[test]

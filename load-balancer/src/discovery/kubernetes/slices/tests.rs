@@ -214,3 +214,12 @@ fn shuffle<T>(all: &mut [T], rng: &mut Rng) {
         all.swap(i, rng.below(i as u32 + 1) as usize);
     }
 }
+
+#[test]
+fn a_name_that_no_backend_may_have_is_not_taken() {
+    let long = "x".repeat(64);
+    for name in ["", "a b", "a\nb", "é", "a/b", "a\"b", &long] {
+        let slices = [slice("IPv4", &http(), &json!([pod(name, "10.0.0.1", &ready())]))];
+        assert_eq!(gist(&slices), ["10.0.0.1-5000 10.0.0.1:5000"], "{name:?}");
+    }
+}

@@ -1,0 +1,4 @@
+//! `load_balancer_fuzz::orca` under libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| load_balancer_fuzz::orca::run(data));
