@@ -40,7 +40,7 @@ class Listening(Case):
 
     def curl(self, name, *arguments):
         """Status, version of TLS and body, as curl has it."""
-        resolve = [f"--resolve={each}:{self.port}:127.0.0.1" for each in NAMES]
+        resolve = [word for each in NAMES for word in ("--resolve", f"{each}:{self.port}:127.0.0.1")]
         said = curl("--cacert", self.authority.file, *resolve, "--http1.1", "-w", "\n%{http_code}", *arguments, self.https(name))
         body, _, code = said.rpartition("\n")
         return int(code), body

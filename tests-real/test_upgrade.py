@@ -19,7 +19,7 @@ from clients import Traffic, hey, hey_line, report, start
 
 # Requests a second, on kept connections and on one each: a thousand together.
 KEPT, SINGLE = 400, 600
-SECONDS = 14
+SECONDS = 10
 # How long who is connected to the old process may go on there.
 HANDOVER = "1s"
 SETTINGS = f"""
@@ -112,7 +112,7 @@ class Case(unittest.TestCase):
         print(f"    {tally.good} requests on connections of their own, {kept.good} on kept ones in {took:.1f} s;"
               f" failed: {tally.bad} and {len(kept.failed)}; the slowest took {kept.slowest[0] * 1e3:.0f} ms")
         self.assertEqual((tally.bad, kept.failed), (0, []), tally.text[-2000:])
-        self.assertGreater(tally.good + kept.good, 0.8 * (KEPT + SINGLE) * SECONDS, "the load went on throughout")
+        self.assertGreater(tally.good + kept.good, 0.6 * (KEPT + SINGLE) * SECONDS, "the load went on throughout")
 
 
 class Upgrade(Case):

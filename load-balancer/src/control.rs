@@ -140,8 +140,8 @@ pub struct Control {
     /// The regions that it is about.
     regions: Option<Arc<Regions>>,
     located: geo::Located,
-    limiters: Arc<[Arc<Limiter>]>,
     certificates: certificates::Certificates,
+    limiters: Arc<[Arc<Limiter>]>,
 }
 
 impl Control {
@@ -194,8 +194,8 @@ impl Control {
             locality: None,
             regions: None,
             located: geo::Located::default(),
-            limiters: Limiter::all(&config.rate_limits, &[], metrics, shares),
             certificates: certificates::Certificates::default(),
+            limiters: Limiter::all(&config.rate_limits, &[], metrics, shares),
         };
         metrics.series.set_budget(config.metrics.backends);
         zero::pool(metrics, &Kind::aborts(), &Kind::RETRIED, &Known::ALL.map(|(_, name)| name));

@@ -6,6 +6,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
+use lb_core::Tick;
 use tower::ServiceExt as _;
 
 use crate::config::Config;
@@ -50,7 +51,8 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
     let declared = body.size_hint().upper();
     let understood = understand(&worker.config(), client, (head, seen), declared, id.clone());
-    let result = match understood.and_then(|plan| afford(worker, &scene, &plan, now).map(|()| plan)) {
+    let admitted = understood.and_then(|plan| limited(worker, &scene, &plan, now).map(|()| plan));
+    let result = match admitted {
         Ok(mut plan) => {
             plan.region = locality::region(&scene, client, plan.client_ip);
             exchange.planned(&scene, &plan);
@@ -109,12 +111,12 @@ pub fn understand(
     Ok(Plan { head, seen, target, algorithm, client_ip, region: None, key, logged, added })
 }
 
-/// Refuses what there is no room for, or what a limit does not allow.
-fn afford(worker: &Worker, scene: &Scene, plan: &Plan, now: lb_core::Tick) -> Result<(), ProxyError> {
-    let config = &worker.config();
-    shed(worker, scene, config)?;
-    let mut limiters = scene.snapshot.limiters.iter();
-    limiters.try_for_each(|limiter| limiter.admit(&plan.head, plan.client_ip, &config.limits, now))
+/// Refuses what is more than the balancer, or whoever asks, may have.
+fn limited(worker: &Worker, scene: &Scene, plan: &Plan, now: Tick) -> Result<(), ProxyError> {
+    let config = worker.config();
+    shed(worker, scene, &config)?;
+    let limiters = &scene.snapshot.limiters;
+    limiters.iter().try_for_each(|limiter| limiter.admit(&plan.head, plan.client_ip, &config.limits, now))
 }
 
 /// Refuses one request too many, before it costs anything: what is in flight holds memory.

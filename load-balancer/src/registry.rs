@@ -65,12 +65,12 @@ pub struct Snapshot {
     pub geo: Option<Arc<Geo>>,
     /// Where the members are.
     pub places: Places,
+    /// What TLS is spoken by.
+    pub certified: Certified,
     /// Requests in flight that each backend is given at most, `u32::MAX` for any number; `None` where none is bounded.
     pub ceilings: Option<Box<[u32]>>,
     /// Rate limits.
     pub limiters: Arc<[Arc<Limiter>]>,
-    /// What TLS is spoken by.
-    pub certified: Certified,
     /// What the proxy needs beyond that.
     pub backends: Box<[Arc<Backend>]>,
 }
@@ -91,9 +91,9 @@ impl Snapshot {
             trouble: None,
             geo: None,
             places: Places::default(),
+            certified: Certified::default(),
             ceilings: None,
             limiters: Arc::default(),
-            certified: Certified::default(),
             backends: Box::default(),
         }
     }

@@ -13,7 +13,7 @@ mod scenario;
 mod script;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
 
@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Why they have changed; kept with them
     #[arg(long, requires = "write")]
     reason: Option<String>,
+    /// Count this program, built before, instead of building
+    #[arg(long, value_name = "PROGRAM")]
+    ours: Option<PathBuf>,
     /// Only these
     #[arg(value_enum)]
     scenarios: Vec<Scenario>,
@@ -58,9 +61,12 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
     for (program, package) in [("valgrind", "valgrind"), ("setpriv", "util-linux"), ("kill", "procps")] {
         installed(program, package)?;
     }
-    build(&root)?;
-    let own = std::env::current_exe().context("finding this program")?;
-    let balancer = own.with_file_name("load-balancer");
+    let balancer = if let Some(program) = &options.ours {
+        std::path::absolute(program)?
+    } else {
+        build(&root)?;
+        std::env::current_exe().context("finding this program")?.with_file_name("load-balancer")
+    };
     let scratch = Scratch::new("instructions")?;
     let kept = Baseline::read(&root)?;
     let here = Baseline::here(&root)?;

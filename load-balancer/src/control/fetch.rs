@@ -64,7 +64,7 @@ async fn ask(to: &Target, before: Option<Line>, path: &str) -> Result<(Line, Res
     {
         return Ok((line, answer));
     }
-    let mut line = Line::open(to).await?;
+    let mut line = Line::open(to).await.map_err(|unreached| unreached.to_string())?;
     let answer = line.get(to, path, UNDERSTOOD).await?;
     Ok((line, answer))
 }

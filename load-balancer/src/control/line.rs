@@ -14,14 +14,11 @@ use hyper::{Request, Response, header};
 use tokio::task::JoinHandle;
 
 use crate::config::Address;
-use crate::forward::connect;
+use crate::forward::{Unreached, connect};
 use crate::proxy_protocol::{self, Version};
 use crate::registry::Backend;
 use crate::socket::Socket;
 use crate::tls::Client;
-
-/// Why nobody could be asked, where that says nothing about whom.
-pub(super) const STARVED: &str = "no file descriptor is left";
 
 /// Whom to ask.
 pub(super) struct Target {
@@ -29,18 +26,17 @@ pub(super) struct Target {
     secure: Option<String>,
     tls: Option<Arc<Client>>,
     host: String,
-    /// What a connection begins with.
+    /// What a connection begins with: where backends are told whose it is, that it is nobody's.
     hello: Vec<u8>,
 }
 
 impl Target {
-    /// The backend itself; `tls` is what TLS is spoken by.
-    pub(super) fn of(backend: &Backend, tls: Option<&Arc<Client>>, told: Option<Version>) -> Self {
+    /// The backend itself; `tls` is what TLS is spoken by, `proxied` how backends are told of clients.
+    pub(super) fn of(backend: &Backend, tls: Option<&Arc<Client>>, proxied: Option<Version>) -> Self {
         let (address, secure) = (backend.address.clone(), backend.secure.clone());
         let named = secure.as_ref().filter(|name| **name != address.host());
         let host = named.map_or_else(|| address.to_string(), |name| format!("{name}:{}", address.port()));
-        // A question of our own is nobody's.
-        let hello = told.map(|version| proxy_protocol::header(version, None)).unwrap_or_default();
+        let hello = proxied.map(|version| proxy_protocol::header(version, None)).unwrap_or_default();
         Target { address, secure, tls: tls.cloned(), host, hello }
     }
 
@@ -62,14 +58,11 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) async fn open(to: &Target) -> Result<Line, String> {
-        let stream = connect(&to.address, to.secure.as_deref(), to.tls.as_deref(), false, &to.hello).await;
-        let stream = stream.map_err(|unreached| match unreached.starved() {
-            true => STARVED.to_owned(),
-            false => unreached.to_string(),
-        })?;
+    pub(super) async fn open(to: &Target) -> Result<Line, Unreached> {
+        let stream = connect(&to.address, &to.hello, to.secure.as_deref(), to.tls.as_deref(), false).await?;
+        let shaken = http1::handshake(Socket::new(stream)).await;
         let (sender, connection) =
-            http1::handshake(Socket::new(stream)).await.map_err(|error| innermost(&error))?;
+            shaken.map_err(|error| Unreached::Tcp(std::io::Error::other(innermost(&error))))?;
         let driving = tokio::task::spawn_local(async move {
             // An error is told to whoever waits for the answer.
             let _ = connection.await;

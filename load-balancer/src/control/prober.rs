@@ -11,13 +11,12 @@ use lb_core::{Rng, Tallies};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Control;
-use super::line::{Line, STARVED, Target, innermost};
+use super::line::{Line, Target, innermost};
 use crate::clock::{self, Clock};
 use crate::config::HealthChecks;
 use crate::event::{Event, Verdict};
-use crate::proxy_protocol::Version;
+use crate::forward::Unreached;
 use crate::registry::Backend;
-use crate::tls;
 
 /// Checks of many backends must not beat in time: each interval is stretched or shortened by up to this share.
 const JITTER: f64 = 0.15;
@@ -42,13 +41,18 @@ impl Asker {
         Rc::new(Asker { timeout, permits: Semaphore::new(CONCURRENT) })
     }
 
-    async fn ask(&self, to: &Target, path: &str) -> Result<(), String> {
-        let asking = async { Ok::<_, String>(Line::open(to).await?.get(to, path, ANYTHING).await?.status()) };
+    /// What is wrong, if anything; nothing in words where it could not be asked for want of file descriptors.
+    async fn ask(&self, to: &Target, path: &str) -> Result<(), Option<String>> {
+        let asking = async {
+            let unreached = |error: Unreached| (!error.starved()).then(|| error.to_string());
+            let mut line = Line::open(to).await.map_err(unreached)?;
+            Ok(line.get(to, path, ANYTHING).await.map_err(Some)?.status())
+        };
         match tokio::time::timeout(self.timeout, asking).await {
-            Err(_elapsed) => Err("timeout".to_owned()),
+            Err(_elapsed) => Err(Some("timeout".to_owned())),
             Ok(Err(fault)) => Err(fault),
             Ok(Ok(status)) if status.is_success() => Ok(()),
-            Ok(Ok(status)) => Err(format!("status {}", status.as_u16())),
+            Ok(Ok(status)) => Err(Some(format!("status {}", status.as_u16()))),
         }
     }
 }
@@ -67,17 +71,17 @@ pub struct Prober {
 impl Prober {
     /// Checks `backend` as `checks` says, by `tls` where TLS is spoken with it, and reports to `events`.
     #[must_use]
-    pub fn new(
+    pub(super) fn new(
         asker: &Rc<Asker>,
-        (backend, tls): (&Arc<Backend>, Option<&Arc<tls::Client>>),
-        (checks, told): (&HealthChecks, Option<Version>),
+        (backend, target): (&Arc<Backend>, Target),
+        checks: &HealthChecks,
         events: mpsc::UnboundedSender<Event>,
         clock: Clock,
     ) -> Self {
         Prober {
             asker: Rc::clone(asker),
             backend: Arc::clone(backend),
-            target: Target::of(backend, tls, told),
+            target,
             checks: checks.clone(),
             events,
             clock,
@@ -97,16 +101,17 @@ impl Prober {
             }
             let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
-            let fault = self.asker.ask(&self.target, &self.checks.path).await.err();
+            let asked = self.asker.ask(&self.target, &self.checks.path).await;
             let took = self.clock.now().since(started);
             drop(permit);
-            if fault.as_deref() == Some(STARVED) {
+            if asked == Err(None) {
                 // That says nothing about the backend.
                 if !self.wait(self.checks.edge_interval, &mut nudged).await {
                     return;
                 }
                 continue;
             }
+            let fault = asked.err().flatten();
             let (pace, answer) = oneshot::channel();
             let verdict = Verdict { backend: self.backend.id, took, fault, pace };
             if self.events.send(Event::Checked(verdict)).is_err() {
@@ -149,10 +154,10 @@ impl Control {
             return;
         };
         let entry = &mut self.entries[at];
-        let checks = (health, self.config.pool.proxy_protocol);
         let (nudge, nudged) = mpsc::channel(1);
         let tls = self.certificates.in_force.backends.as_ref();
-        let prober = Prober::new(asker, (&entry.backend, tls), checks, events, self.clock);
+        let target = Target::of(&entry.backend, tls, self.config.pool.proxy_protocol);
+        let prober = Prober::new(asker, (&entry.backend, target), health, events, self.clock);
         entry.prober = Some((tokio::task::spawn_local(prober.run(nudged)).abort_handle(), nudge));
     }
 

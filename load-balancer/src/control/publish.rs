@@ -55,9 +55,9 @@ impl Control {
             trouble: self.discovered.trouble(&self.config.discovery),
             geo: self.located.geo.clone(),
             places: self.places(&standing.eligible),
+            certified: self.certificates.in_force.clone(),
             ceilings: self.ceilings(),
             limiters: Arc::clone(&self.limiters),
-            certified: self.certificates.in_force.clone(),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }
     }

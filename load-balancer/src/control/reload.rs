@@ -160,8 +160,8 @@ impl Control {
                 }
             }
         }
-        self.limiters = Limiter::all(&now.rate_limits, &self.limiters, &self.metrics, self.shares());
         self.certify();
+        self.limiters = Limiter::all(&now.rate_limits, &self.limiters, &self.metrics, self.shares());
         if before.hash != now.hash {
             self.rederive(true);
         }

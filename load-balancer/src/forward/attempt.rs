@@ -78,7 +78,7 @@ pub(super) async fn attempt(
 ) -> Result<Answer, Failed> {
     let started = if exchange.attempts == 1 { exchange.started } else { worker.now() };
     let mut flight = Flight::begin(lane, scene.snapshot.view.pool(), started, trial, slot);
-    let mut live = match connection(worker, client, scene, plan, lane, started, exchange).await {
+    let mut live = match connection(worker, client, (scene, plan), lane, started, exchange).await {
         Ok(live) => live,
         Err(error) => {
             let now = worker.now();
@@ -222,8 +222,7 @@ fn request(
 async fn connection(
     worker: &Worker,
     client: &Client,
-    scene: &Scene,
-    plan: &Plan,
+    (scene, plan): (&Scene, &Plan),
     lane: &Lane,
     now: Tick,
     exchange: &Exchange,
@@ -268,12 +267,12 @@ async fn another(
         }
     };
     let mut connected = client.within(connect()).await;
-    if matches!(&connected, Ok(Err(error)) if error.starved()) {
+    if matches!(&connected, Ok(Err(unreached)) if unreached.starved()) {
         worker.drop_idle();
         connected = client.within(connect()).await;
     }
     match connected {
-        Ok(Err(error)) if error.starved() => {
+        Ok(Err(unreached)) if unreached.starved() => {
             Err(ProxyError::new(Kind::NoDescriptors, "no file descriptor is left to connect with"))
         }
         Ok(Ok((live, made))) => {

@@ -6,6 +6,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::config::Address;
+use crate::descriptors;
 use crate::error::Kind;
 use crate::tls::{Client, Stream};
 
@@ -19,10 +20,10 @@ pub enum Unreached {
 }
 
 impl Unreached {
-    /// This process has no file descriptor left: no backend's fault.
+    /// Whether only this process's want of file descriptors stood in the way.
     #[must_use]
     pub fn starved(&self) -> bool {
-        matches!(self, Unreached::Tcp(error) | Unreached::Tls(error) if crate::descriptors::exhausted(error))
+        matches!(self, Unreached::Tcp(error) if descriptors::exhausted(error))
     }
 
     /// The result as the metrics know it, and the row of the table of errors.
@@ -43,17 +44,17 @@ impl fmt::Display for Unreached {
     }
 }
 
-/// Connects; the caller bounds the time. Where the other side's certificate has to name `secure`, nothing is said in clear,
+/// Connects and says `hello`, a header of the PROXY protocol or nothing; the caller bounds the time. Where the other side's certificate has to name `secure`, nothing is said in clear,
 /// and with `http2` it has to agree to HTTP/2 by ALPN.
 ///
 /// # Errors
 /// What stood in the way.
 pub async fn connect(
     address: &Address,
+    hello: &[u8],
     secure: Option<&str>,
     tls: Option<&Client>,
     http2: bool,
-    hello: &[u8],
 ) -> Result<Stream, Unreached> {
     let stream = match address {
         Address::Ip(address) => TcpStream::connect(address).await,
@@ -61,7 +62,6 @@ pub async fn connect(
     };
     let mut stream = stream.map_err(Unreached::Tcp)?;
     stream.set_nodelay(true).map_err(Unreached::Tcp)?;
-    // In front of everything, TLS included.
     stream.write_all(hello).await.map_err(Unreached::Tcp)?;
     let Some(name) = secure else { return Ok(Stream::Plain(stream)) };
     let Some(tls) = tls else {

@@ -58,8 +58,9 @@ impl std::fmt::Debug for Multiplex {
 type Driver = http2::Connection<Heard, RequestBody, Local>;
 
 struct Connection {
-    /// Polled by its own task; asked here how many streams the backend allows.
-    driver: Rc<RefCell<Driver>>,
+    /// Polled by its own task; asked here how many streams the backend allows. `None` once it has ended, so that whoever
+    /// waits for it hears of that.
+    driver: Rc<RefCell<Option<Driver>>>,
     sender: SendRequest<RequestBody>,
     streams: Cell<usize>,
     idle_since: Cell<Tick>,
@@ -67,7 +68,9 @@ struct Connection {
 
 impl Connection {
     fn room(&self) -> bool {
-        self.streams.get() < self.driver.borrow().current_max_send_streams().min(STREAMS_MOST)
+        let driver = self.driver.borrow();
+        let allowed = driver.as_ref().map_or(0, Driver::current_max_send_streams);
+        self.streams.get() < allowed.min(STREAMS_MOST)
     }
 }
 
@@ -166,12 +169,17 @@ impl Multiplex {
         let heard = Heard { socket, first: Some(Rc::clone(&first)) };
         let (sender, driver) =
             builder.handshake(heard).await.map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
-        let driver = Rc::new(RefCell::new(driver));
+        let driver = Rc::new(RefCell::new(Some(driver)));
         let driven = Rc::clone(&driver);
-        tokio::task::spawn_local(async move {
-            // An error reaches whoever waits for an answer; here it only means the end.
-            let _ = std::future::poll_fn(|cx| Pin::new(&mut *driven.borrow_mut()).poll(cx)).await;
-        });
+        tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+            let mut driver = driven.borrow_mut();
+            if let Some(driver) = &mut *driver {
+                // An error reaches whoever waits for an answer; here it only means the end.
+                ready!(Pin::new(driver).poll(cx)).ok();
+            }
+            *driver = None;
+            Poll::Ready(())
+        }));
         let connection =
             Rc::new(Connection { driver, sender, streams: Cell::new(0), idle_since: Cell::new(Tick::ZERO) });
         // Its settings come first (RFC 9113, 3.4); before them nobody knows how many streams it takes.

@@ -63,7 +63,8 @@ pub struct Refused {
 }
 
 impl Live {
-    /// Connects to `backend`, by `tls` where TLS is spoken with it, and says `hello` (who the client is) where that is something; the caller bounds the time.
+    /// Connects to `backend`, by `tls` where TLS is spoken with it, and says `hello` (who the client is) before everything else;
+    /// the caller bounds the time.
     ///
     /// # Errors
     /// What stood in the way.
@@ -72,7 +73,7 @@ impl Live {
         tls: Option<&tls::Client>,
         hello: &[u8],
     ) -> Result<Live, Unreached> {
-        let stream = connect(&backend.address, backend.secure.as_deref(), tls, false, hello).await?;
+        let stream = connect(&backend.address, hello, backend.secure.as_deref(), tls, false).await?;
         let (sender, connection) = http1::Builder::new()
             .handshake(UpstreamIo::new(stream))
             .await
@@ -101,7 +102,7 @@ impl Live {
         backend: &Backend,
         tls: Option<&tls::Client>,
     ) -> Result<(Live, bool), Unreached> {
-        let connecting = connect(&backend.address, backend.secure.as_deref(), tls, true, &[]);
+        let connecting = connect(&backend.address, &[], backend.secure.as_deref(), tls, true);
         let (stream, made) = multiplex.make(connecting).await?;
         Ok((Live(Carrier::Shared(stream)), made))
     }

@@ -157,9 +157,9 @@ impl Client {
     fn known(peer: SocketAddr, peer_ip: HeaderValue, trusted: bool, chooser: bool, head_by: Tick) -> Self {
         Client {
             peer,
+            secure: Cell::new(false),
             server: None,
             relayed: false,
-            secure: Cell::new(false),
             peer_ip,
             trusted,
             place: Cell::new(None),
@@ -187,16 +187,16 @@ impl Client {
         }
     }
 
-    /// Whose address it is that connected, where nobody stands between.
-    #[must_use]
-    pub fn own_ip(&self) -> Option<IpAddr> {
-        (!self.relayed).then(|| self.peer.ip().to_canonical())
-    }
-
     /// The scheme of what it asks for.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.secure.get() { "https" } else { "http" }
+    }
+
+    /// Whose address it is that connected, where nobody stands between.
+    #[must_use]
+    pub fn own_ip(&self) -> Option<IpAddr> {
+        (!self.relayed).then(|| self.peer.ip().to_canonical())
     }
 
     /// What the connection is doing.

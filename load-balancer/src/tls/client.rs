@@ -113,12 +113,6 @@ impl Client {
         self.settings.verify
     }
 
-    /// For clients of other libraries.
-    #[must_use]
-    pub fn config(&self) -> &ClientConfig {
-        &self.config
-    }
-
     /// Shakes hands with whoever is called `name`, to speak HTTP/2 or HTTP/1.1 then.
     ///
     /// # Errors

@@ -87,7 +87,14 @@ async fn sent(lb: &Lb, row: &Row) -> End {
         raw.send(Raw::HEADERS, Raw::END_HEADERS | Raw::END_STREAM, 1, &head(&row.trailers)).await;
     }
     match raw.until(&[Raw::HEADERS, Raw::RESET, Raw::GOAWAY]).await {
-        Some(frame) if frame.kind == Raw::HEADERS => End::Answered,
+        Some(head) if head.kind == Raw::HEADERS => {
+            // To its end, so that it has been counted.
+            let mut frame = head;
+            while frame.flags & Raw::END_STREAM == 0 {
+                frame = raw.until(&[Raw::DATA, Raw::HEADERS]).await.expect("the rest of the answer");
+            }
+            End::Answered
+        }
         Some(frame) => {
             assert_ne!(frame.code(), 0, "an error has a code");
             End::Refused

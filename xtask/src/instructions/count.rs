@@ -17,6 +17,12 @@ use crate::bench::free_ports;
 
 /// What the control thread alone runs.
 const CONTROL: &str = "load_balancer::control::";
+/// What the balancer's log says once its workers serve. Connecting earlier may reach a socket that was only tried.
+const LISTENING: &str = "listening";
+/// How long it may take until then.
+const LISTENS_WITHIN: Duration = Duration::from_secs(60);
+/// How often its log is looked at.
+const POLL: Duration = Duration::from_millis(50);
 /// How long the balancer may take to end and to write what was counted.
 const END_WITHIN: Duration = Duration::from_secs(60);
 /// How much of a log is shown.
@@ -41,7 +47,10 @@ pub(super) async fn count(site: &Site, scenario: Scenario, requests: u32) -> Res
     let log = dir.join("log");
     let mut child = start(site, &dir, &config, &log)?;
     let asked = tokio::select! {
-        asked = script::ask(ports[0], requests) => asked,
+        asked = async {
+            tokio::time::timeout(LISTENS_WITHIN, listening(&log)).await.context("it does not listen")?;
+            script::ask(ports[0], requests).await
+        } => asked,
         ended = child.wait() => bail!("the balancer ended ({}):\n{}", ended?, end_of(&log)),
     };
     asked.with_context(|| end_of(&log))?;
@@ -55,6 +64,12 @@ pub(super) async fn count(site: &Site, scenario: Scenario, requests: u32) -> Res
     let total = total(&dir)?;
     std::fs::remove_dir_all(&dir)?;
     Ok(total)
+}
+
+async fn listening(log: &Path) {
+    while !std::fs::read_to_string(log).is_ok_and(|log| log.contains(LISTENING)) {
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 fn start(site: &Site, dir: &Path, config: &Path, log: &Path) -> Result<Child> {

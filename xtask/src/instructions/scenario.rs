@@ -49,7 +49,7 @@ impl Scenario {
             Self::Plain | Self::Adaptive | Self::Records => String::new(),
             Self::Log => format!("[access_log]\nformat = \"json\"\npath = \"{}\"\n", log.display()),
             // A backend answers 200 to whatever is posted.
-            Self::Traces => format!("[traces]\nendpoint = \"http://127.0.0.1:{receiver}\"\nsample = 0.01\n"),
+            Self::Traces => format!("[traces]\nendpoint = \"http://127.0.0.1:{receiver}\"\nsample = 0.0\nparent = \"always\"\n"),
             Self::Geo => {
                 "[geo]\nenabled = \"on\"\n[client]\ntrusted_proxies = [\"127.0.0.0/8\"]\n".to_owned()
             }

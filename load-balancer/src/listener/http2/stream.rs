@@ -102,6 +102,8 @@ impl Pieces {
     }
 
     fn cut(&mut self, mut data: Bytes) -> Frame<Bytes> {
+        // It is asked for when what came before is on its way.
+        self.client.moved.set(true);
         self.rest = data.split_off(data.len().min(PIECE));
         Frame::data(data)
     }
@@ -116,8 +118,6 @@ impl HttpBody for Pieces {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        // Who is asked for more has passed on what it had.
-        this.client.moved.set(true);
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
             return Poll::Ready(Some(Ok(this.cut(rest))));

@@ -35,12 +35,14 @@ pub(crate) struct Issued {
 impl Authority {
     pub(crate) fn new() -> Authority {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let own = format!("ballast-ca-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed));
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let own = format!("ballast-ca-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(own);
         std::fs::create_dir_all(&folder).unwrap();
         let mut asked = CertificateParams::new(Vec::new()).unwrap();
         asked.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        asked.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the tests");
+        // Two of one name would be taken for each other, and only their signatures for wrong.
+        asked.distinguished_name.push(rcgen::DnType::CommonName, format!("authority {number} of the tests"));
         let issuer = CertifiedIssuer::self_signed(asked, KeyPair::generate().unwrap()).unwrap();
         let authority = Authority { issuer, folder };
         std::fs::write(authority.file(), authority.issuer.as_ref().pem()).unwrap();

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use hyper::http::{HeaderMap, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -44,6 +45,14 @@ impl H2 {
     pub(crate) async fn connect(address: SocketAddr) -> H2 {
         let stream = within("connect", TcpStream::connect(address)).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        H2::over(stream).await
+    }
+
+    /// On a connection of another kind.
+    pub(crate) async fn over<S>(stream: S) -> H2
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let (send, connection) = within("handshake", h2::client::handshake(stream)).await.unwrap();
         H2 { send, connection: tokio::spawn(connection) }
     }
