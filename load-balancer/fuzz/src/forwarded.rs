@@ -23,12 +23,18 @@ static CONFIG: LazyLock<Config> = LazyLock::new(|| {
     )
 });
 
+/// Lines that are read of an input: below `limits.headers`, beyond which no request is understood.
+const LINES: usize = 90;
+
 /// The input's first byte says where the connection comes from and what is lied; each further line is one `X-Forwarded-For`.
 pub fn run(data: &[u8]) {
     let (choice, lines) = input::byte(data);
     let client = Client::of(input::peer(choice), &CONFIG, Tick::ZERO);
-    let lines: Vec<HeaderValue> =
-        lines.split(|&b| b == b'\n').filter_map(|line| HeaderValue::from_bytes(line).ok()).collect();
+    let lines: Vec<HeaderValue> = lines
+        .split(|&b| b == b'\n')
+        .filter_map(|line| HeaderValue::from_bytes(line).ok())
+        .take(LINES)
+        .collect();
     let (found, chain) = address(&client, &lines);
     let peer = client.peer.ip().to_canonical();
     assert_eq!(found, if client.trusted { walked(peer, &lines) } else { peer });

@@ -77,6 +77,11 @@ impl Known {
         }
     }
 
+    /// Whether it is a source of discovery.
+    pub(super) fn is_found(self) -> bool {
+        matches!(self, Known::File | Known::Kubernetes | Known::Dns)
+    }
+
     /// Its name.
     pub(super) fn name(self) -> &'static str {
         Known::ALL.iter().find(|(known, _)| *known == self).map_or("", |(_, name)| name)

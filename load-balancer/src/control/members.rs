@@ -272,12 +272,13 @@ impl Control {
         let series = self.metrics.series.join(name);
         // Whatever it was before, it may be elsewhere now.
         forget_info(&self.metrics, name);
-        zero::backend(&self.metrics, &series);
+        let secure = self.config.pool.secures(name, &address);
+        zero::backend(&self.metrics, &series, secure.is_some());
         let backend = Backend {
             id: self.next_id,
             name: name.to_owned(),
             host: host_header(&address),
-            secure: self.config.pool.secures(name, &address),
+            secure,
             address,
             weight,
             region: region.to_owned(),

@@ -123,12 +123,18 @@ impl Control {
                 .set(1);
         }
         self.describe_weights();
+        let asked = self.config.discovery.finder.as_ref().map(Known::by);
         for (state, name) in State::ALL {
             let all = counts.iter().map(|of| of[state as usize]).sum();
             metrics.backends.with_label_values(&[pool, name]).set(all);
             for (known, source) in Known::ALL {
                 let count = counts[known as usize][state as usize];
-                metrics.discovery_endpoints.with_label_values(&[source, name]).set(count);
+                if count > 0 || !known.is_found() || asked == Some(known) {
+                    metrics.discovery_endpoints.with_label_values(&[source, name]).set(count);
+                } else {
+                    // Nobody asks this source any more, and its last members are gone; there may have been none.
+                    let _ = metrics.discovery_endpoints.remove_label_values(&[source, name]);
+                }
             }
         }
         metrics.panic.with_label_values(&[pool]).set(i64::from(standing.panic));

@@ -72,8 +72,8 @@ pub fn handshakes(metrics: &Metrics, listener: &str, results: &[&str]) {
     }
 }
 
-/// A backend's own, from when it joins.
-pub fn backend(metrics: &Metrics, series: &Series) {
+/// A backend's own, from when it joins; `secure` where TLS is spoken with it.
+pub fn backend(metrics: &Metrics, series: &Series, secure: bool) {
     let (pool, backend) = (metrics.pool.as_str(), series.label());
     for result in ["pass", "fail"] {
         metrics.health_checks.with_label_values(&[pool, backend, result]);
@@ -84,7 +84,7 @@ pub fn backend(metrics: &Metrics, series: &Series) {
     for code in CODES.into_iter().chain(["error"]) {
         metrics.upstream_requests.with_label_values(&[pool, backend, code]);
     }
-    for result in ["ok", "refused", "timeout", "tls"] {
+    for result in ["ok", "refused", "timeout"].into_iter().chain(secure.then_some("tls")) {
         metrics.connects.with_label_values(&[pool, backend, result]);
     }
     for algorithm in Algorithm::ALL {

@@ -38,6 +38,7 @@ async fn catalogue_and_exposition_agree_both_ways() {
         ("discovery.file.path", nobody.path()),
         ("listen.tls", "127.0.0.1:0"),
         ("tls.certificate", &certificates),
+        ("rate_limits", "[{ name = \"all\", rate = 1000000 }]"),
     ];
     let blind = Lb::over(&pool, &alone).await;
     for lb in [&lb, &blind] {

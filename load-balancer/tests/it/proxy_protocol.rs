@@ -14,7 +14,7 @@ async fn lb(backend: &Script, more: &[(&str, &str)]) -> Lb {
 
 /// A connection of the proxy's, on which it has said so.
 async fn relayed(lb: &Lb, header: impl AsRef<[u8]>) -> Wire {
-    let mut wire = Wire::from(PROXY, lb.traffic).await;
+    let mut wire = Wire::from(PROXY, lb.traffic).await.unwrap();
     wire.send(header).await;
     wire
 }
@@ -47,7 +47,7 @@ async fn the_header_names_the_client_and_ends_where_the_request_begins() {
         let mut wire = relayed(&lb, together).await;
         assert_eq!((wire.reply().await.text(), wire.reply().await.text()), ("ok".into(), "ok".into()));
         // A byte at a time: the request's first must not be taken for the header's last.
-        let mut wire = Wire::from(PROXY, lb.traffic).await;
+        let mut wire = Wire::from(PROXY, lb.traffic).await.unwrap();
         for byte in [&header[..], keep("/").as_bytes()].concat() {
             wire.send([byte]).await;
             tokio::task::yield_now().await;
@@ -91,12 +91,12 @@ async fn others_cannot_say_it() {
     let backend = Script::named("ok").await;
     let lb = lb(&backend, &[]).await;
     for header in [v1("203.0.113.7").into_bytes(), v2()] {
-        let mut wire = Wire::from("127.0.0.3", lb.traffic).await;
+        let mut wire = Wire::from("127.0.0.3", lb.traffic).await.unwrap();
         wire.send([&header[..], keep("/").as_bytes()].concat()).await;
         assert_eq!(wire.reply().await.status(), 400);
     }
     assert!(backend.requests().is_empty());
-    let mut wire = Wire::from("127.0.0.3", lb.traffic).await;
+    let mut wire = Wire::from("127.0.0.3", lb.traffic).await.unwrap();
     assert_eq!(ask(&mut wire).await.text(), "ok");
     assert_eq!(backend.request().header("x-forwarded-for"), Some("127.0.0.3"));
 }
@@ -138,7 +138,7 @@ async fn whoever_is_relayed_is_never_an_operator_on_this_machine() {
         wire.send(post("/add", "{\"n\":1}")).await;
         assert_eq!(wire.reply().await.status(), 403);
     }
-    let mut wire = Wire::from("127.0.0.3", lb.traffic).await;
+    let mut wire = Wire::from("127.0.0.3", lb.traffic).await.unwrap();
     wire.send(post("/add", "{\"n\":1}")).await;
     assert_eq!(wire.reply().await.status(), 409, "it may, but there is no provider");
 }
@@ -190,14 +190,14 @@ async fn backends_are_told_whose_each_connection_is() {
         let settings = [("pool.proxy_protocol", version), ("client.trusted_proxies", "[\"127.0.0.8\"]")];
         let lb = lb(&backend, &settings).await;
         // A client of its own, which keeps its connection.
-        let mut wire = Wire::from("127.0.0.2", lb.traffic).await;
+        let mut wire = Wire::from("127.0.0.2", lb.traffic).await.unwrap();
         let client = wire.stream.local_addr().unwrap();
         for _ in 0..2 {
             assert_eq!(ask(&mut wire).await.text(), "ok");
             assert_eq!(said.recv().await.unwrap(), Some(Ends { client, server: lb.traffic }));
         }
         // One that comes through a proxy that speaks HTTP, and one through one that speaks this.
-        let mut wire = Wire::from("127.0.0.8", lb.traffic).await;
+        let mut wire = Wire::from("127.0.0.8", lb.traffic).await.unwrap();
         wire.send(request("GET", "/", &["X-Forwarded-For: 203.0.113.9"])).await;
         assert_eq!(wire.reply().await.text(), "ok");
         let ends = said.recv().await.unwrap().unwrap();

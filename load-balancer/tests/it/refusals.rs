@@ -50,8 +50,8 @@ async fn malformed_heads_are_400() {
 }
 
 #[tokio::test]
-async fn http_2_by_prior_knowledge_is_closed_before_it_is_a_request() {
-    let (lb, backend) = strict(&[]).await;
+async fn http_2_that_is_switched_off_is_closed_before_it_is_a_request() {
+    let (lb, backend) = strict(&[("http2.enabled", "false")]).await;
     let mut wire = lb.connect().await;
     wire.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(wire.gone().await.is_empty());

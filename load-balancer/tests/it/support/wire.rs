@@ -83,11 +83,12 @@ impl Wire {
         Wire::new(within("connect", TcpStream::connect(address)).await.unwrap())
     }
 
-    /// From an address of this machine's own: 127.0.0.2 and the like are clients of their own.
-    pub(crate) async fn from(client: &str, address: SocketAddr) -> Wire {
+    /// From an address of this machine's own: 127.0.0.2 and the like are clients of their own. An error where it is reset
+    /// while it connects.
+    pub(crate) async fn from(client: &str, address: SocketAddr) -> std::io::Result<Wire> {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind(SocketAddr::new(client.parse().unwrap(), 0)).unwrap();
-        Wire::new(within("connect", socket.connect(address)).await.unwrap())
+        within("connect", socket.connect(address)).await.map(Wire::new)
     }
 
     /// With so small a window that what is not read stays with the sender.
