@@ -1,12 +1,14 @@
 """The whole system under load, once: six backends that differ, the balancer, node-exporter, Locust, InfluxDB, Prometheus, a
 receiver of spans; and what happens to it, so that no panel is empty because nothing went wrong."""
 
+import concurrent.futures
 import http.client
 import json
 import time
 import urllib.request
 
 import rig
+from certificates import Authority
 from redis_server import Redis
 from services import Influx, Prometheus
 from test_locust import Locust
@@ -21,6 +23,9 @@ BACKENDS = {
 # Not in the configuration, but in a file of discovery.
 DISCOVERED = "backend6"
 USERS = 60
+# Requests at once: more than the 12 for each backend, fewer than those and the queue.
+CROWD = 100
+SCARCE = ("lb_queue_wait_seconds_count", "lb_rate_limited_total")
 UPGRADE = {
     "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
 }  # fmt: skip
@@ -32,6 +37,10 @@ CONFIG = """\
 [listen]
 traffic = "127.0.0.1:0"
 admin = "127.0.0.1:0"
+tls = "127.0.0.1:0"
+[[tls.certificate]]
+chain = "{chain}"
+key = "{key}"
 [client]
 trusted_proxies = ["127.0.0.1/32"]
 [control]
@@ -61,9 +70,16 @@ file = "{directory}/state.json"
 source = "file"
 [discovery.file]
 path = "{directory}/found.toml"
+[[rate_limits]]
+name = "scarce"
+key = "all"
+rate = 1.0
+burst = 1
+paths = ["/scarce"]
 [pool]
 algorithm = "{algorithm}"
 slow_start = "2s"
+max_in_flight = {ceiling}
 """
 
 
@@ -80,6 +96,7 @@ class World:
             self.backends[name].fault(latency_ms=latency)
         self.spans = started(Http())
         self.redis = started(Redis(directory))
+        self.certificate = Authority(directory).issue("balancer", "127.0.0.1")
         self.config = directory / "balancer.toml"
         self.configure("round_robin")
         self.balancer = started(rig.Serving(directory, self.config))
@@ -105,8 +122,12 @@ class World:
             "locust:8089": host(self.locust_metrics),
         }
 
-    def configure(self, algorithm):
-        text = CONFIG.format(directory=self.directory, spans=self.spans.endpoint, store=self.redis.port, algorithm=algorithm)
+    def configure(self, algorithm, ceiling=0):
+        chain, key = self.certificate
+        text = CONFIG.format(
+            directory=self.directory, spans=self.spans.endpoint, store=self.redis.port, algorithm=algorithm, ceiling=ceiling,
+            chain=chain, key=key,
+        )  # fmt: skip
         found = ""
         for name, (region, weight, _) in BACKENDS.items():
             address = self.backends[name].address
@@ -123,7 +144,7 @@ class World:
         rig.until(lambda: self.prometheus.value(query, nothing=0) > 0, f"{what}: {query}", WITHIN, EVERY)
 
     def live_through_everything(self):
-        for event in (self.visitors, self.ejection, self.crash, self.refused, self.denied, self.reload, self.registration):
+        for event in (self.visitors, self.ejection, self.crash, self.refused, self.denied, self.reload, self.registration, self.crowd):
             event()
 
     def visitors(self):
@@ -191,6 +212,18 @@ class World:
         code, said = self.remove(name)
         assert code == 200, said
         self.seen("it gone", "count(lb_backend_healthy) == 6")
+
+    def crowd(self):
+        """More requests at once than all backends may be given, and more of what is scarce."""
+        self.configure("adaptive", ceiling=12)
+        with concurrent.futures.ThreadPoolExecutor(CROWD) as crowd:
+
+            def waited():
+                paths = ["/bench50"] * CROWD + ["/scarce"] * 3
+                list(crowd.map(lambda path: rig.fetch(f"{self.balancer.traffic}{path}"), paths))
+                return all(self.prometheus.value(f"sum(rate({counter}[10s]))", nothing=0) > 0 for counter in SCARCE)
+
+            rig.until(waited, "somebody waited, and somebody was told to", WITHIN, EVERY)
 
     def remove(self, name, headers=()):
         body = json.dumps({"n": 1, "hostnames": [name]}).encode()

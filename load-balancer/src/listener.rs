@@ -1,4 +1,4 @@
-//! Client connections: accepted under a permit, admitted ([`admit`]), driven to their end, drained when told.
+//! Client connections: accepted under a permit, admitted (`admit`), driven to their end, drained when told.
 //!
 //! Fails by refusing service, never by growing: without a permit a worker accepts one more connection at most and the rest
 //! wait in the kernel's queue; when descriptors run out accepting pauses instead of spinning. Who is one too many of its network

@@ -13,12 +13,12 @@ use tokio::process::{Child, Command};
 
 use super::scenario::Scenario;
 use super::script;
-use crate::bench::free_ports;
 
 /// What the control thread alone runs.
 const CONTROL: &str = "load_balancer::control::";
-/// What the balancer's log says once its workers serve. Connecting earlier may reach a socket that was only tried.
-const LISTENING: &str = "listening";
+/// What the balancer's log says before its port once its workers serve. Connecting earlier may reach a socket that was only
+/// tried.
+const LISTENING: &str = "listening traffic=127.0.0.1:";
 /// How long it may take until then.
 const LISTENS_WITHIN: Duration = Duration::from_secs(60);
 /// How often its log is looked at.
@@ -41,15 +41,14 @@ pub(super) async fn count(site: &Site, scenario: Scenario, requests: u32) -> Res
     let name = format!("{}-{requests}", scenario.name());
     let dir = site.scratch.join(&name);
     std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    let ports = free_ports()?;
     let config = dir.join("ballast.toml");
-    std::fs::write(&config, scenario.config(site, ports, requests))?;
+    std::fs::write(&config, scenario.config(site, requests))?;
     let log = dir.join("log");
     let mut child = start(site, &dir, &config, &log)?;
     let asked = tokio::select! {
         asked = async {
-            tokio::time::timeout(LISTENS_WITHIN, listening(&log)).await.context("it does not listen")?;
-            script::ask(ports[0], requests).await
+            let port = tokio::time::timeout(LISTENS_WITHIN, listening(&log)).await;
+            script::ask(port.context("it does not listen")?, requests).await
         } => asked,
         ended = child.wait() => bail!("the balancer ended ({}):\n{}", ended?, end_of(&log)),
     };
@@ -66,10 +65,21 @@ pub(super) async fn count(site: &Site, scenario: Scenario, requests: u32) -> Res
     Ok(total)
 }
 
-async fn listening(log: &Path) {
-    while !std::fs::read_to_string(log).is_ok_and(|log| log.contains(LISTENING)) {
+/// Waits until it listens; the port that the system chose.
+async fn listening(log: &Path) -> u16 {
+    loop {
+        if let Some(port) = std::fs::read_to_string(log).ok().and_then(|log| port(&log)) {
+            return port;
+        }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// The port of clients in a log's line, complete, that says where the balancer listens.
+fn port(log: &str) -> Option<u16> {
+    let (_, behind) = log.split_once(LISTENING)?;
+    let (digits, _) = behind.split_once(' ')?;
+    digits.parse().ok()
 }
 
 fn start(site: &Site, dir: &Path, config: &Path, log: &Path) -> Result<Child> {
@@ -130,6 +140,15 @@ fn end_of(log: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_is_read_once_its_line_is_whole() {
+        assert_eq!(port("INFO load_balancer: listening traffic=127.0.0.1:3810"), None);
+        assert_eq!(
+            port("INFO load_balancer: listening traffic=127.0.0.1:38107 admin=127.0.0.1:1 workers=1"),
+            Some(38107)
+        );
+    }
 
     #[test]
     fn the_control_thread_is_left_out() {

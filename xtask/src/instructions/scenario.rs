@@ -30,12 +30,12 @@ impl Scenario {
     }
 
     /// Its configuration.
-    pub(super) fn config(self, site: &Site, [traffic, admin]: [u16; 2], requests: u32) -> String {
+    pub(super) fn config(self, site: &Site, requests: u32) -> String {
         let algorithm = if matches!(self, Self::Adaptive | Self::Geo) { "adaptive" } else { "round_robin" };
         let record = if self == Self::Records { "sampled" } else { "off" };
         let regions = if self == Self::Geo { ["EU", "US", "APAC"] } else { [""; 3] };
         let mut text = format!(
-            "workers = 1\n[listen]\ntraffic = \"127.0.0.1:{traffic}\"\nadmin = \"127.0.0.1:{admin}\"\n\
+            "workers = 1\n[listen]\ntraffic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              [health]\nenabled = false\n[state]\nfile = \"off\"\n[decisions]\nrecord = \"{record}\"\n\
              [pool]\nalgorithm = \"{algorithm}\"\n"
         );
