@@ -93,6 +93,8 @@ fn start(site: &Site, dir: &Path, config: &Path, log: &Path) -> Result<Child> {
         .arg(&site.balancer)
         .args(["serve", "--config"])
         .arg(config)
+        // Its log is read.
+        .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .stdout(out)
         .stderr(err)
