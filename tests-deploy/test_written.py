@@ -40,7 +40,7 @@ class Written(unittest.TestCase):
         self.assertEqual(used | {"0"}, set(re.findall(r"^\| (\d) \|", self.readme, re.MULTILINE)))
 
     def test_a_token_is_as_long_as_the_balancer_wants(self):
-        rule = (rig.ROOT / "load-balancer/src/config/check/healing.rs").read_text()
+        rule = (rig.ROOT / "load-balancer/src/config/check/control.rs").read_text()
         least = re.search(r"const TOKEN_LEAST: usize = (\d+);", rule)[1]
         self.assertIn(f"\nTOKEN_LEAST={least}\n", self.script)
 
