@@ -130,13 +130,17 @@ async fn clients_are_served_at_home_while_home_is_there() {
             assert_eq!(reply.status(), 200, "{address}");
             at_home += u32::from(reply.text() == home);
         }
-        // A machine that hesitates may make home look slow for a request.
-        assert!(at_home >= 47, "{address}: {at_home} of 50");
+        // A machine that hesitates may make home look slow for some requests; without regions it would be a third or two.
+        assert!(at_home >= 40, "{address}: {at_home} of 50");
     }
     // Nobody at home in Asia: everywhere is equally far.
     let mut seen = std::collections::BTreeSet::new();
-    for _ in 0..60 {
+    for _ in 0..2_000 {
         seen.insert(lb.get_with("/", &["X-Forwarded-For: 202.12.29.205"]).await.text());
+        // One that hesitated is chosen seldom for a while.
+        if seen.len() == 2 {
+            break;
+        }
     }
     assert_eq!(seen.len(), 2, "{seen:?}");
 }
