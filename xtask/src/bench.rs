@@ -9,17 +9,26 @@
 
 pub(crate) mod backends;
 mod chart;
+mod config;
 mod cpu;
 mod environment;
+mod group;
+mod h2load;
+pub(crate) mod idle;
 mod load;
 pub(crate) mod message;
 mod options;
 mod peer;
 mod process;
+pub(crate) mod redis;
 pub(crate) mod relay;
 mod report;
+mod scenario;
+mod site;
+pub(crate) mod soak;
 pub(crate) mod steady;
 mod summary;
+mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,33 +40,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::workspace;
 use cpu::CpuTime;
 use environment::Environment;
+pub(crate) use idle::Hold;
 use load::{Generator, Load};
 pub(crate) use options::Options;
-pub(crate) use peer::Missing;
-pub(crate) use peer::installed;
-use peer::{Peer, Site, free_ports};
-use process::Process;
+use options::{Place, Work};
+use peer::Peer;
 use report::Report;
+use scenario::Scenario;
+pub(crate) use site::{Missing, installed};
+use site::{Site, open_files};
 pub(crate) use steady::Plan;
-
-/// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Scenario {
-    pub(crate) connections: usize,
-    pub(crate) body: usize,
-    /// Requests per second in an open loop; none is a closed loop, as fast as it goes.
-    pub(crate) rate: Option<u32>,
-}
-
-impl std::fmt::Display for Scenario {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} connections, {} bytes, ", self.connections, self.body)?;
-        match self.rate {
-            Some(rate) => write!(f, "{rate} requests/s (open loop)"),
-            None => f.write_str("as fast as it goes (closed loop)"),
-        }
-    }
-}
+use world::World;
 
 /// One window of one proxy.
 #[derive(Clone, Debug, Serialize)]
@@ -84,12 +77,17 @@ impl Sample {
     }
 }
 
-/// Runs the bench to its end, or until it is told to stop.
-pub(crate) async fn run(options: &Options) -> Result<()> {
+/// Runs the bench to its end, or until it is told to stop; whether ours answered everything.
+pub(crate) async fn run(options: &Options) -> Result<bool> {
+    until_told(bench(options)).await
+}
+
+/// Does something until it is done, or until this process is told to end.
+async fn until_told<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
-        done = bench(options) => done,
+        done = work => done,
         _ = interrupt.recv() => bail!("interrupted; every process it started is ended"),
         _ = terminate.recv() => bail!("told to end; every process it started is ended"),
     }
@@ -118,98 +116,177 @@ impl Drop for Scratch {
     }
 }
 
-async fn bench(options: &Options) -> Result<()> {
-    let root = workspace::root()?;
-    let peers = options.peers();
-    let ticks: f64 = workspace::output_of(&root, "getconf", &["CLK_TCK"])?.parse()?;
-    for (program, package) in
-        [("wrk", "wrk"), ("taskset", "util-linux"), ("setpriv", "util-linux"), ("kill", "procps")]
-    {
-        installed(program, package)?;
+async fn bench(options: &Options) -> Result<bool> {
+    let works = options.works();
+    let mut peers: Vec<Peer> = works.iter().flat_map(|work| work.peers.clone()).collect();
+    peers.sort_unstable();
+    peers.dedup();
+    let ready = Ready::new("bench", &options.place, &peers)?;
+    if works.iter().flat_map(|work| &work.scenarios).any(|scenario| scenario.way.multiplexed()) {
+        installed("h2load", "nghttp2-client")?;
     }
-    let release = release_directory()?;
-    let helper = release.join("xtask");
-    // Declared before the processes, so dropped after them.
-    let scratch = Scratch::new("bench")?;
-    let ours = options.ours.clone().unwrap_or_else(|| release.join("load-balancer"));
-    let ours = std::path::absolute(ours)?;
-    let mut site = Site {
-        scratch: scratch.0.clone(),
-        core: options.proxy_core,
-        helper,
-        ours,
-        backends: Vec::new(),
-        store: None,
-    };
-    for peer in peers.iter().filter(|peer| matches!(peer, Peer::Haproxy | Peer::Nginx)) {
-        peer.program(&site)?;
+    let mut clean = true;
+    for work in works {
+        eprintln!("{}", work.name);
+        clean &= ready.measure(options, &work).await?;
     }
-    let redis =
-        peers.contains(&Peer::Shared).then(|| installed("redis-server", "redis-server")).transpose()?;
-    build(&root, options, &peers)?;
-    let environment = Environment::read(&root, &site, &peers);
-
-    let mut backends =
-        Process::start("backends", options.load_core, &site.helper, ["bench-backends"], &site.scratch)?;
-    let ports = backends.first_line().await?;
-    site.backends =
-        ports.split(' ').map(str::parse).collect::<Result<_, _>>().context("the backends' ports")?;
-    // Kept for as long as the bench runs.
-    let mut _store = None;
-    if let Some(redis) = redis {
-        let [port, _] = free_ports()?;
-        let number = port.to_string();
-        let flags = ["--bind", "127.0.0.1", "--port", &number, "--save", "", "--appendonly", "no"];
-        let mut process = Process::start("redis", options.load_core, &redis, flags, &site.scratch)?;
-        process.listens(port).await?;
-        (site.store, _store) = (Some(port), Some(process));
-    }
-    let script = root.join("benches/wrk/report.lua");
-    let generator = Generator { core: options.load_core, helper: &site.helper, script: &script };
-    let mut samples = Vec::new();
-    let mut proxies = Vec::new();
-    for scenario in options.scenarios() {
-        eprintln!("{scenario}");
-        for round in 1..=options.rounds() {
-            if options.fresh || proxies.is_empty() {
-                // Those of the round before end first.
-                proxies.clear();
-                proxies = started(&peers, &site).await?;
-            }
-            let mut order: Vec<_> = proxies.iter().collect();
-            if round % 2 == 0 {
-                order.reverse();
-            }
-            for (peer, process, port) in order {
-                if options.warm_up() > 0 {
-                    generator.run(scenario, *port, options.warm_up()).await.context(peer.name())?;
-                }
-                let family = cpu::family(process.pid());
-                let before = CpuTime::of(&family, ticks)?;
-                let load = generator.run(scenario, *port, options.seconds()).await.context(peer.name())?;
-                let used = CpuTime::of(&family, ticks)?.since(before);
-                let resident_kib = cpu::resident_kib(&family);
-                samples.push(sample(scenario, *peer, round, used, resident_kib, load)?);
-            }
-        }
-    }
-    let rows = summary::rows(&samples);
-    let report = Report { environment, method: options.method(), rows, samples };
-    println!("{}", report.tables());
-    let saved = report.save(&root.join("benches/runs"), &options.name())?;
-    println!("Kept as {}.{{json,md,svg}}", saved.strip_prefix(&root).unwrap_or(&saved).display());
-    Ok(())
+    Ok(clean)
 }
 
-/// Every peer, answering.
-async fn started(peers: &[Peer], site: &Site) -> Result<Vec<(Peer, Process, u16)>> {
-    let mut proxies = Vec::new();
-    for &peer in peers {
-        let (mut process, port) = peer.start(site)?;
-        process.answers(port).await?;
-        proxies.push((peer, process, port));
+/// All that measurements share: what is built and installed, and where.
+#[derive(Debug)]
+struct Ready {
+    root: PathBuf,
+    ticks: f64,
+    site: Site,
+    script: PathBuf,
+    /// Files that a process may have open.
+    files: usize,
+    // The directory lasts as long as this.
+    _scratch: Scratch,
+}
+
+impl Ready {
+    /// Finds what is needed and builds what is measured, before anything is.
+    fn new(what: &str, place: &Place, peers: &[Peer]) -> Result<Self> {
+        let root = workspace::root()?;
+        let ticks: f64 = workspace::output_of(&root, "getconf", &["CLK_TCK"])?.parse()?;
+        for (program, package) in
+            [("wrk", "wrk"), ("taskset", "util-linux"), ("setpriv", "util-linux"), ("kill", "procps")]
+        {
+            installed(program, package)?;
+        }
+        let target = target_directory()?;
+        let release = target.join("release");
+        let scratch = Scratch::new(what)?;
+        let ours = place.ours.clone().unwrap_or_else(|| release.join("load-balancer"));
+        let helper = if place.no_build { std::env::current_exe()? } else { release.join("xtask") };
+        let site = Site {
+            scratch: scratch.0.clone(),
+            core: place.proxy_core,
+            helper,
+            ours: std::path::absolute(ours)?,
+            peers: target.join("bench"),
+            backends: Vec::new(),
+            store: None,
+            tls: false,
+            clients: Site::clients_for(0),
+        };
+        for peer in peers.iter().filter(|peer| !peer.is_ours() && **peer != Peer::Relay) {
+            peer.program(&site)?;
+        }
+        if peers.contains(&Peer::Shared) {
+            installed("redis-server", "redis-server")?;
+        }
+        if !place.no_build {
+            build(&root, place, peers)?;
+        }
+        let script = root.join("benches/wrk/report.lua");
+        Ok(Self { root, ticks, site, script, files: open_files()?, _scratch: scratch })
     }
-    Ok(proxies)
+
+    fn runs(&self) -> PathBuf {
+        self.root.join("benches/runs")
+    }
+
+    fn generator(&self, place: &Place) -> Generator<'_> {
+        Generator {
+            core: place.load_core,
+            helper: &self.site.helper,
+            script: &self.script,
+            scratch: &self.site.scratch,
+        }
+    }
+
+    /// Clients that can be had at once: each may need two descriptors of the proxy, which keeps some hundred for itself.
+    fn clients(&self, wanted: usize) -> usize {
+        wanted.min(self.files.saturating_sub(400) / 2)
+    }
+
+    /// Does one work and keeps its result; whether ours answered everything.
+    async fn measure(&self, options: &Options, work: &Work) -> Result<bool> {
+        let environment = Environment::read(&self.root, &self.site, &work.peers);
+        let mut work = work.clone();
+        let mut site = self.site.clone();
+        for scenario in &mut work.scenarios {
+            let possible = self.clients(scenario.connections);
+            if possible < scenario.connections {
+                eprintln!(
+                    "{} open files are allowed: {possible} connections instead of {}",
+                    self.files, scenario.connections
+                );
+                scenario.connections = possible;
+            }
+        }
+        let Work { scenarios, peers, .. } = &mut work;
+        peers.retain(|peer| scenarios.iter().any(|scenario| peer.speaks(scenario.way)));
+        let most = work.scenarios.iter().map(|scenario| scenario.connections).max().unwrap_or(0);
+        site.clients = Site::clients_for(most);
+        site.tls = work.scenarios.iter().any(|scenario| scenario.way.encrypted());
+        if site.tls {
+            site.certificate()?;
+        }
+        if work.idle {
+            let saved = idle::run(options, &site, &work, environment, &self.runs()).await?;
+            self.tell(&saved);
+            return Ok(true);
+        }
+        let samples = self.rounds(options, &work, &site).await?;
+        let rows = summary::rows(&samples);
+        let clean = rows.iter().all(|row| row.errors == 0 || !row.peer.is_ours());
+        let report = Report { environment, method: options.method(&work), rows, samples };
+        println!("{}", report.tables());
+        self.tell(&report.save(&self.runs(), &work.name)?);
+        Ok(clean)
+    }
+
+    fn tell(&self, saved: &Path) {
+        println!("Kept as {}.*", saved.strip_prefix(&self.root).unwrap_or(saved).display());
+    }
+
+    /// Every sample of a work.
+    async fn rounds(&self, options: &Options, work: &Work, site: &Site) -> Result<Vec<Sample>> {
+        let generator = self.generator(&options.place);
+        let mut samples = Vec::new();
+        let mut world: Option<World> = None;
+        for &scenario in &work.scenarios {
+            eprintln!("{scenario}");
+            if world.as_ref().is_some_and(|world| world.backends != scenario.backends) {
+                // What runs ends before the next is started.
+                world = None;
+            }
+            if world.is_none() {
+                world =
+                    Some(World::start(&options.place, site.clone(), &work.peers, scenario.backends).await?);
+            }
+            let Some(world) = &mut world else { continue };
+            for round in 1..=work.windows.rounds {
+                if work.fresh || world.proxies.is_empty() {
+                    world.proxies(&work.peers).await?;
+                }
+                let mut order: Vec<_> =
+                    world.proxies.iter().filter(|proxy| proxy.peer.speaks(scenario.way)).collect();
+                if round % 2 == 0 {
+                    order.reverse();
+                }
+                for proxy in order {
+                    let peer = proxy.peer;
+                    let port = peer.port(proxy.doors, scenario.way);
+                    if work.windows.warm_up > 0 {
+                        generator.run(scenario, port, work.windows.warm_up).await.context(peer.name())?;
+                    }
+                    let family = cpu::family(proxy.process.pid());
+                    let before = CpuTime::of(&family, self.ticks)?;
+                    let load =
+                        generator.run(scenario, port, work.windows.seconds).await.context(peer.name())?;
+                    let used = CpuTime::of(&family, self.ticks)?.since(before);
+                    let resident_kib = cpu::resident_kib(&family);
+                    samples.push(sample(scenario, peer, round, used, resident_kib, load)?);
+                }
+            }
+        }
+        Ok(samples)
+    }
 }
 
 fn sample(
@@ -241,17 +318,17 @@ fn sample(
     Ok(sample)
 }
 
-/// `target/release`, beside the profile this program was built in.
-fn release_directory() -> Result<PathBuf> {
+/// `target`, above the profile this program was built in.
+fn target_directory() -> Result<PathBuf> {
     let own = std::env::current_exe().context("finding this program")?;
     let target = own.parent().and_then(Path::parent).context("this program is not in a target directory")?;
-    Ok(target.join("release"))
+    Ok(target.to_path_buf())
 }
 
 /// Builds what is measured, in release, before anything is measured.
-fn build(root: &Path, options: &Options, peers: &[Peer]) -> Result<()> {
+fn build(root: &Path, place: &Place, peers: &[Peer]) -> Result<()> {
     let mut packages = vec!["xtask"];
-    if peers.iter().any(|peer| *peer == Peer::Ours || peer.is_variant()) && options.ours.is_none() {
+    if peers.iter().any(|peer| peer.is_ours()) && place.ours.is_none() {
         packages.push("load-balancer");
     }
     for package in packages {

@@ -22,6 +22,7 @@ use clap::ValueEnum as _;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
+use crate::bench::redis::Redis;
 use crate::bench::{Scratch, backends, installed};
 use crate::workspace;
 use baseline::Baseline;
@@ -32,6 +33,8 @@ use scenario::Scenario;
 const FEW: u32 = 200;
 /// Requests of the longer one: a thousand more, of which one that happens once (a tick, a flush) is a thousandth.
 const MANY: u32 = 1_200;
+/// Where the Redis runs: it has a few commands a second to do.
+const REDIS_CORE: usize = 0;
 /// How often a scenario is counted that seems dearer than it was: what disturbs a count only ever adds to it.
 const TRIES: u32 = 3;
 
@@ -75,9 +78,11 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
     let scenarios = if options.scenarios.is_empty() { every } else { &options.scenarios };
     let counted = LocalSet::new()
         .run_until(async {
-            let listeners = backends::bind().await?;
+            let listeners = backends::bind(backends::COUNT).await?;
             let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
+            let redis = Redis::start(REDIS_CORE, scratch.path()).await?;
             let site = Site {
+                redis: redis.port,
                 scratch: scratch.path().to_path_buf(),
                 balancer,
                 backends: ports.collect::<Result<_>>()?,

@@ -38,8 +38,10 @@ struct Cli {
 enum Chore {
     /// Check the rules no compiler knows; print every violation
     Tidy,
-    /// Measure CPU per request beside HAProxy, nginx and a bare relay
+    /// Measure beside HAProxy, nginx, Envoy, Caddy, Pingora and a bare relay: CPU per request, latency, memory
     Bench(bench::Options),
+    /// Keep ours under steady load for long: no error, and memory that stays flat
+    Soak(bench::soak::Options),
     /// Look for input that breaks what must hold: the fuzz targets, under libFuzzer
     Fuzz(fuzz::Options),
     /// Count instructions of a request by callgrind, and hold them against what is kept
@@ -48,9 +50,9 @@ enum Chore {
     Dashboards(written::Options),
     /// Write the Kubernetes manifests that hold rules and dashboards
     Manifests(written::Options),
-    /// Part of `bench`: six trivial backends
+    /// Part of `bench`: trivial backends
     #[command(hide = true)]
-    BenchBackends,
+    BenchBackends { count: usize },
     /// Part of `bench`: the bare relay
     #[command(hide = true)]
     BenchRelay {
@@ -61,6 +63,9 @@ enum Chore {
     /// Part of `bench`: load in an open loop
     #[command(hide = true)]
     BenchLoad(bench::Plan),
+    /// Part of `bench`: connections that are held
+    #[command(hide = true)]
+    BenchIdle(bench::Hold),
 }
 
 fn main() -> ExitCode {
@@ -83,8 +88,10 @@ fn run(chore: Chore) -> Result<bool> {
         Chore::Dashboards(options) => return dashboards::run(&workspace::root()?, &options),
         Chore::Manifests(options) => return manifests::run(&workspace::root()?, &options),
         Chore::Instructions(options) => return runtime.block_on(instructions::run(&options)),
-        Chore::Bench(options) => runtime.block_on(bench::run(&options))?,
-        Chore::BenchBackends => runtime.block_on(bench::backends::run())?,
+        Chore::Bench(options) => return runtime.block_on(bench::run(&options)),
+        Chore::Soak(options) => return runtime.block_on(bench::soak::run(&options)),
+        Chore::BenchBackends { count } => runtime.block_on(bench::backends::run(count))?,
+        Chore::BenchIdle(hold) => runtime.block_on(bench::idle::hold(hold))?,
         Chore::BenchRelay { port, backends } => runtime.block_on(bench::relay::serve(port, backends))?,
         Chore::BenchLoad(plan) => {
             println!("{}", serde_json::to_string(&runtime.block_on(bench::steady::run(plan))?)?);

@@ -1,12 +1,14 @@
-//! Six trivial backends in one process: any path answers 200 with 100 bytes, `/bytes/N` with N; keep-alive.
+//! Trivial backends in one process, six or more: any path answers 200 with 100 bytes, `/bytes/N` with N; keep-alive.
 //!
-//! They share the load generator's core, so they must cost little: one write per request, the answer made once.
-//! As a process of their own they print their ports on one line, then serve until ended.
+//! They share the load generator's core, so they must cost little: one write per request, the answer made once. Beyond six they
+//! share ports on further addresses of the loopback network, so that thousands leave ports to connections.
+//! As a process of their own they print their addresses on one line, then serve until ended.
 //! How it fails: a connection that sends what is not HTTP is closed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 
 use anyhow::Result;
@@ -28,21 +30,32 @@ const READ: usize = 4096;
 /// Answers by body size, made at first use.
 type Answers = Rc<RefCell<HashMap<usize, Rc<[u8]>>>>;
 
-/// Takes a port for each.
-pub(crate) async fn bind() -> Result<Vec<TcpListener>> {
-    let mut listeners = Vec::new();
-    for _ in 0..COUNT {
-        listeners.push(TcpListener::bind("127.0.0.1:0").await?);
+/// Takes an address for each.
+pub(crate) async fn bind(count: usize) -> Result<Vec<TcpListener>> {
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for index in 0..count {
+        let port = match index.checked_sub(COUNT) {
+            Some(_) => listeners[index % COUNT].local_addr()?.port(),
+            None => 0,
+        };
+        listeners.push(TcpListener::bind(SocketAddr::from((host(index), port))).await?);
     }
     Ok(listeners)
 }
 
-/// Prints the ports and serves for ever.
-pub(crate) async fn run() -> Result<()> {
-    let listeners = bind().await?;
-    let ports: io::Result<Vec<String>> =
-        listeners.iter().map(|listener| Ok(listener.local_addr()?.port().to_string())).collect();
-    println!("{}", ports?.join(" "));
+/// The next loopback address for every six.
+fn host(index: usize) -> Ipv4Addr {
+    let turn = (index / COUNT) as u32;
+    // The last octet is neither 0 nor 255.
+    Ipv4Addr::new(127, 0, 0, 1 + (turn % 250) as u8).to_bits().saturating_add((turn / 250) << 8).into()
+}
+
+/// Prints the addresses and serves for ever.
+pub(crate) async fn run(count: usize) -> Result<()> {
+    let listeners = bind(count).await?;
+    let addresses: io::Result<Vec<String>> =
+        listeners.iter().map(|listener| Ok(listener.local_addr()?.to_string())).collect();
+    println!("{}", addresses?.join(" "));
     LocalSet::new().run_until(serve(listeners)).await;
     Ok(())
 }
@@ -99,6 +112,12 @@ fn answer(answers: &Answers, path: &str) -> Rc<[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_six_have_an_address_of_their_own() {
+        let hosts = [0, 5, 6, 1499, 1500, 9_999].map(|index| host(index).to_string());
+        assert_eq!(hosts, ["127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.250", "127.0.1.1", "127.0.6.167"]);
+    }
 
     #[test]
     fn the_path_sets_the_size_within_bounds() {

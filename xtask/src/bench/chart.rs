@@ -73,29 +73,33 @@ fn colour(peer: Peer) -> &'static str {
     match peer {
         Peer::Haproxy => "#5b8db8",
         Peer::Nginx => "#7bab7b",
+        Peer::Envoy => "#9a86b8",
+        Peer::Caddy => "#c9a227",
+        Peer::Pingora => "#b86b7b",
         Peer::Relay => "#cccccc",
         Peer::Ours => "#e07b39",
-        Peer::Twin | Peer::Logging | Peer::Tracing | Peer::Shared => "#e8a87c",
+        _ => "#e8a87c",
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::Scenario;
+    use crate::bench::scenario::Scenario;
     use crate::bench::summary::Spread;
 
     #[test]
     fn every_row_has_its_bar_and_the_longest_fits() {
         let spread = |median: f64| Spread { median, min: median, max: median, interval: None };
         let row = |peer, cpu| Row {
-            scenario: Scenario { connections: 64, body: 100, rate: None },
+            scenario: Scenario::PLAIN,
             peer,
             cpu_us: spread(cpu),
             cpu_stat_us: spread(cpu),
             to_haproxy: Some(spread(1.0)),
             to_relay: None,
             to_plain: None,
+            p99_to_haproxy: None,
             requests_per_s: spread(1.0),
             p50_us: spread(1.0),
             p99_us: spread(1.0),

@@ -8,7 +8,8 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::peer::{Peer, Site};
+use super::peer::Peer;
+use super::site::Site;
 
 /// The environment of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -32,11 +33,15 @@ impl Environment {
         let dirty = !said(root, "git", &["status", "--porcelain", "--untracked-files=no"]).is_empty();
         let commit = said(root, "git", &["rev-parse", "--short", "HEAD"]);
         let mut versions = BTreeMap::new();
-        versions.insert("wrk".to_owned(), first_line(&said(root, "wrk", &["-v"])));
+        for (program, flag) in [("wrk", "-v"), ("h2load", "--version")] {
+            versions.insert(program.to_owned(), first_line(&said(root, program, &[flag])));
+        }
         versions.insert("rustc".to_owned(), first_line(&said(root, "rustc", &["--version"])));
         for peer in peers {
             if let (Ok(program), Some(flag)) = (peer.program(site), peer.version_flag()) {
-                let version = first_line(&said(root, &program.display().to_string(), &[flag]));
+                let path = program.display().to_string();
+                // Envoy says where it is.
+                let version = first_line(&said(root, &path, &[flag]).replace(&path, peer.name()));
                 versions.insert(peer.name().to_owned(), version);
             }
         }

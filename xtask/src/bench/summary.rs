@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
+use super::Sample;
 use super::peer::Peer;
-use super::{Sample, Scenario};
+use super::scenario::Scenario;
 
 /// Half of what an interval may miss by.
 const TAIL: f64 = 0.025;
@@ -66,6 +67,8 @@ pub(crate) struct Row {
     pub(crate) to_relay: Option<Spread>,
     /// To ours as it is, for its variants.
     pub(crate) to_plain: Option<Spread>,
+    /// Of an open loop, where latencies compare.
+    pub(crate) p99_to_haproxy: Option<Spread>,
     pub(crate) requests_per_s: Spread,
     pub(crate) p50_us: Spread,
     pub(crate) p99_us: Spread,
@@ -89,11 +92,12 @@ pub(crate) fn rows(samples: &[Sample]) -> Vec<Row> {
 fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
     let of = |peer| samples.iter().filter(move |sample| sample.scenario == scenario && sample.peer == peer);
     let spread = |figure: fn(&Sample) -> f64| Spread::of(of(peer).map(figure));
-    let ratio = |anchor| {
+    let ratio_of = |anchor, figure: fn(&Sample) -> f64| {
         let pairs = of(peer)
             .filter_map(|sample| Some((sample, of(anchor).find(|other| other.round == sample.round)?)));
-        Spread::of(pairs.map(|(sample, other)| sample.cpu_us() / other.cpu_us()))
+        Spread::of(pairs.map(|(sample, other)| figure(sample) / figure(other)))
     };
+    let ratio = |anchor| ratio_of(anchor, Sample::cpu_us);
     Some(Row {
         scenario,
         peer,
@@ -102,15 +106,15 @@ fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
         to_haproxy: ratio(Peer::Haproxy),
         to_relay: ratio(Peer::Relay),
         to_plain: peer.is_variant().then(|| ratio(Peer::Ours)).flatten(),
+        p99_to_haproxy: (scenario.rate.is_some() && peer != Peer::Haproxy)
+            .then(|| ratio_of(Peer::Haproxy, |sample| sample.load.p99_us.max(1) as f64))
+            .flatten(),
         requests_per_s: spread(Sample::requests_per_s)?,
         p50_us: spread(|sample| sample.load.p50_us as f64)?,
         p99_us: spread(|sample| sample.load.p99_us as f64)?,
         resident_mib: of(peer).map(|sample| sample.resident_kib).max().unwrap_or(0) as f64 / 1024.0,
         errors: of(peer).map(|sample| sample.load.errors).sum(),
-        cut_off: Spread::of(
-            of(peer).map(|sample| scenario.connections as f64 / sample.load.requests as f64),
-        )?
-        .max,
+        cut_off: Spread::of(of(peer).map(|sample| scenario.open() as f64 / sample.load.requests as f64))?.max,
     })
 }
 
@@ -127,9 +131,8 @@ mod tests {
 
     fn sample(peer: Peer, round: u32, cpu: f64) -> Sample {
         let load = Load { requests: 100, duration_us: 1_000_000, p50_us: 1, p90_us: 2, p99_us: 3, errors: 1 };
-        let scenario = Scenario { connections: 64, body: 100, rate: None };
         Sample {
-            scenario,
+            scenario: Scenario::PLAIN,
             peer,
             round,
             cpu_sched_us_per_request: Some(cpu),
@@ -153,6 +156,7 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[1].to_haproxy, Some(Spread { median: 0.9, min: 0.9, max: 1.0, interval: None }));
         assert_eq!(rows[1].cpu_us, Spread { median: 18.0, min: 9.0, max: 30.0, interval: None });
+        assert_eq!(rows[1].p99_to_haproxy, None, "a closed loop's latencies do not compare");
         assert_eq!((rows[1].to_relay, rows[1].errors, rows[1].resident_mib), (None, 3, 2.0));
     }
 

@@ -34,6 +34,7 @@ pub(crate) struct Site {
     pub(crate) scratch: PathBuf,
     pub(crate) balancer: PathBuf,
     pub(crate) backends: Vec<u16>,
+    pub(crate) redis: u16,
 }
 
 /// Instructions of the balancer's life with so many requests.

@@ -19,6 +19,8 @@ pub(crate) enum Scenario {
     Log,
     /// Spans of each hundredth request
     Traces,
+    /// Round robin in the order that all balancers at a Redis share
+    Store,
     /// Adaptive in three regions, with the client's looked up
     Geo,
 }
@@ -52,6 +54,7 @@ impl Scenario {
             Self::Traces => format!(
                 "[traces]\nendpoint = \"http://127.0.0.1:{receiver}\"\nsample = 0.0\nparent = \"always\"\n"
             ),
+            Self::Store => format!("[store]\nurl = \"redis://127.0.0.1:{}\"\n", site.redis),
             Self::Geo => {
                 "[geo]\nenabled = \"on\"\n[client]\ntrusted_proxies = [\"127.0.0.0/8\"]\n".to_owned()
             }
