@@ -139,14 +139,19 @@ class Traffic(Crowd):
         ("GET", "/bench50", b"resp_snd_time"),
     )
 
-    def __init__(self, address, rate, connections=32):
-        self.address, self.pause = address.removeprefix("http://"), connections / rate
+    def __init__(self, address, rate, connections=32, trust=None):
+        """`trust` is an SSL context, where the address is https's."""
+        self.scheme, _, self.address = address.partition("://")
+        self.pause, self.trust = connections / rate, trust
         self.good, self.failed, self.slowest = 0, [], (0.0, "", 0.0)
         self.lock = threading.Lock()
         super().__init__(self.send, [(number * self.pause / connections,) for number in range(connections)], WITHIN)
 
     def send(self, offset):
-        connection = http.client.HTTPConnection(self.address, timeout=WITHIN / 2)
+        if self.scheme == "https":
+            connection = http.client.HTTPSConnection(self.address, timeout=WITHIN / 2, context=self.trust)
+        else:
+            connection = http.client.HTTPConnection(self.address, timeout=WITHIN / 2)
         due, count = time.monotonic() + offset, 0
         while not self.stopping.wait(max(0, due - time.monotonic())):
             due, count, begun = due + self.pause, count + 1, time.monotonic()

@@ -91,7 +91,7 @@ class Primes(Row):
 
     def test_registration_is_checked_first(self):
         for url, fault in (
-            ("https://127.0.0.1:5001/", "must begin with http://"), ("ftp://127.0.0.1/", "must begin with http://"),
+            ("https://127.0.0.1:5001/", "set pool.tls.enabled = true"), ("ftp://127.0.0.1/", "must begin with http://"),
             ("127.0.0.1:5001", "must begin with http://|is no URL"), ("", "is no URL"), ("http://", "is no URL"),
             ("http://127.0.0.1:5001/path", "no more than"), ("http://me@127.0.0.1:5001/", "no more than"),
             ("http://8.8.8.8:5001/", "control.networks"), ("http://169.254.169.254/", "control.networks"),

@@ -1,4 +1,4 @@
-"""The program replaced while it serves: no client is refused or cut, what cannot serve does not get to, and sockets that
+"""The program replaced while it serves: no client is refused or cut, in clear, by TLS or over HTTP/2; what cannot serve does not get to, and sockets that
 somebody else holds (a service manager) outlast every process.
 """
 
@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import tempfile
@@ -15,10 +16,11 @@ import time
 import unittest
 
 import rig
+from certificates import Authority
 from clients import Traffic, hey, hey_line, report, start
 
-# Requests a second, on kept connections and on one each: a thousand together.
-KEPT, SINGLE = 400, 600
+# Requests a second, on kept connections and on one each, by TLS likewise, and over HTTP/2: a thousand together.
+KEPT, SINGLE, SECURE_KEPT, SECURE_SINGLE, HTTP2 = 300, 400, 100, 40, 160
 SECONDS = 10
 # How long who is connected to the old process may go on there.
 HANDOVER = "1s"
@@ -48,8 +50,8 @@ class Upgraded(rig.Serving):
         self.program.unlink(missing_ok=True)
         self.program.symlink_to(rig.PROGRAMS / "load-balancer")
         rig.Process.__init__(self, directory / "balancer", self.program, "serve", "--config", config, **env)
-        match = self.said(r"listening traffic=(\S+) admin=(\S+)", self.err)
-        self.traffic, self.admin = f"http://{match[1]}", f"http://{match[2]}"
+        match = self.said(r"listening traffic=(\S+) admin=(\S+)(?: tls=(\S+))?", self.err)
+        self.traffic, self.admin, self.secure = f"http://{match[1]}", f"http://{match[2]}", f"https://{match[3]}"
         self.pid = self.popen.pid
 
     def ask(self):
@@ -100,25 +102,44 @@ class Case(unittest.TestCase):
         rig.until(lambda: balancer.eligible() == eligible, "every backend eligible")
         return balancer
 
-    def under_load(self, balancer, act):
-        """Nobody is refused or cut while `act` runs, at a thousand requests a second of both kinds."""
-        workers = 20
-        flags = ("-z", f"{SECONDS}s", "-c", workers, "-q", SINGLE // workers, "-disable-keepalive")
-        single, begun = start(hey_line(balancer.traffic + "/home", *flags)), time.monotonic()
-        with Traffic(balancer.traffic, KEPT) as kept:
+    def certified(self):
+        """An authority, and what `[tls]` says so that it vouches for the balancer."""
+        authority = Authority(self.directory)
+        chain, key = authority.issue("balancer", "127.0.0.1")
+        return authority, f'[[tls.certificate]]\nchain = "{chain}"\nkey = "{key}"\n'
+
+    def load(self, url, rate, seconds, workers, *flags):
+        """hey at this rate. It takes the host for the name to ask for (SNI), which an address with a port cannot be."""
+        return start(hey_line(url + "/home", "-z", f"{seconds}s", "-c", workers, "-q", rate // workers, "-host", "balancer.test", *flags))
+
+    def under_load(self, balancer, trust, act):
+        """Nobody is refused or cut while `act` runs, at a thousand requests a second of every kind."""
+        begun = time.monotonic()
+        loads = {
+            "on connections of their own": (SINGLE, self.load(balancer.traffic, SINGLE, SECONDS, 20, "-disable-keepalive")),
+            "the same by TLS": (SECURE_SINGLE, self.load(balancer.secure, SECURE_SINGLE, SECONDS, 4, "-disable-keepalive")),
+            "over HTTP/2": (HTTP2, self.load(balancer.secure, HTTP2, SECONDS, 8, "-h2")),
+        }
+        with Traffic(balancer.traffic, KEPT) as kept, Traffic(balancer.secure, SECURE_KEPT, 8, trust) as secure:
             act()
             rig.until(lambda: time.monotonic() > begun + SECONDS, "the end of the load", SECONDS + 5)
-        took, tally = time.monotonic() - begun, hey(report(single))
-        print(f"    {tally.good} requests on connections of their own, {kept.good} on kept ones in {took:.1f} s;"
-              f" failed: {tally.bad} and {len(kept.failed)}; the slowest took {kept.slowest[0] * 1e3:.0f} ms")
-        self.assertEqual((tally.bad, kept.failed), (0, []), tally.text[-2000:])
-        self.assertGreater(tally.good + kept.good, 0.6 * (KEPT + SINGLE) * SECONDS, "the load went on throughout")
+        took, tallies = time.monotonic() - begun, {kind: (rate, hey(report(load))) for kind, (rate, load) in loads.items()}
+        told = ", ".join(f"{tally.good} {kind}" for kind, (_, tally) in tallies.items())
+        print(f"    {told}, {kept.good} on kept connections, {secure.good} by TLS in {took:.1f} s;"
+              f" failed: {[tally.bad for _, tally in tallies.values()]}, {len(kept.failed)}, {len(secure.failed)};"
+              f" the slowest took {max(kept.slowest[0], secure.slowest[0]) * 1e3:.0f} ms")
+        for kind, (rate, tally) in tallies.items():
+            self.assertEqual(tally.bad, 0, f"{kind}: {tally.text[-2000:]}")
+            self.assertGreater(tally.good, 0.5 * rate * SECONDS, f"{kind}: the load went on throughout")
+        self.assertEqual((kept.failed, secure.failed), ([], []))
+        self.assertGreater(kept.good + secure.good, 0.6 * (KEPT + SECURE_KEPT) * SECONDS, "the load went on throughout")
 
 
 class Upgrade(Case):
     def test_two_upgrades_in_a_row_lose_nothing(self):
         backends = self.backends(3)
-        balancer = self.serving(rig.config_text(backends, SETTINGS, "adaptive"), 3)
+        authority, certificate = self.certified()
+        balancer = self.serving(rig.config_text(backends, SETTINGS + certificate, "adaptive"), 3, BALLAST_LISTEN__TLS="127.0.0.1:0")
         late = self.started(rig.Backend(self.directory, "late"))
         code, text = rig.fetch(rig.urllib.request.Request(
             balancer.admin + "/server_up", data=json.dumps({"url": f"http://{late.address}/"}).encode(), method="POST"))
@@ -132,11 +153,13 @@ class Upgrade(Case):
                 rig.until(lambda: not runs(old), "the end of the old process", rig.STOP_WITHIN)
                 self.assertEqual(balancer.eligible(), 4)
 
-        self.under_load(balancer, twice)
+        self.under_load(balancer, ssl.create_default_context(cafile=authority.file), twice)
         self.assertEqual(len({*seen, balancer.pid}), 3, "three processes, one after the other")
         self.assertEqual(balancer.replicas(), members, "who registered before is still there")
         self.assertEqual(balancer.popen.wait(rig.STOP_WITHIN), 0)
         self.assertGreater(balancer.metrics().sum("lb_requests_total"), 0)
+        spoken = balancer.metrics().by("lb_downstream_protocol_connections_total", "protocol")
+        self.assertGreater(spoken["http2"], 0, "it, too, was spoken with over HTTP/2")
 
     def test_replicas_of_its_own_are_started_beside_the_old_ones(self):
         """They are children, and end with their parent: the new process has its own by the time it serves."""
@@ -200,10 +223,11 @@ class Upgrade(Case):
 class Manager:
     """What a service manager does: it holds the sockets, starts the program with them, and hears what it says."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, names=("traffic", "load-balancer.socket")):
         # Not below the test's directory: the name of a Unix socket has 107 bytes at most.
         self.folder = tempfile.TemporaryDirectory(prefix="ballast-")
-        self.sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        self.names = names
+        self.sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
         self.ports = [s.getsockname()[1] for s in self.sockets]
         self.path = f"{self.folder.name}/notify"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -214,10 +238,11 @@ class Manager:
     def start(self, config, log):
         """By bash, which alone can give descriptors numbers and know the process id before the program does."""
         high = [fcntl.fcntl(s.fileno(), fcntl.F_DUPFD, 40) for s in self.sockets]
-        script = f'exec 3<&{high[0]} 4<&{high[1]} {high[0]}<&- {high[1]}<&-; LISTEN_PID=$$ exec "$@"'
+        given = " ".join(f"{number}<&{fd} {fd}<&-" for number, fd in enumerate(high, 3))
+        script = f'exec {given}; LISTEN_PID=$$ exec "$@"'
         argv = ["setpriv", "--pdeathsig", "KILL", "bash", "-c", script, "bash",
                 rig.PROGRAMS / "load-balancer", "serve", "--config", config]
-        env = {**rig.environment(), "LISTEN_FDS": "2", "LISTEN_FDNAMES": "traffic:load-balancer.socket",
+        env = {**rig.environment(), "LISTEN_FDS": str(len(high)), "LISTEN_FDNAMES": ":".join(self.names),
                "NOTIFY_SOCKET": self.path}
         with (self.directory / f"{log}.err").open("ab") as err:
             process = subprocess.Popen(list(map(str, argv)), stdin=subprocess.DEVNULL, stderr=err, env=env, pass_fds=high)
@@ -242,11 +267,11 @@ class Activated(Case):
 
     def test_a_restart_refuses_nobody_where_somebody_holds_the_sockets(self):
         backends = self.backends(1)
-        manager = Manager(self.directory)
+        manager = Manager(self.directory, ("traffic", "load-balancer.socket", "tls"))
         self.addCleanup(manager.close)
-        traffic, admin = manager.ports
-        text = rig.config_text(backends, SETTINGS, "adaptive")
-        text = text.replace('traffic = "127.0.0.1:0"', f'traffic = "127.0.0.1:{traffic}"')
+        traffic, admin, secure = manager.ports
+        text = rig.config_text(backends, SETTINGS + self.certified()[1], "adaptive")
+        text = text.replace('traffic = "127.0.0.1:0"', f'traffic = "127.0.0.1:{traffic}"\ntls = "127.0.0.1:{secure}"')
         self.config.write_text("workers = 3\n" + text.replace('admin = "127.0.0.1:0"', f'admin = "127.0.0.1:{admin}"'))
         # Whoever comes before the program waits, and is served.
         early = socket.create_connection(("127.0.0.1", traffic), timeout=rig.START_WITHIN)
@@ -260,16 +285,19 @@ class Activated(Case):
         with Traffic(url, 200, 8) as kept:
             rig.until(lambda: kept.good > 100, "traffic")
         self.assertEqual(kept.failed, [])
-        # Stopped and started again under connections of their own: they wait, and none is refused.
-        load = start(hey_line(url + "/home", "-z", "6s", "-c", 5, "-q", 20, "-disable-keepalive"))
+        # Stopped and started again under connections of their own, and one of HTTP/2: they wait, and none is refused.
+        loads = [self.load(url, 100, 6, 5, "-disable-keepalive"), self.load(f"https://127.0.0.1:{secure}", 40, 6, 4, "-disable-keepalive"),
+                 self.load(f"https://127.0.0.1:{secure}", 80, 6, 4, "-h2")]
         first.terminate()
         self.assertIn("STOPPING=1", manager.hears())
         self.assertEqual(first.wait(rig.STOP_WITHIN), 0)
         second = manager.start(self.config, "second")
         self.addCleanup(self.ended, second)
         self.assertIn("READY=1", manager.hears())
-        tally = hey(report(load))
-        self.assertEqual(tally.bad, 0, tally.text[-2000:])
+        for load in loads:
+            tally = hey(report(load))
+            self.assertEqual(tally.bad, 0, tally.text[-2000:])
+            self.assertGreater(tally.good, 50)
         # And it is told who serves after an upgrade.
         second.send_signal(signal.SIGUSR2)
         said = manager.hears()

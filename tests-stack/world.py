@@ -70,6 +70,8 @@ file = "{directory}/state.json"
 source = "file"
 [discovery.file]
 path = "{directory}/found.toml"
+[limits]
+memory = "4GiB"                   # a limit to be seen, not to be met
 [[rate_limits]]
 name = "scarce"
 key = "all"

@@ -27,15 +27,16 @@ use crate::worker::Command;
 
 mod access;
 mod decisions;
+mod denied;
 mod explain;
 pub(crate) mod membership;
 pub(crate) mod registration;
 mod requests;
-mod secure;
 mod serve;
 
 pub use access::Peer;
-pub use serve::serve;
+pub use denied::Denials;
+pub use serve::{Served, serve};
 
 /// Paths that the admin router owns; on the traffic port they hide backends' paths of the same name.
 const PATHS: [&str; 8] = ["/metrics", "/health", "/ready", "/rep", "/add", "/rm", "/server_up", "/decisions"];
@@ -78,6 +79,8 @@ pub struct Admin {
     pub chronicle: Arc<Chronicle>,
     /// Why requests went where they went.
     pub journal: Arc<Journal>,
+    /// Who was allowed to see nothing.
+    pub denials: Arc<Denials>,
     /// Where this balancer listens itself: no place for a backend.
     pub listening: Vec<SocketAddr>,
 }

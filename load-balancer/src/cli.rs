@@ -51,6 +51,8 @@ enum Command {
         /// What to ask; /health says that it runs, /ready that it has a backend to send requests to.
         #[arg(default_value = "http://127.0.0.1:9901/ready", value_name = "URL")]
         url: String,
+        #[command(flatten)]
+        trust: health::Trust,
     },
     /// Print every metric with type, labels and meaning, as docs/METRICS.md has it.
     Metrics,
@@ -76,7 +78,7 @@ pub fn run() -> ExitCode {
             ));
             ExitCode::SUCCESS
         }),
-        Command::Health { url } => match health::check(&url) {
+        Command::Health { url, trust } => match health::check(&url, &trust) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 complain(&why);
@@ -122,6 +124,11 @@ fn serve(path: &Path) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    match inherited.pass_on() {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(_)) => return ExitCode::FAILURE,
+        None => {}
+    }
     let predecessor = inherited.predecessor();
     let failed = |why: &str| predecessor.iter().for_each(|predecessor| predecessor.failed(why));
     let source = source(path);

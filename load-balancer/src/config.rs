@@ -41,7 +41,7 @@ pub use geo::Geo;
 pub use healing::{Docker, Ejection, Process, Provider, Replicas};
 pub use http2::{Http2, Spoken};
 pub use kubernetes::{Cluster, Deployment, Kubernetes, Labels, Port};
-pub use limits::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
+pub use limits::{Limits, Memory, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit};
 pub use metrics::Metrics;
 pub use store::{Kind, Place, Secret, Store};
 pub use tls::{Tls, Upstream};
@@ -205,7 +205,8 @@ impl Address {
         }
         let (host, port) = text.rsplit_once(':')?;
         let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        let port: u16 = port.parse().ok()?;
+        // Rust's numbers may have a sign.
+        let port: u16 = port.parse().ok().filter(|_| !port.starts_with('+'))?;
         let valid = port > 0 && !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
         valid.then(|| Address::Name(host.to_owned(), port))
     }
@@ -351,11 +352,20 @@ pub struct Retry {
     pub budget_per_second: f64,
 }
 
+/// What a health check asks, and so what passes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// GET of a path: 2xx.
+    Get(String),
+    /// `grpc.health.v1.Health/Check` of a service, or of the server as a whole: SERVING.
+    Grpc(String),
+}
+
 /// Active health checks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HealthChecks {
-    /// What to GET; 2xx passes.
-    pub path: String,
+    /// What is asked.
+    pub asked: Asked,
     /// Only backends that traffic has said nothing about since the last check.
     pub idle_only: bool,
     /// Between checks of a settled backend, ± 15 %.

@@ -5,7 +5,7 @@
 //! backend), `standing` (who may be picked), `traffic` (ejection, saturation, slow start), `members` (joining and
 //! leaving), `upgrade` (another process takes over), `replicas` (keeping their number), `discovered` (who a source of
 //! discovery names), `shared` (other balancers), `scraper` and `fetch` (what backends say about themselves), `weights`
-//! (capacity and regions), `geo` (where clients are), `certificates`, `reload`, `state` (over restarts), `prober` (active checks), `publish`.
+//! (capacity and regions), `geo` (where clients are), `memory` (how much of it is in use), `certificates`, `reload`, `state` (over restarts), `prober` (active checks), `publish`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -41,12 +41,14 @@ mod fetch;
 mod geo;
 mod line;
 mod members;
+mod memory;
 mod prober;
 mod publish;
 mod reload;
 mod replicas;
 mod scaled;
 mod scraper;
+mod serving;
 pub(crate) mod shared;
 mod standing;
 mod state;
@@ -57,7 +59,7 @@ mod weights;
 use discovered::Discovered;
 use entry::{Entry, Known};
 use fetch::Fetcher;
-pub(crate) use prober::cause;
+pub(crate) use line::innermost;
 pub use prober::{Asker, Prober};
 pub use reload::Source;
 use replicas::Supply;
@@ -110,6 +112,8 @@ pub struct Control {
     widespread: bool,
     settled: bool,
     last_second: Tick,
+    pressure: memory::Pressure,
+    next_memory: Tick,
     next_id: u64,
     next_ordinal: u32,
     /// Membership or weights have changed since the last snapshot.
@@ -175,6 +179,8 @@ impl Control {
             widespread: false,
             settled: false,
             last_second: clock.now(),
+            pressure: memory::Pressure::default(),
+            next_memory: clock.now(),
             next_id: 1,
             next_ordinal: 1,
             reshaped: false,
@@ -264,7 +270,8 @@ impl Control {
             | self.let_go(now)
             | self.forget_registered(now)
             | self.keep_number(now)
-            | self.hand_over(now);
+            | self.hand_over(now)
+            | self.watch_memory(now);
         self.clear_series(now);
         changed | self.reshaped
     }

@@ -3,7 +3,7 @@
 //! A client connection may need one to a backend, so it counts for two. What health checks, the admin listener, the store and
 //! logs need is kept back: a balancer that has taken all it can still answers its operators and knows its backends. Where the
 //! system allows more than is allowed now (the soft limit), more is asked for; where it does not, fewer clients are served than
-//! `limits.connections` says, and the log says so. Who does not get in waits in the kernel's queue.
+//! `limits.connections` says, and the log says so: as a warning, where it is more than a tenth less. Who does not get in waits in the kernel's queue.
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -25,7 +25,7 @@ pub(crate) fn connections(config: &Config) -> usize {
     let needed = reserve.saturating_add(wanted.saturating_mul(2));
     let Some(limit) = raised(needed) else { return wanted };
     let most = places(limit, reserve).min(wanted);
-    if most < wanted {
+    if is_short(most, wanted) {
         tracing::warn!(
             wanted,
             most,
@@ -34,8 +34,16 @@ pub(crate) fn connections(config: &Config) -> usize {
             "there are too few file descriptors for limits.connections: more clients wait; raise the limit (ulimit -n, \
              LimitNOFILE=) or lower limits.connections"
         );
+    } else if most < wanted {
+        tracing::info!(wanted, most, limit, needed, "limits.connections is what file descriptors allow");
     }
     most
+}
+
+/// Whether somebody should know: a hard limit of 20,000 is 49 short of the default's 10,000 connections, and nobody would
+/// notice.
+fn is_short(most: usize, wanted: usize) -> bool {
+    most < wanted - wanted / 10
 }
 
 fn places(limit: usize, reserve: usize) -> usize {
@@ -71,6 +79,14 @@ mod tests {
     #[test]
     fn each_client_counts_twice_and_somebody_is_always_served() {
         assert_eq!((places(1_024, 100), places(256, 150), places(64, 150)), (462, 53, 1));
+    }
+
+    #[test]
+    fn a_few_connections_less_are_no_reason_to_warn() {
+        let short = |limit| is_short(places(limit, 98).min(10_000), 10_000);
+        assert!(!short(1 << 20) && !short(20_098) && !short(20_000) && !short(18_098));
+        assert!(short(18_000) && short(4_096) && short(1_024));
+        assert!(is_short(1, 2) && !is_short(2, 2) && !is_short(1, 1));
     }
 
     #[test]

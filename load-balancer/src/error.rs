@@ -47,6 +47,8 @@ pub enum Kind {
     QueueTimeout,
     /// As many requests are in flight as may be.
     Shed,
+    /// The process has as much memory in use as it may, and requests enough in flight.
+    Memory,
     /// There is no file descriptor left for a connection to a backend.
     NoDescriptors,
     /// A connection to the backend was refused or reset before it answered.
@@ -108,7 +110,7 @@ impl std::error::Error for ProxyError {}
 
 impl Kind {
     /// Every kind, for metrics that start at zero.
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 29] = [
         Kind::BadRequest,
         Kind::AmbiguousFraming,
         Kind::BadChunk,
@@ -128,6 +130,7 @@ impl Kind {
         Kind::QueueFull,
         Kind::QueueTimeout,
         Kind::Shed,
+        Kind::Memory,
         Kind::NoDescriptors,
         Kind::UpstreamConnect,
         Kind::UpstreamTls,
@@ -260,6 +263,7 @@ impl Kind {
             Kind::QueueFull => (StatusCode::SERVICE_UNAVAILABLE, "queue_full", "All backends are busy"),
             Kind::QueueTimeout => (StatusCode::SERVICE_UNAVAILABLE, "queue_timeout", "All backends are busy"),
             Kind::Shed => (StatusCode::SERVICE_UNAVAILABLE, "shed", "Too many requests in flight"),
+            Kind::Memory => (StatusCode::SERVICE_UNAVAILABLE, "memory", "Out of resources"),
             Kind::NoDescriptors => (StatusCode::SERVICE_UNAVAILABLE, "no_descriptors", "Out of resources"),
             Kind::UpstreamConnect => (StatusCode::BAD_GATEWAY, "upstream_connect", "Backend unreachable"),
             Kind::UpstreamTls => (StatusCode::BAD_GATEWAY, "upstream_tls", "Backend unreachable"),

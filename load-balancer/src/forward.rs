@@ -23,6 +23,7 @@ mod body;
 mod connect;
 mod exchange;
 mod multiplex;
+mod nudge;
 mod queue;
 mod retry;
 mod room;
@@ -33,7 +34,7 @@ mod upstream;
 pub use body::{Body, Broken, answer};
 pub use connect::{Unreached, connect};
 pub use exchange::{Exchange, Flight};
-pub use multiplex::Multiplex;
+pub use multiplex::{Local, Multiplex};
 pub use queue::Queue;
 pub use room::Slot;
 pub use upload::RequestBody;
@@ -80,9 +81,10 @@ pub async fn forward(
     body: Incoming,
     mut exchange: Exchange,
 ) -> Result<Response<Body>, Box<(ProxyError, Exchange)>> {
-    let most = worker.config().retry.attempts;
+    let config = &scene.snapshot.config;
+    let most = config.retry.attempts;
     // Over HTTP/2 a backend may say that it has not begun with a request, whatever its method (RFC 9113, 8.7).
-    let http2 = worker.config().pool.protocol == Spoken::Http2;
+    let http2 = config.pool.protocol == Spoken::Http2;
     let keep = most > 0 && (http2 || plan.head.method.is_idempotent());
     let mut body = RequestBody::new(body, plan.head.version, client, worker, keep);
     let mut retries = Retries::default();

@@ -22,12 +22,13 @@ pub fn numbered(body: &[u8]) -> Result<(usize, Vec<String>), String> {
     membership::numbered(body).map_err(|(_, message)| message)
 }
 
-/// What `/server_up` reads in a body: the backend's name, its host and its port.
+/// What `/server_up` reads in a body: the backend's name, its host, its port, and whether it speaks TLS.
 ///
 /// # Errors
 /// What whoever asked is answered.
-pub fn announced(body: &[u8]) -> Result<(String, String, u16), String> {
-    registration::announced(body).map_err(|(_, message)| message)
+pub fn announced(body: &[u8]) -> Result<(String, String, u16, bool), String> {
+    let announced = registration::announced(body).map_err(|(_, message)| message)?;
+    Ok((announced.name, announced.host, announced.port, announced.secure))
 }
 
 /// What a balancer reads in another's message.

@@ -2,20 +2,22 @@
 //!
 //! Both say so by the same protocol (sd_listen_fds(3)): `LISTEN_FDS` sockets from descriptor 3 on, called as
 //! `LISTEN_FDNAMES` says, `traffic`, `tls` or `admin`; one of another name is found by its address. The predecessor sends one
-//! descriptor more, on which it is told that this process is ready, or why it is not. How it fails: what does not fit the
+//! descriptor more, on which it is told who this process is, and that it is ready, or why it is not. How it fails: what does not fit the
 //! configuration is an error that names both, and nothing is listened on.
 
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::UnixStream;
 
 use listenfd::ListenFd;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Type};
 
 use crate::{StartError, listener};
 
 mod passing;
 pub(crate) mod systemd;
 pub(crate) mod upgrade;
+
+pub use upgrade::Predecessor;
 
 /// What clients' sockets are called.
 pub(crate) const TRAFFIC: &str = "traffic";
@@ -25,8 +27,12 @@ pub(crate) const TLS: &str = "tls";
 pub(crate) const ADMIN: &str = "admin";
 /// What the predecessor's descriptor is called.
 const PREDECESSOR: &str = "predecessor";
+/// What it is called where this process is to start the successor, and to be gone.
+const GO_BETWEEN: &str = "go-between";
 /// The variable with the names.
 const NAMES: &str = "LISTEN_FDNAMES";
+/// What the predecessor is told first: the process id of its successor.
+const PROCESS: &str = "PID=";
 /// What the predecessor is told once it may go.
 const READY: &str = "READY=1";
 /// What begins the reason why it must stay.
@@ -37,11 +43,10 @@ const FAILED: &str = "FAILED=";
 pub struct Inherited {
     sockets: Vec<(String, TcpListener)>,
     predecessor: Option<Predecessor>,
+    /// Its process.
+    succeeds: Option<u32>,
+    go_between: Option<UnixStream>,
 }
-
-/// The balancer that started this one, and serves until this one does.
-#[derive(Debug)]
-pub struct Predecessor(UnixDatagram);
 
 impl Inherited {
     /// Takes what the environment names. To be called once, before there are threads.
@@ -56,9 +61,15 @@ impl Inherited {
         for at in 0..found.len() {
             let name = names.next().unwrap_or_default();
             let odd = |what: &dyn std::fmt::Display| format!("the inherited socket {at}, {name:?}: {what}");
-            if name == PREDECESSOR {
-                let told = found.take_unix_datagram(at).map_err(|error| odd(&error))?;
-                inherited.predecessor = told.map(Predecessor);
+            if name == PREDECESSOR || name == GO_BETWEEN {
+                let (family, kind) = (Domain::UNIX.into(), Type::STREAM.into());
+                let line =
+                    found.take_custom(at, family, kind, "unix stream socket").map_err(|error| odd(&error))?;
+                if name == GO_BETWEEN {
+                    inherited.go_between = line;
+                } else {
+                    inherited.predecessor = line.map(Predecessor);
+                }
                 continue;
             }
             let socket = found.take_tcp_listener(at).map_err(|error| odd(&error))?;
@@ -70,7 +81,22 @@ impl Inherited {
             socket.set_nonblocking(true).map_err(|error| odd(&error))?;
             inherited.sockets.push((name.to_owned(), socket));
         }
+        if let Some(predecessor) = &inherited.predecessor {
+            let fault = |error| format!("the predecessor wants no successor: {error}");
+            predecessor.meet().map_err(fault)?;
+            inherited.succeeds = Some(predecessor.process().map_err(fault)?);
+        }
         Ok(inherited)
+    }
+
+    /// Where this process is only to start the successor: does so, and says what came of it.
+    pub(crate) fn pass_on(&self) -> Option<Result<(), String>> {
+        let line = self.go_between.as_ref()?;
+        Some(upgrade::pass_on(self, line).inspect_err(|why| {
+            if let Ok(line) = line.try_clone() {
+                Predecessor(line).failed(why);
+            }
+        }))
     }
 
     /// Takes the sockets called `name`, or listening on `address` under a name of the service manager's; none where there are
@@ -112,9 +138,9 @@ impl Inherited {
         ))
     }
 
-    /// Whether a balancer goes on until this one is ready.
-    pub(crate) fn succeeds(&self) -> bool {
-        self.predecessor.is_some()
+    /// The process of the balancer that goes on until this one is ready.
+    pub(crate) fn succeeds(&self) -> Option<u32> {
+        self.succeeds
     }
 
     /// The way to that balancer.
@@ -145,25 +171,6 @@ fn is_port(own: SocketAddr, wanted: SocketAddr) -> bool {
     wanted.port() == 0 || own.port() == wanted.port()
 }
 
-impl Predecessor {
-    /// It may go: this process serves.
-    pub fn ready(&self) {
-        self.tell(READY);
-    }
-
-    /// It must go on: this process ends.
-    pub fn failed(&self, why: &str) {
-        self.tell(&format!("{FAILED}{why}"));
-    }
-
-    fn tell(&self, word: &str) {
-        if let Err(error) = self.0.send(word.as_bytes()) {
-            // It is gone, then: nobody needs to be told.
-            tracing::debug!(%error, "the predecessor cannot be told");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +183,7 @@ mod tests {
 
     fn inherited(sockets: Vec<(&str, TcpListener)>) -> Inherited {
         let sockets = sockets.into_iter().map(|(name, socket)| (name.to_owned(), socket)).collect();
-        Inherited { sockets, predecessor: None }
+        Inherited { sockets, ..Inherited::default() }
     }
 
     #[test]

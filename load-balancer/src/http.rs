@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use hyper::body::{Body as _, Incoming};
-use hyper::header::HeaderValue;
+use hyper::header::{self, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, Version};
 use lb_core::Tick;
@@ -27,21 +27,26 @@ pub mod paths;
 pub mod refusal;
 pub mod upgrade;
 
+/// Bytes of an unread body that usually have come with the head, so that the connection goes on behind them: the library looks
+/// once, and reads no further.
+const READ_AWAY: u64 = 4_096;
+
 /// Answers one request.
 pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<Incoming>) -> Response<Body> {
-    let now = worker.now();
+    let now = client.head_at.take().unwrap_or_else(|| worker.now());
     let scene = worker.scene();
     let grpc = request.version() == Version::HTTP_2 && grpc::is(request.headers());
     let told = if grpc { grpc::timeout(request.headers()) } else { None };
     client.told.set(told.is_some());
-    let total = [worker.config().timeouts.total, told].into_iter().flatten().min();
+    let config = &scene.snapshot.config;
+    let total = [config.timeouts.total, told].into_iter().flatten().min();
     client.begin(total.map(|t| now.after(t)));
     let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
     exchange.follow(worker, client, &request);
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
     client.body_done.set(request.body().is_end_stream());
-    if worker.config().control.on_traffic_port && crate::admin::owns(request.uri().path()) {
-        return answer_as_admin(worker, client, request, exchange).await;
+    if config.control.on_traffic_port && crate::admin::owns(request.uri().path()) {
+        return Box::pin(answer_as_admin(worker, client, request, exchange)).await;
     }
     let (head, body) = request.into_parts();
     let mut seen = headers::Seen::of(&head.headers);
@@ -50,7 +55,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     exchange.known_as(&id);
     let explain = client.chooser && seen.ours && head.headers.contains_key(headers::DEBUG);
     let declared = body.size_hint().upper();
-    let understood = understand(&worker.config(), client, (head, seen), declared, id.clone());
+    let understood = understand(config, client, (head, seen), declared, id.clone());
     let admitted = understood.and_then(|plan| limited(worker, &scene, &plan, now).map(|()| plan));
     let result = match admitted {
         Ok(mut plan) => {
@@ -74,10 +79,15 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
             if !client.gone.get() {
                 exchange.refused(error.kind);
             }
-            match grpc {
+            let mut response = match grpc {
                 true => grpc::refusal(&error, &id),
                 false => refusal::response(&error, &id, explain.then_some(&exchange)),
+            };
+            // Nobody reads the rest of the body to its end, so the connection is over: the next request must not be sent on it.
+            if !client.body_done.get() && declared.is_none_or(|bytes| bytes > READ_AWAY) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
+            response
         }
     }
 }
@@ -113,8 +123,8 @@ pub fn understand(
 
 /// Refuses what is more than the balancer, or whoever asks, may have.
 fn limited(worker: &Worker, scene: &Scene, plan: &Plan, now: Tick) -> Result<(), ProxyError> {
-    let config = worker.config();
-    shed(worker, scene, &config)?;
+    let config = &scene.snapshot.config;
+    shed(worker, scene, config)?;
     let limiters = &scene.snapshot.limiters;
     limiters.iter().try_for_each(|limiter| limiter.admit(&plan.head, plan.client_ip, &config.limits, now))
 }
@@ -123,8 +133,12 @@ fn limited(worker: &Worker, scene: &Scene, plan: &Plan, now: Tick) -> Result<(),
 fn shed(worker: &Worker, scene: &Scene, config: &Config) -> Result<(), ProxyError> {
     // Two workers that look at once may both let one in: the bound is exceeded by less than there are workers.
     let in_flight = || scene.snapshot.view.pool().in_flight() as usize + worker.shared.queue.waiting();
-    match config.limits.in_flight {
-        Some(most) if in_flight() >= most => {
+    match (config.limits.in_flight, scene.snapshot.pressed) {
+        (_, Some(most)) if in_flight() >= most => {
+            let detail = format!("limits.memory is reached: {most} requests may be in flight");
+            Err(ProxyError::new(Kind::Memory, detail))
+        }
+        (Some(most), _) if in_flight() >= most => {
             Err(ProxyError::new(Kind::Shed, format!("limits.in_flight ({most}) is reached")))
         }
         _ => Ok(()),

@@ -213,6 +213,7 @@ fn begin(
     let (events, inbox) = mpsc::unbounded_channel();
     let (commands, mut mailboxes): (Vec<_>, Vec<_>) =
         shares.iter().map(|_| mpsc::unbounded_channel()).unzip();
+    let denials = Arc::new(admin::Denials::new(&metrics, clock));
     let admin = admin::router(Admin {
         metrics: Arc::clone(&metrics),
         registry: Arc::clone(&registry),
@@ -222,6 +223,7 @@ fn begin(
         events: events.clone(),
         chronicle: Arc::clone(&chronicle),
         journal: Arc::clone(&journal),
+        denials: Arc::clone(&denials),
         listening: [traffic, admin_address].into_iter().chain(beside).collect(),
     });
 
@@ -243,6 +245,7 @@ fn begin(
         settled,
         opened,
         admin: admin.clone(),
+        denials,
         source: source.map(|source| (source, orders)),
         room,
         meets,
@@ -266,7 +269,7 @@ fn begin(
     if config.discovery.finder.is_some() {
         patience += FIRST_LIST;
     }
-    if succeeds {
+    if succeeds.is_some() {
         // Somebody serves meanwhile: there is time to be sure.
         let patience = config.timeouts.upgrade.mul_f64(OF_UPGRADE);
         if !wait(settling, patience)? {
@@ -402,12 +405,13 @@ struct ControlSide {
     settled: watch::Sender<bool>,
     opened: oneshot::Sender<Result<(), String>>,
     admin: axum::Router,
+    denials: Arc<admin::Denials>,
     source: Option<(Source, mpsc::UnboundedReceiver<()>)>,
     room: Option<Arc<Room>>,
     /// Whether other balancers are met, in the room or at a store.
     meets: bool,
-    /// Whether a predecessor serves until this one can.
-    succeeds: bool,
+    /// The process of a predecessor that serves until this one can.
+    succeeds: Option<u32>,
     ended: oneshot::Receiver<()>,
 }
 
@@ -426,19 +430,19 @@ impl ControlSide {
         let _ = self.opened.send(provider.as_ref().map(|_| ()).map_err(Clone::clone));
         let Ok(provider) = provider else { return };
         let (stage, settling) = (self.stage, self.settled.subscribe());
-        let first = self.succeeds.then_some(settling);
+        let first = self.succeeds.map(|_| settling);
         tokio::task::spawn_local(admin::serve(
             doors,
             self.admin,
             stage,
             first,
-            (self.registry, self.metrics),
+            admin::Served { registry: self.registry, metrics: self.metrics, denials: self.denials, clock },
         ));
         if let Some((source, orders)) = self.source {
             tokio::task::spawn_local(source.watch(orders, self.events.clone()));
         }
         let (inbox, events, settled, ended) = (self.inbox, self.events, self.settled, self.ended);
-        let (access_log, succeeds) = (self.access_log, self.succeeds);
+        let (access_log, succeeds) = (self.access_log, self.succeeds.is_some());
         let wiring = Wiring { inbox, events, provider, deaths, settled, access_log, store, succeeds, ended };
         control.run(wiring).await;
     }

@@ -30,11 +30,11 @@ pub(crate) use admit::REFUSALS;
 pub use bind::{Doors, bind, spread};
 pub use client::{Client, Elapsed, Phase, Place, Tunnel};
 pub use gate::{Fault, Gate, Passed, forbidden_trailer, framing_in_disguise};
-pub use http2::{Calm, Flood, Frames};
+pub use http2::{Calm, Flood, Frame, FrameKind, Frames};
 pub use secure::Secure;
 
 /// Pause after a failed accept (out of descriptors, mostly): long enough not to spin, short enough to recover unseen.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Beyond `timeouts.drain_tunnel`, for tunnels that end in that moment.
 const LAST_TUNNELS: Duration = Duration::from_millis(500);
 

@@ -69,6 +69,8 @@ pub struct Snapshot {
     pub certified: Certified,
     /// Requests in flight that each backend is given at most, `u32::MAX` for any number; `None` where none is bounded.
     pub ceilings: Option<Box<[u32]>>,
+    /// Requests in flight that memory leaves room for; `None` for any number, which is nearly always.
+    pub pressed: Option<usize>,
     /// Rate limits.
     pub limiters: Arc<[Arc<Limiter>]>,
     /// What the proxy needs beyond that.
@@ -93,6 +95,7 @@ impl Snapshot {
             places: Places::default(),
             certified: Certified::default(),
             ceilings: None,
+            pressed: None,
             limiters: Arc::default(),
             backends: Box::default(),
         }

@@ -16,12 +16,14 @@ mod accept;
 pub mod client;
 mod expiry;
 mod files;
+mod made;
 mod names;
 pub mod server;
 mod stream;
 
 pub use accept::{Failed, RESULTS, accept};
 pub use client::Client;
+pub use made::Made;
 pub use server::Server;
 pub use stream::Stream;
 

@@ -96,13 +96,15 @@ pub enum Fact {
     CertificatesRefused { place: &'static str, reason: String },
     /// Another balancer goes by the name of this one: neither hears the other.
     NameTaken { instance: String },
+    /// More than `limit` bytes of memory are in use (`on`), so fewer requests are let in; or there is room again.
+    Memory { on: bool, used: u64, limit: u64, in_flight: usize },
     /// Another process was to take this one's place, and does not: this one goes on.
     UpgradeFailed { reason: String },
 }
 
 impl Fact {
     /// Every kind that there is, for metrics that start at zero.
-    pub const KINDS: [&str; 39] = [
+    pub const KINDS: [&str; 40] = [
         "joined",
         "left",
         "draining",
@@ -141,6 +143,7 @@ impl Fact {
         "name_taken",
         "certificates_renewed",
         "certificates_refused",
+        "memory",
         "upgrade_failed",
     ];
 
@@ -186,6 +189,7 @@ impl Fact {
             Fact::NameTaken { .. } => "name_taken",
             Fact::CertificatesRenewed { .. } => "certificates_renewed",
             Fact::CertificatesRefused { .. } => "certificates_refused",
+            Fact::Memory { .. } => "memory",
             Fact::UpgradeFailed { .. } => "upgrade_failed",
         }
     }
@@ -232,6 +236,7 @@ impl Fact {
             | Fact::CertificatesRenewed { .. }
             | Fact::CertificatesRefused { .. }
             | Fact::NameTaken { .. }
+            | Fact::Memory { .. }
             | Fact::UpgradeFailed { .. } => None,
         }
     }
@@ -257,6 +262,7 @@ impl Fact {
                 | Fact::DiscoveryLost { .. }
                 | Fact::NameTaken { .. }
                 | Fact::CertificatesRefused { .. }
+                | Fact::Memory { on: true, .. }
                 | Fact::UpgradeFailed { .. }
         )
     }

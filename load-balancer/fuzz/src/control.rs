@@ -27,7 +27,7 @@ pub fn run(body: &[u8]) {
         Err(why) => refused(&why),
     }
     match announced(body) {
-        Ok((name, host, port)) => {
+        Ok((name, host, port, secure)) => {
             assert!(
                 port > 0 && !host.is_empty() && !host.contains(['/', '@', '?', '#', '\\', ' ']),
                 "{host:?}:{port}"
@@ -35,8 +35,9 @@ pub fn run(body: &[u8]) {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
             assert!((1..=63).contains(&name.len()) && name.bytes().all(plain), "{name:?}");
             let bracketed = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            let again = json!({ "url": format!("http://{bracketed}:{port}/") }).to_string();
-            assert_eq!(announced(again.as_bytes()), Ok((name, host, port)));
+            let scheme = if secure { "https" } else { "http" };
+            let again = json!({ "url": format!("{scheme}://{bracketed}:{port}/") }).to_string();
+            assert_eq!(announced(again.as_bytes()), Ok((name, host, port, secure)));
         }
         Err(why) => refused(&why),
     }

@@ -100,6 +100,11 @@ pub(super) fn may_change<'a>(
     Ok(LOOPBACK)
 }
 
+/// Whose token a request carries, for the audit log; empty without one that is known.
+pub(super) fn who<'a>(control: &'a Control, headers: &HeaderMap) -> &'a str {
+    named(control, headers).map_or("", |token| &token.name)
+}
+
 /// The token that a request carries.
 fn named<'a>(control: &'a Control, headers: &HeaderMap) -> Result<&'a Token, Denied> {
     let value = headers.get(header::AUTHORIZATION).map_or(&b""[..], |value| value.as_bytes());

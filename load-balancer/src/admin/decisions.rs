@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -91,6 +91,7 @@ impl Wish {
 pub(super) async fn decisions(
     State(admin): State<Admin>,
     peer: Peer,
+    target: Uri,
     wish: Result<Query<Wish>, axum::extract::rejection::QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -103,15 +104,15 @@ pub(super) async fn decisions(
         }
     };
     if wish.requests() {
-        let config = &admin.registry.load().config;
+        let control = &admin.registry.load().config.control;
         // What will be drawn next, and clients' keys, are for those who may change something.
         let may = if wish.exact {
-            access::may_change(&config.control, peer, &headers).map(drop)
+            access::may_change(control, peer, &headers).map(drop)
         } else {
-            access::may_look(&config.control, peer, &headers)
+            access::may_look(control, peer, &headers)
         };
-        if let Err((status, why)) = may {
-            return failure(status, why);
+        if let Err(denied) = may {
+            return admin.denials.answer(control, (peer, &target, &headers), denied);
         }
         if wish.last.is_some_and(|last| last > MOST) {
             let message = format!("last: at most {MOST} requests are told at once");

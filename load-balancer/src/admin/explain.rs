@@ -3,24 +3,24 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::Admin;
 use super::access::{self, Peer};
-use super::membership::failure;
 
 /// The record, or how to get one.
 pub(super) async fn explain(
     State(admin): State<Admin>,
     peer: Peer,
+    target: Uri,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
     let config = Arc::clone(&admin.registry.load().config);
-    if let Err((status, why)) = access::may_look(&config.control, peer, &headers) {
-        return failure(status, why);
+    if let Err(denied) = access::may_look(&config.control, peer, &headers) {
+        return admin.denials.answer(&config.control, (peer, &target, &headers), denied);
     }
     if let Some(entry) = admin.journal.find(&id) {
         return axum::Json(entry.json()).into_response();

@@ -148,7 +148,7 @@ impl Admin {
         let ask = match endpoint {
             Endpoint::Add => numbered(&body).map(|(n, names)| Ask::Add { n, names })?,
             Endpoint::Remove => numbered(&body).map(|(n, names)| Ask::Remove { n, names })?,
-            Endpoint::ServerUp => registration::read(&body, &config.control, &self.listening).await?,
+            Endpoint::ServerUp => registration::read(&body, &config, &self.listening).await?,
         };
         asked.what = told(&ask);
         self.ask(ask).await

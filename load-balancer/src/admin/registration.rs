@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use reqwest::Url;
 
 use super::membership::object;
-use crate::config::{Address, Control};
+use crate::config::{Address, Config};
 use crate::event::Ask;
 
 /// Longest that a name may take to look up.
@@ -31,14 +31,19 @@ const METADATA: [IpAddr; 4] = [
 /// 400 with the field and the fix; 403 where nobody may register.
 pub(super) async fn read(
     body: &[u8],
-    control: &Control,
+    config: &Config,
     listening: &[SocketAddr],
 ) -> Result<Ask, (StatusCode, String)> {
+    let control = &config.control;
     if !control.registration {
         let why = "<Error> no backend may register itself here: set control.registration = true";
         return Err((StatusCode::FORBIDDEN, why.to_owned()));
     }
-    let (name, host, port) = announced(body)?;
+    let Announced { name, host, port, secure } = announced(body)?;
+    if secure && !config.pool.tls.enabled {
+        let why = "begins with https://, and nobody who registers is spoken with by TLS here: set pool.tls.enabled = true";
+        return Err(bad(why));
+    }
     let found = tokio::time::timeout(LOOKUP, tokio::net::lookup_host((host.as_str(), port)));
     let found: Vec<SocketAddr> = match found.await {
         Ok(Ok(found)) => found.map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())).collect(),
@@ -64,8 +69,18 @@ fn bad(why: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, format!("<Error> url: {why}"))
 }
 
-/// What a body announces: the backend's name, its host and its port.
-pub(crate) fn announced(body: &[u8]) -> Result<(String, String, u16), (StatusCode, String)> {
+/// A backend as it announces itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Announced {
+    pub(crate) name: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// It says that it speaks TLS. Without that the pool's settings decide, as for everybody who joins.
+    pub(crate) secure: bool,
+}
+
+/// What a body announces.
+pub(crate) fn announced(body: &[u8]) -> Result<Announced, (StatusCode, String)> {
     let fields = object(body, &["url"])?;
     let text = fields.get("url").and_then(serde_json::Value::as_str).unwrap_or_default();
     // A URL with a password is no place for a backend, and the password is nobody's business.
@@ -73,18 +88,20 @@ pub(crate) fn announced(body: &[u8]) -> Result<(String, String, u16), (StatusCod
     target(text).map_err(|why| bad(format!("{shown} {why}")))
 }
 
-/// Name, host and port of a URL that is nothing but those.
-fn target(text: &str) -> Result<(String, String, u16), &'static str> {
+/// A URL that is nothing but scheme, host and port.
+fn target(text: &str) -> Result<Announced, &'static str> {
     let url = Url::parse(text).map_err(|_| "is no URL: write \"http://host:port/\"")?;
-    if url.scheme() != "http" {
-        return Err("must begin with http://");
-    }
+    let secure = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return Err("must begin with http:// or https://"),
+    };
     let bare = url.username().is_empty() && url.password().is_none();
     if !bare || !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return Err("must be no more than http://host:port/");
     }
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = url.port_or_known_default().unwrap_or(80);
+    let port = url.port_or_known_default().unwrap_or(0);
     if host.is_empty() || port == 0 {
         return Err("needs a host and a port above 0");
     }
@@ -93,7 +110,7 @@ fn target(text: &str) -> Result<(String, String, u16), &'static str> {
     if name.len() > crate::config::NAME_MOST {
         return Err("has too long a host name: at most 57 characters");
     }
-    Ok((name, host, port))
+    Ok(Announced { name, host, port, secure })
 }
 
 /// Whether an address is this machine's, where `own` is what the balancer listens on.
@@ -106,24 +123,19 @@ fn is_own(own: IpAddr, ip: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn control(networks: &[&str]) -> Control {
-        Control {
-            on_traffic_port: false,
-            tokens: Vec::new(),
-            readers: Vec::new(),
-            hosts: Vec::new(),
-            connections: 1,
-            registration: true,
-            networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
-            max_backends: 10,
-            request_log: 0,
-        }
+    async fn ask(url: &str, networks: &[&str]) -> Result<Ask, String> {
+        ask_of("", url, networks).await
     }
 
-    async fn ask(url: &str, networks: &[&str]) -> Result<Ask, String> {
+    /// A balancer with these further settings.
+    async fn ask_of(settings: &str, url: &str, networks: &[&str]) -> Result<Ask, String> {
+        let text = format!(
+            "[control]\nregistration = true\nnetworks = {networks:?}\n{settings}[[pool.backend]]\naddress = \"127.0.0.1:1\"\n"
+        );
+        let config = Config::parse(&text, std::iter::empty()).unwrap();
         let body = serde_json::json!({ "url": url }).to_string();
         let own = ["0.0.0.0:5000".parse().unwrap(), "127.0.0.1:9901".parse().unwrap()];
-        read(body.as_bytes(), &control(networks), &own).await.map_err(|(_, message)| message)
+        read(body.as_bytes(), &config, &own).await.map_err(|(_, message)| message)
     }
 
     #[tokio::test]
@@ -141,12 +153,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn https_is_taken_where_the_pool_speaks_it() {
+        let tls = "[pool.tls]\nenabled = true\ninsecure_skip_verify = true\n";
+        for url in ["https://127.0.0.1", "https://127.0.0.1:443/", "http://127.0.0.1:443"] {
+            let address = Address::Ip("127.0.0.1:443".parse().unwrap());
+            let expected = Ask::Register { name: "127.0.0.1-443".to_owned(), address };
+            assert_eq!(ask_of(tls, url, &["127.0.0.0/8"]).await, Ok(expected), "{url}");
+        }
+    }
+
+    #[tokio::test]
     async fn refuses_what_it_must_not_send_to() {
         let private = ["127.0.0.0/8", "10.0.0.0/8"];
         for (url, why) in [
             ("", "no URL"),
             ("server1:5000", "http://"),
-            ("https://127.0.0.1:8001/", "http://"),
+            ("https://127.0.0.1:8001/", "set pool.tls.enabled"),
             ("ftp://127.0.0.1/", "http://"),
             ("file:///etc/passwd", "http://"),
             ("http://user@127.0.0.1:8001/", "no more than"),

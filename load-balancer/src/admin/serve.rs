@@ -19,21 +19,21 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tower::ServiceExt as _;
 
 use super::access::{self, Peer};
-use super::membership::failure;
-use super::secure::secured;
+use super::denied::Denials;
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::listener::Doors;
+use crate::listener::{ACCEPT_PAUSE, Doors};
 use crate::observe::Metrics;
 use crate::registry::Registry;
+use crate::sparse::Sparse;
 use crate::stage::Stage;
-use crate::tls::Stream;
+use crate::tls::{self, Place, Stream};
 
-/// Pause after a failed accept, as for clients.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a peer may take nothing of what it is sent before the system drops the connection.
 const STALLED: Duration = Duration::from_secs(30);
 /// Bytes of a request head, and of what is read at once.
@@ -56,13 +56,26 @@ impl Drop for Counted {
     }
 }
 
+/// What a connection needs.
+#[derive(Clone)]
+pub struct Served {
+    /// The current snapshot.
+    pub registry: Arc<Registry>,
+    /// The metric families.
+    pub metrics: Arc<Metrics>,
+    /// Who was allowed to see nothing.
+    pub denials: Arc<Denials>,
+    /// The one clock.
+    pub clock: Clock,
+}
+
 /// Serves `router` until another process does. Where `first` is given, it is waited for: a predecessor answers until then.
 pub async fn serve(
     doors: Vec<std::net::TcpListener>,
     router: Router,
     stage: watch::Receiver<Stage>,
     first: Option<watch::Receiver<bool>>,
-    (registry, metrics): (Arc<Registry>, Arc<Metrics>),
+    served: Served,
 ) {
     if let Some(mut settled) = first {
         // Without a sender the process is ending.
@@ -73,8 +86,9 @@ pub async fn serve(
         Err(error) => return tracing::error!(%error, "the admin listener cannot be used"),
     };
     let (open, mut handed) = (Rc::new(Open::default()), stage.clone());
+    let failing = Sparse::default();
     loop {
-        let full = open.count.get() >= registry.load().config.control.connections;
+        let full = open.count.get() >= served.registry.load().config.control.connections;
         tokio::select! {
             // Without a sender the process is ending.
             _ = handed.wait_for(|&stage| stage == Stage::HandedOver) => return,
@@ -83,24 +97,35 @@ pub async fn serve(
                 Ok((stream, peer)) => {
                     open.count.set(open.count.get() + 1);
                     let counted = Counted(Rc::clone(&open));
-                    let (router, registry, stage) = (router.clone(), Arc::clone(&registry), stage.clone());
-                    let metrics = Arc::clone(&metrics);
+                    let (router, served, stage) = (router.clone(), served.clone(), stage.clone());
                     tokio::task::spawn_local(async move {
                         // A socket that refuses either is about to fail anyway.
                         let _ = stream.set_nodelay(true);
                         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALLED));
-                        if let Some(stream) = secured(&registry, &metrics, stream, peer).await {
-                            drive(stream, peer, router, registry, stage).await;
+                        if let Some(stream) = served.secured(stream, peer).await {
+                            drive(stream, peer, router, served, stage).await;
                         }
                         drop(counted);
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accepting an operator's connection failed");
+                    if let Some(untold) = failing.due(served.clock.now()) {
+                        tracing::warn!(%error, untold, "accepting operators' connections pauses");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
+    }
+}
+
+impl Served {
+    /// The stream to speak HTTP on, by TLS where `[tls.admin]` has certificates; `None` where there is no handshake.
+    async fn secured(&self, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
+        let snapshot = self.registry.load();
+        let Some(server) = snapshot.certified.admin.clone() else { return Some(Stream::Plain(stream)) };
+        let limit = snapshot.config.timeouts.tls_handshake;
+        tls::accept((Place::Admin, &*self.metrics), &server, (stream, peer), limit).await.ok()
     }
 }
 
@@ -109,14 +134,14 @@ async fn drive(
     stream: Stream,
     peer: SocketAddr,
     router: Router,
-    registry: Arc<Registry>,
+    served: Served,
     mut stage: watch::Receiver<Stage>,
 ) {
-    let within = registry.load().config.timeouts.request_head;
+    let within = served.registry.load().config.timeouts.request_head;
     let peer = Peer { ip: Some(peer.ip().to_canonical()), on_traffic_port: false };
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-        let (router, config) = (router.clone(), Arc::clone(&registry.load().config));
-        async move { Ok::<_, Infallible>(answer(router, &config, peer, request).await) }
+        let (router, served) = (router.clone(), served.clone());
+        async move { Ok::<_, Infallible>(answer(router, &served, peer, request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(within).max_buf_size(BUFFER);
@@ -137,20 +162,23 @@ async fn drive(
 /// The router's answer, for whoever may have one.
 async fn answer(
     router: Router,
-    config: &Config,
+    served: &Served,
     peer: Peer,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
-    if !is_ours(config, request.headers()) {
+    let config = Arc::clone(&served.registry.load().config);
+    let may = if !is_ours(&config, request.headers()) {
         let why =
             "this listener has another name: use its address or localhost, or add the name to control.hosts";
-        return failure(StatusCode::MISDIRECTED_REQUEST, why);
-    }
-    // What changes something is for `may_change` to judge: it needs more.
-    if !super::changes(request.uri().path())
-        && let Err((status, why)) = access::may_look(&config.control, peer, request.headers())
-    {
-        return failure(status, why);
+        Err((StatusCode::MISDIRECTED_REQUEST, why))
+    } else if super::changes(request.uri().path()) {
+        // For `may_change` to judge: it needs more.
+        Ok(())
+    } else {
+        access::may_look(&config.control, peer, request.headers())
+    };
+    if let Err(denied) = may {
+        return served.denials.answer(&config.control, (peer, request.uri(), request.headers()), denied);
     }
     request.extensions_mut().insert(peer);
     match router.oneshot(request.map(Body::new)).await {

@@ -19,6 +19,8 @@ pub struct Limits {
     pub networks: Prefixes,
     /// Requests in flight at once, those that wait included; `None` for any number.
     pub in_flight: Option<usize>,
+    /// Resident memory of the process beyond which fewer requests are let in.
+    pub memory: Memory,
     /// Bytes of a request's header names and values.
     pub header_bytes: usize,
     /// Header fields of a request.
@@ -29,6 +31,17 @@ pub struct Limits {
     pub body_bytes: Option<u64>,
     /// Idle connections kept to one backend, per worker.
     pub upstream_idle: usize,
+}
+
+/// How much memory the process may have in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// Any amount.
+    Any,
+    /// So many bytes.
+    Bytes(u64),
+    /// Nine tenths of what its control group may have; any amount where that is not bounded.
+    OfGroup,
 }
 
 /// How much of an address is its network's: whoever has one address has all of that.

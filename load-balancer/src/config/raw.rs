@@ -59,6 +59,7 @@ section!(Limits {
     connections,
     connections_per_network,
     in_flight,
+    memory,
     network_v4,
     network_v6,
     header_bytes,
@@ -72,7 +73,7 @@ section!(Queue { length, wait });
 section!(RateLimit { name, key, rate, burst, paths, shared, keys });
 section!(Http2 { enabled, streams, resets, control_frames });
 section!(Retry { attempts, statuses, body_bytes, backoff, budget_ratio, budget_per_second });
-section!(Health { enabled, path, when, interval, edge_interval, timeout, rise, fall });
+section!(Health { enabled, kind, path, service, when, interval, edge_interval, timeout, rise, fall });
 section!(Ejection {
     enabled,
     consecutive,

@@ -163,7 +163,9 @@ fn addresses_as_people_paste_them() {
     for good in ["127.0.0.1:80", "[::1]:80", "web-1.local:8080", "http://server1:5000/", "https://web:443"] {
         assert!(with(good).is_ok(), "{good}");
     }
-    for bad in ["", "web", ":80", "web:0", "web:99999", "a/b:80", "user@web:80", "https://http://web:443"] {
+    for bad in
+        ["", "web", ":80", "web:0", "web:+80", "web:99999", "a/b:80", "user@web:80", "https://http://web:443"]
+    {
         assert!(with(bad).is_err(), "{bad}");
     }
 }

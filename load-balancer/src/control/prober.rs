@@ -1,4 +1,4 @@
-//! Active health checks of one backend: GET, wait, look at the status, report. Which state follows is not decided here.
+//! Active health checks of one backend: ask, wait, look at the answer, report. Which state follows is not decided here.
 //!
 //! Where `health.when` is `"idle"`, a backend that traffic has just shown to work is not asked.
 
@@ -11,9 +11,10 @@ use lb_core::{Rng, Tallies};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Control;
-use super::line::{Line, Target, innermost};
+use super::line::{Line, Target};
+use super::serving;
 use crate::clock::{self, Clock};
-use crate::config::HealthChecks;
+use crate::config::{Asked, HealthChecks};
 use crate::event::{Event, Verdict};
 use crate::forward::Unreached;
 use crate::registry::Backend;
@@ -42,19 +43,25 @@ impl Asker {
     }
 
     /// What is wrong, if anything; nothing in words where it could not be asked for want of file descriptors.
-    async fn ask(&self, to: &Target, path: &str) -> Result<(), Option<String>> {
+    async fn ask(&self, to: &Target, asked: &Asked) -> Result<(), Option<String>> {
         let asking = async {
             let unreached = |error: Unreached| (!error.starved()).then(|| error.to_string());
             let mut line = Line::open(to).await.map_err(unreached)?;
-            Ok(line.get(to, path, ANYTHING).await.map_err(Some)?.status())
+            let passed = match asked {
+                Asked::Get(path) => get(&mut line, to, path).await,
+                Asked::Grpc(service) => serving::ask(&mut line, to, service, self.timeout).await,
+            };
+            passed.map_err(Some)
         };
-        match tokio::time::timeout(self.timeout, asking).await {
-            Err(_elapsed) => Err(Some("timeout".to_owned())),
-            Ok(Err(fault)) => Err(fault),
-            Ok(Ok(status)) if status.is_success() => Ok(()),
-            Ok(Ok(status)) => Err(Some(format!("status {}", status.as_u16()))),
-        }
+        let elapsed = |_| Err(Some("timeout".to_owned()));
+        tokio::time::timeout(self.timeout, asking).await.unwrap_or_else(elapsed)
     }
+}
+
+/// Whether a GET of `path` is answered by 2xx.
+async fn get(line: &mut Line, to: &Target, path: &str) -> Result<(), String> {
+    let status = line.get(to, path, ANYTHING).await?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("status {}", status.as_u16())) }
 }
 
 /// The checks of one backend.
@@ -101,7 +108,7 @@ impl Prober {
             }
             let Ok(permit) = self.asker.permits.acquire().await else { return };
             let started = self.clock.now();
-            let asked = self.asker.ask(&self.target, &self.checks.path).await;
+            let asked = self.asker.ask(&self.target, &self.checks.asked).await;
             let took = self.clock.now().since(started);
             drop(permit);
             if asked == Err(None) {
@@ -156,7 +163,7 @@ impl Control {
         let entry = &mut self.entries[at];
         let (nudge, nudged) = mpsc::channel(1);
         let tls = self.certificates.in_force.backends.as_ref();
-        let target = Target::of(&entry.backend, tls, self.config.pool.proxy_protocol);
+        let target = Target::of(&entry.backend, tls, &self.config.pool);
         let prober = Prober::new(asker, (&entry.backend, target), health, events, self.clock);
         entry.prober = Some((tokio::task::spawn_local(prober.run(nudged)).abort_handle(), nudge));
     }
@@ -173,14 +180,6 @@ impl Control {
 /// `base`, up to 15 % longer or shorter.
 pub(super) fn jittered(base: Duration, rng: &mut Rng) -> Duration {
     base.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.unit())
-}
-
-/// The innermost cause of another library's client.
-pub(crate) fn cause(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "timeout".to_owned();
-    }
-    innermost(error)
 }
 
 #[cfg(test)]

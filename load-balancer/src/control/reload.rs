@@ -175,7 +175,8 @@ impl Control {
             self.locate();
             self.watch_database();
         }
-        if before.health != now.health || before.pool.proxy_protocol != now.pool.proxy_protocol {
+        let reached = |config: &Config| (config.pool.proxy_protocol, config.pool.protocol);
+        if before.health != now.health || reached(&before) != reached(&now) {
             self.asker = None;
             for entry in &mut self.entries {
                 if let Some((prober, _)) = entry.prober.take() {
@@ -188,7 +189,7 @@ impl Control {
             }
             self.start_checks();
         }
-        if before.signals != now.signals {
+        if before.signals != now.signals || reached(&before) != reached(&now) {
             let read = |signals: &crate::config::Signals| {
                 let scrape = signals.scrape.as_ref();
                 (scrape.map(|s| (s.source, s.path.clone(), s.port, s.map.clone())), signals.headers)

@@ -147,11 +147,7 @@ impl Control {
             backend: backend.id,
             target: match settings.port {
                 Some(port) => Target::beside(backend, port),
-                None => Target::of(
-                    backend,
-                    self.certificates.in_force.backends.as_ref(),
-                    self.config.pool.proxy_protocol,
-                ),
+                None => Target::of(backend, self.certificates.in_force.backends.as_ref(), &self.config.pool),
             },
             path: settings.path.clone(),
             max_bytes: settings.max_bytes,

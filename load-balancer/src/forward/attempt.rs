@@ -8,7 +8,7 @@ use hyper::{Request, Response, StatusCode};
 use lb_core::{Cause, Tick};
 
 use super::{Exchange, Flight, Live, Plan, RequestBody, Slot, body};
-use crate::config::Spoken;
+use crate::config::{Config, Spoken};
 use crate::error::{Kind, ProxyError};
 use crate::http::headers;
 use crate::listener::{Client, Phase};
@@ -102,7 +102,7 @@ pub(super) async fn attempt(
     };
     let sent_at = worker.now();
     exchange.waits.begin(sent_at);
-    let timeouts = &worker.config().timeouts;
+    let timeouts = &scene.snapshot.config.timeouts;
     let limit = if bodiless { timeouts.first_byte } else { timeouts.body_idle };
     client.arm(limit.map(|t| sent_at.after(t)));
     flight.send(sent_at);
@@ -113,7 +113,7 @@ pub(super) async fn attempt(
         && let Some(request) = refused.unsent.take()
     {
         // Over before it took the request: nobody could see that it was. Another one is made, once.
-        sent = match another(worker, client, scene, lane, &[], exchange).await {
+        sent = match Box::pin(another(worker, client, scene, lane, &[], exchange)).await {
             Ok(next) => {
                 live = next;
                 client.arm(limit.map(|t| worker.now().after(t)));
@@ -169,8 +169,14 @@ pub(super) async fn attempt(
     if let Some(regret) = flight.regret(now).filter(|_| !trial) {
         worker.meters.regretted(plan.algorithm, regret);
     }
+    if untunnelled(&response, plan) {
+        exchange.waits.end(now);
+        flight.complete(now);
+        let detail = format!("this is no WebSocket: the backend answered {}", response.status().as_u16());
+        return Err(Failed::sent(ProxyError::new(Kind::BadRequest, detail)));
+    }
     if let Some(id) = &plan.logged {
-        lane.log.borrow_mut().add(now, id, worker.config().control.request_log);
+        lane.log.borrow_mut().add(now, id, scene.snapshot.config.control.request_log);
     }
     Ok(Answer { response, live, flight, at: now })
 }
@@ -178,6 +184,13 @@ pub(super) async fn attempt(
 /// A 101 that no upgrade asked for: passed on, it would let a backend's bytes pose as answers.
 fn unasked(response: &Response<Incoming>, plan: &Plan) -> bool {
     response.status() == StatusCode::SWITCHING_PROTOCOLS && !plan.seen.upgrade
+}
+
+/// An ordinary answer to a stream that asks for a tunnel: there any 2xx would mean one (RFC 8441, 5). The backend has done
+/// nothing wrong.
+fn untunnelled(response: &Response<Incoming>, plan: &Plan) -> bool {
+    let stream = plan.seen.upgrade && plan.head.version == hyper::Version::HTTP_2;
+    stream && response.status().is_success()
 }
 
 /// What an expired deadline means here: whose slowness it was.
@@ -228,26 +241,27 @@ async fn connection(
     now: Tick,
     exchange: &Exchange,
 ) -> Result<Live, ProxyError> {
-    let max_idle = worker.config().timeouts.upstream_idle;
-    if worker.config().pool.protocol == Spoken::Http2 {
+    let config = &scene.snapshot.config;
+    if config.pool.protocol == Spoken::Http2 {
         return match Live::place(&lane.multiplex) {
             Some(live) => Ok(live),
-            None => another(worker, client, scene, lane, &[], exchange).await,
+            None => Box::pin(another(worker, client, scene, lane, &[], exchange)).await,
         };
     }
-    let hello = hello(worker, client, plan);
+    let hello = hello(config, client, plan);
     // What rests is from before the backend was to be told whose a connection is.
     while hello.is_empty() {
         let Some(live) = lane.idle.borrow_mut().pop() else { break };
         lane.meters.idle.add(-1);
-        if let Some(live) = live.still_idle(now, max_idle) {
+        if let Some(live) = live.still_idle(now, config.timeouts.upstream_idle) {
             return Ok(live);
         }
     }
-    another(worker, client, scene, lane, &hello, exchange).await
+    Box::pin(another(worker, client, scene, lane, &hello, exchange)).await
 }
 
-/// A new connection, or a place on one.
+/// A new connection, or a place on one. Seldom made, and large (name, TCP, TLS): boxed, so that not every request carries its
+/// room about.
 async fn another(
     worker: &Worker,
     client: &Client,
@@ -298,8 +312,8 @@ async fn another(
 }
 
 /// What a new connection to a backend begins with: who the client is, where backends are told so.
-fn hello(worker: &Worker, client: &Client, plan: &Plan) -> Vec<u8> {
-    let Some(version) = worker.config().pool.proxy_protocol else { return Vec::new() };
+fn hello(config: &Config, client: &Client, plan: &Plan) -> Vec<u8> {
+    let Some(version) = config.pool.proxy_protocol else { return Vec::new() };
     // Behind a proxy that speaks HTTP the port is not known.
     let own = plan.client_ip == client.peer.ip().to_canonical();
     let from = SocketAddr::new(plan.client_ip, if own { client.peer.port() } else { 0 });

@@ -109,6 +109,8 @@ impl ControlAnswer {
 /// A backend's body, with everything that must outlive the handler.
 pub struct Download {
     incoming: Incoming,
+    /// When its head came, and with it what there was of the body.
+    head_at: Tick,
     /// It is of a stream of HTTP/2.
     http2: bool,
     /// It may be silent for as long as it likes: an event stream, or a call of gRPC.
@@ -145,6 +147,7 @@ pub(super) fn respond(
     let http2 = std::mem::replace(&mut head.version, hyper::Version::HTTP_11) == hyper::Version::HTTP_2;
     let mut download = Box::new(Download {
         incoming,
+        head_at: now,
         http2,
         lasts: false,
         live: Some(live),
@@ -189,8 +192,7 @@ pub(super) fn discard(worker: &Worker, lane: &Lane, mut live: Live, mut body: In
     let mut cx = Context::from_waker(Waker::noop());
     let mut left = DISCARD_BYTES;
     while !body.is_end_stream() {
-        live.drive(&mut cx);
-        match Pin::new(&mut body).poll_frame(&mut cx) {
+        match live.poll_frame(&mut body, &mut cx).0 {
             Poll::Ready(Some(Ok(frame))) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
                 Some(rest) => left = rest,
                 None => return,
@@ -218,17 +220,17 @@ impl Download {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        if let Some(live) = &mut self.live {
-            live.drive(cx);
-        }
-        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        let (polled, early) = match &mut self.live {
+            Some(live) => live.poll_frame(&mut self.incoming, cx),
+            None => (Pin::new(&mut self.incoming).poll_frame(cx), false),
+        };
         self.client.backend_silent.set(polled.is_pending());
         match ready!(polled) {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 self.worker.meters.response_bytes.inc_by(bytes);
                 self.exchange.passed_on(bytes);
-                let now = self.worker.now();
+                let now = if early { self.head_at } else { self.worker.now() };
                 if let Some(trailers) = frame.trailers_ref().filter(|_| self.lasts)
                     && grpc::blames_backend(trailers)
                 {

@@ -36,6 +36,13 @@ impl Unreached {
     }
 }
 
+/// A connection on which HTTP could not be begun.
+impl From<hyper::Error> for Unreached {
+    fn from(error: hyper::Error) -> Self {
+        Unreached::Tcp(std::io::Error::other(error))
+    }
+}
+
 impl fmt::Display for Unreached {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

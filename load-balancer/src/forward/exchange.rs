@@ -133,7 +133,7 @@ const LONGEST_HOLD: Duration = Duration::from_secs(10);
 /// only the form in seconds, a date counts as one second).
 fn verdict(head: &Response<Incoming>) -> Outcome {
     let full = matches!(head.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
-    match head.headers().get(RETRY_AFTER).filter(|_| full) {
+    match full.then(|| head.headers().get(RETRY_AFTER)).flatten() {
         Some(after) => {
             let seconds = after.to_str().ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1);
             Outcome::Saturated(Duration::from_secs(seconds).min(LONGEST_HOLD))
@@ -178,6 +178,8 @@ pub struct Exchange {
     pub(super) reason: Option<&'static str>,
     code: Option<u16>,
     complete: bool,
+    /// When its last byte was handed over.
+    ended: Option<Tick>,
 }
 
 /// How long a request waited for backends: from when an attempt connects, or is sent over a connection that is there, to the
@@ -233,6 +235,7 @@ impl Exchange {
             method: crate::observe::local::method_index(method),
             code: None,
             complete: false,
+            ended: None,
         }
     }
 
@@ -275,7 +278,7 @@ impl Exchange {
 
     /// The last byte was handed over at `now`.
     pub fn finish(&mut self, now: Tick) {
-        self.complete = true;
+        (self.complete, self.ended) = (true, Some(now));
         self.waits.end(now);
         if let Some(flight) = self.flight.take() {
             flight.complete(now);
@@ -299,7 +302,7 @@ impl Exchange {
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        let now = self.worker.now();
+        let now = self.ended.unwrap_or_else(|| self.worker.now());
         if !self.complete {
             let cut = self.client.cut.get();
             self.aborted(cut.unwrap_or(Kind::CLIENT_CLOSED));

@@ -167,8 +167,7 @@ impl Multiplex {
             .initial_connection_window_size(CONNECTION_WINDOW);
         let first = Rc::<Notify>::default();
         let heard = Heard { socket, first: Some(Rc::clone(&first)) };
-        let (sender, driver) =
-            builder.handshake(heard).await.map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
+        let (sender, driver) = builder.handshake(heard).await?;
         let driver = Rc::new(RefCell::new(Some(driver)));
         let driven = Rc::clone(&driver);
         tokio::task::spawn_local(std::future::poll_fn(move |cx| {
@@ -248,9 +247,9 @@ impl Write for Heard {
     }
 }
 
-/// Runs the library's futures on this worker.
-#[derive(Clone)]
-struct Local;
+/// Runs the library's futures on the thread that made them.
+#[derive(Debug, Clone)]
+pub struct Local;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Local {
     fn execute(&self, future: F) {

@@ -75,7 +75,8 @@ pub(super) async fn choose(
     }
     let began = worker.now();
     exchange.waits.begin(began);
-    let chosen = wait(worker, client, scene, plan, retries, exchange).await;
+    // Boxed, as whatever is seldom: every request would be larger by it.
+    let chosen = Box::pin(wait(worker, client, scene, plan, retries, exchange)).await;
     let now = worker.now();
     exchange.waits.end(now);
     worker.meters.queued(now.since(began));

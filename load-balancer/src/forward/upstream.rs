@@ -1,15 +1,15 @@
 //! One connection to a backend, driven by whichever request holds it; over HTTP/2 (see [`super::multiplex`]) a place on one.
 //!
 //! hyper's connection is a future that somebody must poll. Usually a task of its own does, which costs two task switches a
-//! request. Here the request polls it while it waits; between requests nobody does, and [`Live::still_idle`] looks once
-//! whether the backend has closed it. Dropping it closes the connection.
+//! request. Here the request polls it while it waits; between requests nobody does, and [`Live::still_idle`] looks whether
+//! the backend has closed it, where something has moved ([`Nudge`]). Dropping it closes the connection.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, Response};
 use lb_core::Tick;
@@ -17,6 +17,7 @@ use std::future::Future;
 
 use super::connect::{Unreached, connect};
 use super::multiplex::{Multiplex, Place};
+use super::nudge::Nudge;
 use super::upload::RequestBody;
 use crate::error::Kind;
 use crate::registry::Backend;
@@ -34,13 +35,19 @@ enum Carrier {
 
 struct Inner {
     sender: SendRequest<RequestBody>,
+    wire: Wire,
+    idle_since: Tick,
+    /// It is one client's: no other's request may be sent over it.
+    own: bool,
+}
+
+/// hyper's side of a connection.
+struct Wire {
     /// `None` once hyper has finished with it and a request was still waiting inside.
     connection: Option<http1::Connection<UpstreamIo, RequestBody>>,
     /// hyper has finished with the connection: closed, or upgraded.
     finished: bool,
-    idle_since: Tick,
-    /// It is one client's: no other's request may be sent over it.
-    own: bool,
+    nudge: Nudge,
 }
 
 impl std::fmt::Debug for Live {
@@ -49,6 +56,9 @@ impl std::fmt::Debug for Live {
         f.debug_struct("Live").field("shared", &shared).finish_non_exhaustive()
     }
 }
+
+/// What a look for more of a body finds.
+type Piece = Poll<Option<hyper::Result<Frame<Bytes>>>>;
 
 /// Why no response head came.
 pub struct Refused {
@@ -74,14 +84,10 @@ impl Live {
         hello: &[u8],
     ) -> Result<Live, Unreached> {
         let stream = connect(&backend.address, hello, backend.secure.as_deref(), tls, false).await?;
-        let (sender, connection) = http1::Builder::new()
-            .handshake(UpstreamIo::new(stream))
-            .await
-            .map_err(|error| Unreached::Tcp(std::io::Error::other(error)))?;
+        let (sender, connection) = http1::Builder::new().handshake(UpstreamIo::new(stream)).await?;
         Ok(Live(Carrier::Own(Box::new(Inner {
             sender,
-            connection: Some(connection),
-            finished: false,
+            wire: Wire { connection: Some(connection), finished: false, nudge: Nudge::default() },
             idle_since: Tick::ZERO,
             own: !hello.is_empty(),
         }))))
@@ -122,14 +128,18 @@ impl Live {
             Carrier::Own(inner) => inner,
             Carrier::Shared(stream) => return stream.send(request).await,
         };
-        let mut answer = pin!(inner.sender.try_send_request(request));
+        let Inner { sender, wire, .. } = &mut **inner;
+        // The answer comes by driving and in no other way, so it needs no waker; and it must not say that the task has had its
+        // share when it is there.
+        let mut answer = pin!(tokio::task::unconstrained(sender.try_send_request(request)));
+        let mut here = Context::from_waker(Waker::noop());
         let result = std::future::poll_fn(|cx| {
-            drive(&mut inner.connection, &mut inner.finished, cx);
-            match answer.as_mut().poll(cx) {
-                Poll::Pending if inner.finished => {
+            wire.drive(cx);
+            match answer.as_mut().poll(&mut here) {
+                Poll::Pending if wire.finished => {
                     // The connection ended without taking the request: letting go of it hands the request back.
-                    inner.connection = None;
-                    answer.as_mut().poll(cx)
+                    wire.connection = None;
+                    answer.as_mut().poll(&mut here)
                 }
                 polled => polled,
             }
@@ -143,11 +153,18 @@ impl Live {
         })
     }
 
-    /// Moves bytes while a body is on its way.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Carrier::Own(inner) = &mut self.0 {
-            inner.drive(cx);
+    /// The next piece of the body of the answer that came over it, and whether it was there before this look.
+    pub fn poll_frame(&mut self, body: &mut Incoming, cx: &mut Context<'_>) -> (Piece, bool) {
+        let Carrier::Own(inner) = &mut self.0 else { return (Pin::new(body).poll_frame(cx), false) };
+        let wire = &mut inner.wire;
+        // As with the answer. What has come with the head is there already.
+        let mut here = Context::from_waker(Waker::noop());
+        let polled = wire.nudge.ignored(|| Pin::new(&mut *body).poll_frame(&mut here));
+        if polled.is_ready() {
+            return (polled, true);
         }
+        wire.drive(cx);
+        (wire.nudge.ignored(|| Pin::new(body).poll_frame(&mut here)), false)
     }
 
     /// After a complete response: the connection itself, if it can carry another request and is nobody else's.
@@ -155,7 +172,11 @@ impl Live {
         match self.0 {
             Carrier::Own(mut inner) => {
                 inner.idle_since = now;
-                (!inner.own && inner.look()).then_some(Live(Carrier::Own(inner)))
+                inner.wire.nudge.rest();
+                // Ready means that hyper is through with the answer; mostly it is, by what was driven to read it.
+                let rests = |inner: &mut Inner| !inner.wire.finished && inner.sender.is_ready();
+                let fit = !inner.own && (rests(&mut inner) || inner.look());
+                fit.then_some(Live(Carrier::Own(inner)))
             }
             Carrier::Shared(stream) => {
                 stream.rest(now);
@@ -167,43 +188,38 @@ impl Live {
     /// The connection, if it is not too old and the backend has not closed it.
     pub fn still_idle(self, now: Tick, limit: Duration) -> Option<Live> {
         let Carrier::Own(mut inner) = self.0 else { return None };
-        (now.since(inner.idle_since) < limit && inner.look()).then_some(Live(Carrier::Own(inner)))
+        let young = now.since(inner.idle_since) < limit;
+        (young && (!inner.wire.nudge.moved() || inner.look())).then_some(Live(Carrier::Own(inner)))
     }
 
     /// After a 101: the bare stream and what was read ahead, once hyper has let go of it.
     pub async fn upgraded(self) -> Option<(Stream, Bytes)> {
         let Carrier::Own(mut inner) = self.0 else { return None };
         std::future::poll_fn(|cx| {
-            inner.drive(cx);
-            if inner.finished { Poll::Ready(()) } else { Poll::Pending }
+            inner.wire.drive(cx);
+            if inner.wire.finished { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let parts = inner.connection?.into_parts();
+        let parts = inner.wire.connection?.into_parts();
         Some((parts.io.into_stream(), parts.read_buf))
     }
 }
 
 impl Inner {
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, &mut self.finished, cx);
-    }
-
-    /// Whether another request may be sent. Polled without a waker: nobody waits for an idle connection.
+    /// Whether another request may be sent, after a look at what has come. Nobody waits for an idle connection.
     fn look(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.finished && self.sender.is_ready()
+        self.wire.drive(&mut Context::from_waker(Waker::noop()));
+        !self.wire.finished && self.sender.is_ready()
     }
 }
 
-fn drive(
-    connection: &mut Option<http1::Connection<UpstreamIo, RequestBody>>,
-    finished: &mut bool,
-    cx: &mut Context<'_>,
-) {
-    // An error reaches whoever waits for the response or its body; here it only means the end.
-    if let Some(connection) = connection
-        && !*finished
-    {
-        *finished = connection.poll_without_shutdown(cx).is_ready();
+impl Wire {
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        // An error reaches whoever waits for the response or its body; here it only means the end.
+        if let Some(connection) = &mut self.connection
+            && !self.finished
+        {
+            self.finished = connection.poll_without_shutdown(&mut self.nudge.on_behalf_of(cx)).is_ready();
+        }
     }
 }

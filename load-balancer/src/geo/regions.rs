@@ -1,6 +1,7 @@
 //! The regions there are, each under a small number, and which country is in which.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use super::countries;
 
@@ -11,6 +12,9 @@ pub const MOST: usize = 64;
 const CODES: usize = 26 * 26;
 /// In the table: in no region. More than [`MOST`].
 const NOWHERE: u8 = u8::MAX;
+
+/// The default table, which every configuration without regions of its own has.
+static DEFAULT: LazyLock<Regions> = LazyLock::new(|| Regions::laid_over(&BTreeMap::new()));
 
 /// Names in alphabetical order, and a region for each country.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,10 @@ impl Regions {
     /// The default table with `own` laid over it: country → region. Regions that are left without a country are none.
     #[must_use]
     pub fn new(own: &BTreeMap<String, String>) -> Self {
+        if own.is_empty() { DEFAULT.clone() } else { Regions::laid_over(own) }
+    }
+
+    fn laid_over(own: &BTreeMap<String, String>) -> Self {
         let mut all: BTreeMap<&str, &str> = countries::all().collect();
         all.extend(own.iter().map(|(country, region)| (country.as_str(), region.as_str())));
         let named: BTreeSet<&str> = all.values().copied().collect();

@@ -45,6 +45,8 @@ pub struct Seen {
     pub hop: bool,
     /// The client may be upgraded: it asks for a protocol, and has no body that would stand in the way.
     pub upgrade: bool,
+    /// A field that does not go on to a backend as it is.
+    stays: bool,
 }
 
 impl Seen {
@@ -53,11 +55,62 @@ impl Seen {
     pub fn of(headers: &HeaderMap) -> Self {
         let mut seen = Seen::default();
         for (name, _) in headers {
-            seen.hosts += usize::from(*name == header::HOST);
-            seen.hop |= matches!(*name, header::CONNECTION | header::TE | header::UPGRADE);
-            seen.ours |= matches!(name.as_str(), "x-request-id" | "x-lb-algo" | "x-lb-debug");
+            let role = Role::of(name);
+            seen.hosts += usize::from(role == Role::Host);
+            seen.ours |= role == Role::Ours;
+            seen.hop |= role == Role::Connection;
+            seen.stays |= !matches!(role, Role::Passes | Role::Host);
         }
         seen
+    }
+}
+
+/// What a field is to the balancer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nothing: it goes through untouched.
+    Passes,
+    /// `Host`.
+    Host,
+    /// About one connection, and to be read.
+    Connection,
+    /// About one connection otherwise. `Expect` too: the balancer itself says 100 Continue when the backend takes the body.
+    /// `Trailer` is end-to-end and passes.
+    Hop,
+    /// Addressed to the balancer, which uses it up.
+    Ours,
+    /// Said anew to every backend.
+    Replaced,
+    /// Passes where the client is trusted.
+    Forwarded,
+}
+
+impl Role {
+    fn of(name: &HeaderName) -> Self {
+        match name.as_str() {
+            "host" => Role::Host,
+            "connection" | "te" | "upgrade" => Role::Connection,
+            "transfer-encoding"
+            | "expect"
+            | "proxy-authorization"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings" => Role::Hop,
+            "x-request-id" | "x-lb-algo" | "x-lb-debug" => Role::Ours,
+            "forwarded" | "x-forwarded-for" | "x-forwarded-proto" | "x-forwarded-host" | "x-lb-algorithm" => {
+                Role::Replaced
+            }
+            other if other.starts_with("x-forwarded-") => Role::Forwarded,
+            _ => Role::Passes,
+        }
+    }
+
+    fn goes_on(self, trusted: bool) -> bool {
+        matches!(self, Role::Passes | Role::Host) || (self == Role::Forwarded && trusted)
+    }
+
+    fn is_hop_by_hop(self) -> bool {
+        matches!(self, Role::Connection | Role::Hop)
     }
 }
 
@@ -155,15 +208,8 @@ pub fn authority_of_host(target: Uri, headers: &mut HeaderMap, secure: bool) -> 
 /// The head to send to a backend. `default_host` serves clients that sent no `Host`.
 #[must_use]
 pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderValue) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(head.headers.len() + MAX_ADDED);
-    let nominated = if seen.hop { nominated(&head.headers) } else { Vec::new() };
-    for (name, value) in &head.headers {
-        let forged = !added.trusted && name.as_str().starts_with("x-forwarded-");
-        let dropped = forged || is_hop_by_hop(name) || is_ours(name) || nominated.iter().any(|n| n == name);
-        if !dropped {
-            out.append(name, value.clone());
-        }
-    }
+    let mut out = if seen.stays { passed(&head.headers, seen, added.trusted) } else { head.headers.clone() };
+    out.reserve(MAX_ADDED);
     if seen.hop && wants_trailers(&head.headers) {
         out.insert(header::TE, HeaderValue::from_static("trailers"));
     }
@@ -192,6 +238,18 @@ pub fn outgoing(head: &Parts, seen: Seen, added: &Added, default_host: &HeaderVa
     out
 }
 
+/// What goes on to a backend of a head that has more.
+fn passed(headers: &HeaderMap, seen: Seen, trusted: bool) -> HeaderMap {
+    let mut out = HeaderMap::with_capacity(headers.len() + MAX_ADDED);
+    let nominated = if seen.hop { nominated(headers) } else { Vec::new() };
+    for (name, value) in headers {
+        if Role::of(name).goes_on(trusted) && !nominated.contains(name) {
+            out.append(name, value.clone());
+        }
+    }
+    out
+}
+
 /// HTTP/2 may split a cookie field, for better compression; everywhere else there is one (RFC 9113, 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
@@ -200,35 +258,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     {
         headers.insert(header::COOKIE, cookie);
     }
-}
-
-/// Fields that concern one connection only. `Expect` too: the balancer itself says 100 Continue when the backend takes the
-/// body. `Trailer` is end-to-end and stays.
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        *name,
-        header::CONNECTION
-            | header::TE
-            | header::TRANSFER_ENCODING
-            | header::UPGRADE
-            | header::EXPECT
-            | header::PROXY_AUTHORIZATION
-    ) || matches!(name.as_str(), "keep-alive" | "proxy-connection" | "http2-settings")
-}
-
-/// Fields whose incoming value the balancer replaces or uses up.
-fn is_ours(name: &HeaderName) -> bool {
-    *name == header::FORWARDED
-        || matches!(
-            name.as_str(),
-            "x-request-id"
-                | "x-forwarded-for"
-                | "x-forwarded-proto"
-                | "x-forwarded-host"
-                | "x-lb-algo"
-                | "x-lb-debug"
-                | "x-lb-algorithm"
-        )
 }
 
 /// Fields that `Connection` names as hop-by-hop. Nearly always none.
@@ -277,21 +306,21 @@ pub fn upgrade_of(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 /// Takes a response's hop-by-hop fields out, in place: mostly there is nothing to do.
 pub fn clean_response(headers: &mut HeaderMap) {
-    let nominated = if headers.contains_key(header::CONNECTION) { nominated(headers) } else { Vec::new() };
+    if !headers.keys().any(|name| Role::of(name).is_hop_by_hop()) {
+        return;
+    }
     if headers.contains_key(header::TRANSFER_ENCODING) {
         // Chunks overrule a length (RFC 9112, 6.3); hyper has decoded them and would now believe the length.
         headers.remove(header::CONTENT_LENGTH);
     }
-    if !nominated.is_empty() || headers.keys().any(is_hop_by_hop) {
-        for name in nominated {
-            headers.remove(name);
-        }
-        for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
-            headers.remove(name);
-        }
-        headers.remove("keep-alive");
-        headers.remove("proxy-connection");
+    for name in nominated(headers) {
+        headers.remove(name);
     }
+    for name in [header::CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+    headers.remove("proxy-connection");
 }
 
 /// The same for a 101, which keeps what makes it one.
@@ -318,11 +347,8 @@ pub fn request_id(headers: &HeaderMap, seen: Seen, rng: &mut Rng) -> HeaderValue
 #[must_use]
 pub fn new_request_id(rng: &mut Rng) -> HeaderValue {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = [0u8; 32];
-    let bits = u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
-    for (i, digit) in text.iter_mut().enumerate() {
-        *digit = DIGITS[(bits >> (4 * i) & 15) as usize];
-    }
+    let halves = [rng.next_u64(), rng.next_u64()];
+    let text: [u8; 32] = std::array::from_fn(|at| DIGITS[(halves[at / 16] >> (4 * (at % 16)) & 15) as usize]);
     HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
 }
 

@@ -1,5 +1,5 @@
-//! After a 101: bytes both ways between two bare sockets, until one side ends, nothing moves for too long, or the
-//! process stops.
+//! After a 101: bytes both ways between two bare sockets, or a stream of HTTP/2 and one, until one side ends, nothing moves
+//! for too long, or the process stops.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,14 +11,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::listener::Tunnel;
 use crate::stage::Stage;
-use crate::tls::Stream;
 use crate::worker::Worker;
 
 /// Bytes moved at once, each way.
 const BUFFER: usize = 16 << 10;
 
 /// Carries an upgraded connection to its end. `early` was read from the client behind its request.
-pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: Stream, early: Bytes) {
+pub async fn carry(worker: &Rc<Worker>, tunnel: Tunnel, client: impl AsyncRead + AsyncWrite, early: Bytes) {
     let Tunnel { live, mut exchange } = tunnel;
     let Some((upstream, greeting)) = live.upgraded().await else { return };
     let moved = Cell::new(worker.now());

@@ -86,6 +86,8 @@ pub struct Client {
     pub body_done: Cell<bool>,
     /// Bytes of the request's body so far.
     pub uploaded: Cell<u64>,
+    /// When the last piece of the next request's head was read; `None` where that was before its turn.
+    pub head_at: Cell<Option<Tick>>,
     /// When the request was sent to its last byte.
     pub sent_at: Cell<Tick>,
     /// Bytes have moved since the deadline was set.
@@ -168,6 +170,7 @@ impl Client {
             refused: Cell::new(None),
             body_done: Cell::new(true),
             uploaded: Cell::new(0),
+            head_at: Cell::new(None),
             sent_at: Cell::new(Tick::ZERO),
             moved: Cell::new(false),
             backend_silent: Cell::new(false),

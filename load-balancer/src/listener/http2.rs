@@ -20,10 +20,11 @@ mod frames;
 mod io;
 mod link;
 mod stream;
+mod websocket;
 
 pub use calm::{Calm, Flood};
-pub use frames::Frames;
 pub(super) use frames::PREFACE;
+pub use frames::{Frame, Frames, Kind as FrameKind};
 
 use self::io::FrameIo;
 use self::link::{Late, Link};
@@ -69,17 +70,21 @@ pub(super) async fn drive(
     mut timer: Timer,
 ) {
     let link = Link::new(worker, client);
-    let service = hyper::service::service_fn(|request: hyper::Request<Incoming>| {
+    let service = hyper::service::service_fn(|mut request: hyper::Request<Incoming>| {
         let (worker, client) = (Rc::clone(worker), Rc::new(client.of_stream(worker)));
         *link.next.borrow_mut() = Some(Rc::clone(&client));
         if worker.stage.get().parts() {
             // As an HTTP/1.1 connection ends with the next response.
             link.last.set(true);
         }
+        let (link, websocket) = (Rc::clone(&link), websocket::asked(&worker, &mut request));
         async move {
             let mut response = http::handle(&worker, &client, request).await;
             // About the connection, of which nothing is said in a stream (RFC 9113, 8.2.2).
             response.headers_mut().remove(header::CONNECTION);
+            if let Some(asked) = websocket {
+                websocket::answered(&link, &client, asked, &mut response);
+            }
             Ok::<_, std::convert::Infallible>(response.map(|body| Pieces::new(body, &client)))
         }
     });
@@ -164,5 +169,8 @@ fn builder(worker: &Worker, link: &Rc<Link>) -> http2::Builder<Streams> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
+    if websocket::offered(&config) {
+        builder.enable_connect_protocol();
+    }
     builder
 }

@@ -143,10 +143,14 @@ impl Read for ClientIo {
                 Ok(early)
             }
         };
-        if this.client.phase() == Phase::Idle {
-            let deadline = this.worker.now().after(this.worker.config().timeouts.request_head);
-            this.client.enter(Phase::Head, Some(deadline));
-            this.gate.resume();
+        if matches!(this.client.phase(), Phase::Idle | Phase::Head) {
+            let now = this.worker.now();
+            this.client.head_at.set(Some(now));
+            if this.client.phase() == Phase::Idle {
+                let deadline = now.after(this.worker.config().timeouts.request_head);
+                this.client.enter(Phase::Head, Some(deadline));
+                this.gate.resume();
+            }
         }
         let bytes = &scratch[..read?];
         match this.gate.pass(bytes) {

@@ -48,21 +48,17 @@ pub(super) async fn secured(worker: &Rc<Worker>, client: &Rc<Client>, stream: Tc
     if !worker.shared.secure.includes(&stream) {
         return Some(Stream::Plain(stream));
     }
-    let metrics = &worker.shared.metrics;
+    let metrics = &*worker.shared.metrics;
     let limit = worker.config().timeouts.tls_handshake;
     let server = worker.scene().snapshot.certified.traffic.clone()?;
-    match tls::accept(&server, stream, limit).await {
-        Ok((stream, version)) => {
-            metrics.handshake(Place::Traffic.name(), version, "ok");
+    match tls::accept((Place::Traffic, metrics), &server, (stream, client.peer), limit).await {
+        Ok(stream) => {
             client.secure.set(true);
             let deadline = worker.now().after(worker.config().timeouts.request_head);
             client.enter(Phase::Head, Some(deadline));
             Some(stream)
         }
         Err(failed) => {
-            metrics.handshake(Place::Traffic.name(), "none", failed.result);
-            let (peer, result, detail) = (client.peer, failed.result, failed.detail);
-            tracing::debug!(%peer, result, detail, "no TLS handshake");
             if let Some(plain) = failed.plain {
                 let error = ProxyError::new(Kind::BadRequest, "TLS is spoken here: ask for https://");
                 // What the socket takes at once: the answer is its first.

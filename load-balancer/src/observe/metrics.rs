@@ -95,6 +95,7 @@ pub struct Metrics {
     pub reload_at: GaugeVec,
     pub state_saved: IntGaugeVec,
     pub control_requests: IntCounterVec,
+    pub reads_denied: IntCounterVec,
     pub store_up: IntGaugeVec,
     pub store_operations: IntCounterVec,
     pub store_duration: HistogramVec,
@@ -123,6 +124,7 @@ pub struct Metrics {
     pub trace_spans: IntCounterVec,
     pub access_log_lines: IntCounterVec,
     pub folded: IntGaugeVec,
+    pub memory_limit: IntGaugeVec,
     pub workers: IntGaugeVec,
     pub runtime_tasks: IntGaugeVec,
     pub runtime_queue: IntGaugeVec,
@@ -215,6 +217,7 @@ impl Metrics {
             reload_at: ratio(r, &catalog::RELOAD_AT)?,
             state_saved: gauge(r, &catalog::STATE_SAVED)?,
             control_requests: counter(r, &catalog::CONTROL_REQUESTS)?,
+            reads_denied: counter(r, &catalog::READS_DENIED)?,
             store_up: gauge(r, &catalog::STORE_UP)?,
             store_operations: counter(r, &catalog::STORE_OPERATIONS)?,
             store_duration: histogram(r, &catalog::STORE_DURATION)?,
@@ -243,6 +246,7 @@ impl Metrics {
             trace_spans: counter(r, &catalog::TRACE_SPANS)?,
             access_log_lines: counter(r, &catalog::ACCESS_LOG_LINES)?,
             folded: gauge(r, &catalog::FOLDED)?,
+            memory_limit: gauge(r, &catalog::MEMORY_LIMIT)?,
             workers: gauge(r, &catalog::WORKERS)?,
             runtime_tasks: gauge(r, &catalog::RUNTIME_TASKS)?,
             runtime_queue: gauge(r, &catalog::RUNTIME_QUEUE)?,
@@ -268,11 +272,6 @@ impl Metrics {
     /// What backends report as shares: cpu, memory, connections, utilization.
     pub fn reported(&self) -> [&GaugeVec; 4] {
         [&self.reported_cpu, &self.reported_memory, &self.reported_connections, &self.reported_utilization]
-    }
-
-    /// A handshake at `listener` has ended; `version` is none where it came to nothing.
-    pub fn handshake(&self, listener: &str, version: &str, result: &str) {
-        self.tls_handshakes.with_label_values(&[listener, version, result]).inc();
     }
 
     /// Takes away what says when certificates end at `place`: others are in force.

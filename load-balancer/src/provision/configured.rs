@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use super::{Death, Docker, DockerSettings, Process, ProcessSettings, Provider};
 use crate::config::{self, Config};
 
-/// The provider that the configuration names; `None` for backends that are somebody else's. `succeeds` where the process
-/// that started this one is a balancer that still serves.
+/// The provider that the configuration names; `None` for backends that are somebody else's. `succeeds` is
+/// the process of the balancer that this one takes over from, and that still serves.
 ///
 /// # Errors
 /// Where it cannot be had: a program or a daemon is missing.
 pub fn configured(
     config: &Config,
-    succeeds: bool,
+    succeeds: Option<u32>,
     deaths: mpsc::UnboundedSender<Death>,
 ) -> Result<Option<Rc<dyn Provider>>, String> {
     Ok(match &config.replicas.provider {

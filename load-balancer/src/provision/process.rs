@@ -37,15 +37,15 @@ pub struct ProcessSettings {
     /// Where to keep the record of children, so that the next balancer can end those that outlived this one; `None`
     /// keeps none. Each balancer needs a file of its own.
     pub record: Option<PathBuf>,
-    /// Whether the process that started this one is a balancer whose children are its own until it ends.
-    pub succeeds: bool,
+    /// The process of the balancer that this one takes over from: its children are its own until it ends.
+    pub succeeds: Option<u32>,
 }
 
 impl Default for ProcessSettings {
     /// `backend` beside this program, on loopback, on ports that the system chooses, with no record.
     fn default() -> Self {
         let bind = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        ProcessSettings { program: None, args: Vec::new(), ports: None, bind, record: None, succeeds: false }
+        ProcessSettings { program: None, args: Vec::new(), ports: None, bind, record: None, succeeds: None }
     }
 }
 

@@ -1,13 +1,15 @@
 //! A handshake with whoever has just connected, and why it came to nothing.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustls::{Error, ProtocolVersion};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Server, Stream};
+use super::{Place, Server, Stream};
+use crate::observe::Metrics;
 
 /// The first byte of a TLS connection: a record of the handshake.
 const HANDSHAKE: u8 = 0x16;
@@ -48,11 +50,30 @@ impl From<std::io::Error> for Failed {
     }
 }
 
-/// Shakes hands within `limit`; returns the stream and the label of its version.
+/// Shakes hands with `peer` within `limit`, and counts what came of it at `place`.
 ///
 /// # Errors
 /// Why it came to nothing. The connection is closed then, unless it is handed back.
 pub async fn accept(
+    (place, metrics): (Place, &Metrics),
+    server: &Server,
+    (stream, peer): (TcpStream, SocketAddr),
+    limit: Duration,
+) -> Result<Stream, Failed> {
+    let shaken = shake(server, stream, limit).await;
+    let (version, result) = match &shaken {
+        Ok((_, version)) => (*version, "ok"),
+        Err(failed) => ("none", failed.result),
+    };
+    metrics.tls_handshakes.with_label_values(&[place.name(), version, result]).inc();
+    if let Err(Failed { result, detail, .. }) = &shaken {
+        tracing::debug!(%peer, place = place.name(), result, detail, "no TLS handshake");
+    }
+    shaken.map(|(stream, _)| stream)
+}
+
+/// The stream, and the label of its version.
+async fn shake(
     server: &Server,
     stream: TcpStream,
     limit: Duration,

@@ -3,7 +3,6 @@
 //! A backend's certificate is verified unless the configuration says in so many words that it is not; then signatures are
 //! still checked, so that the connection is at least with whoever holds the certificate's key.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,9 +13,9 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::files::{Files, Read};
+use super::files::Files;
+use super::made::Made;
 use super::{Fault, HTTP1, HTTP2, Pair, Stream, Version, provider};
-use crate::seen::Stamp;
 
 /// What connections to backends are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,26 +31,12 @@ pub struct Settings {
 }
 
 /// What connections to backends speak TLS by.
-pub struct Client {
-    settings: Settings,
-    read: Read,
-    config: Arc<ClientConfig>,
-    /// The same for HTTP/2.
+pub type Client = Made<Settings, Configs>;
+
+/// The same for either protocol, which is agreed on by ALPN.
+pub struct Configs {
+    http1: Arc<ClientConfig>,
     http2: Arc<ClientConfig>,
-}
-
-/// Without what the files hold.
-impl fmt::Debug for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// The same settings and the same contents of the files.
-impl PartialEq for Client {
-    fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.read == other.read
-    }
 }
 
 impl Client {
@@ -84,7 +69,8 @@ impl Client {
         config.alpn_protocols = vec![HTTP1.to_vec()];
         let mut http2 = config.clone();
         http2.alpn_protocols = vec![HTTP2.to_vec()];
-        Ok(Client { settings, read: files.done(), config: Arc::new(config), http2: Arc::new(http2) })
+        let config = Configs { http1: Arc::new(config), http2: Arc::new(http2) };
+        Ok(Made { settings, read: files.done(), config })
     }
 
     /// Reads the same files again.
@@ -93,18 +79,6 @@ impl Client {
     /// The first file that cannot be used.
     pub fn again(&self) -> Result<Self, Fault> {
         Client::new(self.settings.clone())
-    }
-
-    /// The files, as they were before they were read.
-    #[must_use]
-    pub fn files(&self) -> &[(PathBuf, Option<Stamp>)] {
-        &self.read.seen
-    }
-
-    /// When the certificate that is shown ends, in seconds since the Unix epoch.
-    #[must_use]
-    pub fn ends(&self) -> &[(PathBuf, u64)] {
-        &self.read.ends
     }
 
     /// Whether certificates are verified.
@@ -120,7 +94,7 @@ impl Client {
     pub async fn connect(&self, name: &str, stream: TcpStream, http2: bool) -> std::io::Result<Stream> {
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| std::io::Error::other(format!("{name} is no name that a certificate can have")))?;
-        let config = if http2 { &self.http2 } else { &self.config };
+        let config = if http2 { &self.config.http2 } else { &self.config.http1 };
         let shaken = TlsConnector::from(Arc::clone(config)).connect(name, stream).await?;
         let stream = Stream::Tls(Box::new(shaken.into()));
         if http2 && stream.alpn() != Some(HTTP2) {

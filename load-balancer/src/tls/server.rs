@@ -2,17 +2,16 @@
 //!
 //! Session tickets belong to one [`Server`]: after certificates or rules have changed nobody resumes past them.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 
-use super::files::{Files, Read};
+use super::files::Files;
+use super::made::Made;
 use super::names::Names;
 use super::{Fault, HTTP1, HTTP2, Pair, Version, provider};
-use crate::seen::Stamp;
 
 /// Who has to show a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,25 +38,7 @@ pub struct Settings {
 }
 
 /// What a listener speaks TLS by.
-pub struct Server {
-    settings: Settings,
-    read: Read,
-    config: Arc<ServerConfig>,
-}
-
-/// Without what the files hold.
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-/// The same settings and the same contents of the files.
-impl PartialEq for Server {
-    fn eq(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.read == other.read
-    }
-}
+pub type Server = Made<Settings, Arc<ServerConfig>>;
 
 impl Server {
     /// Reads the files that `settings` name, and tries what is in them.
@@ -104,7 +85,7 @@ impl Server {
         // Without a store: what is resumed is in the client's ticket, sealed by a key that changes every few hours.
         config.ticketer = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| Fault::new(&settings.pairs[0].chain, error.to_string()))?;
-        Ok(Server { settings, read: files.done(), config: Arc::new(config) })
+        Ok(Made { settings, read: files.done(), config: Arc::new(config) })
     }
 
     /// Reads the same files again.
@@ -113,18 +94,6 @@ impl Server {
     /// The first file that cannot be used.
     pub fn again(&self) -> Result<Self, Fault> {
         Server::new(self.settings.clone())
-    }
-
-    /// The files, as they were before they were read.
-    #[must_use]
-    pub fn files(&self) -> &[(PathBuf, Option<Stamp>)] {
-        &self.read.seen
-    }
-
-    /// When the certificates end, in seconds since the Unix epoch: of each chain what ends first.
-    #[must_use]
-    pub fn ends(&self) -> &[(PathBuf, u64)] {
-        &self.read.ends
     }
 
     pub(super) fn config(&self) -> Arc<ServerConfig> {

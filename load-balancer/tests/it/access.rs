@@ -135,6 +135,50 @@ async fn a_token_has_its_right_and_no_more() {
     for (token, status) in [(eyes, 403), (ops, 200)] {
         assert_eq!(lb.ask_with("GET", exact, "", &[token]).await.status(), status);
     }
+    let counted = lb.ask_with("GET", "/metrics", "", &[eyes]).await.text();
+    for (code, times) in [("401", 17), ("403", 1), ("421", 0)] {
+        let line = format!("lb_control_reads_denied_total{{code=\"{code}\"}} {times}\n");
+        assert!(counted.contains(&line), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_read_is_told_to_the_audit_log_and_cannot_fill_it() {
+    let backend = Script::named("b").await;
+    let text = format!(
+        "[listen]\ntraffic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[control]\nreaders = []\n[[control.tokens]]\n\
+         name = \"eyes\"\ntoken = \"only-to-look-at-it\"\n[[control.tokens]]\nname = \"ops\"\ntoken = \"{TOKEN}\"\nrights = \"change\"\n\
+         [[pool.backend]]\naddress = \"{}\"\n",
+        backend.address
+    );
+    let path = file("denied", &text);
+    // The audit log is kept whatever else is left out.
+    let quiet = [("BALLAST_LOG".to_owned(), "info".to_owned())];
+    let served = {
+        let path = path.clone();
+        tokio::task::spawn_blocking(move || Served::with(&path, &quiet))
+    };
+    let served = within("the start", served).await.unwrap();
+    let lb = Lb::at(served.traffic, served.admin);
+    let exact = "/decisions?what=requests&format=json&exact=true";
+    let eyes = "Authorization: Bearer only-to-look-at-it";
+    assert_eq!(lb.ask_with("GET", exact, "", &[eyes]).await.status(), 403);
+    assert_eq!(lb.ask_with("GET", "/rep?token=swordfish", "", &[]).await.status(), 401);
+    for _ in 0..30 {
+        assert_eq!(lb.ask_with("GET", "/metrics", "", &[]).await.status(), 401);
+    }
+    served.signal("TERM");
+    let (_, log) = served.ended().await;
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("read denied")).collect();
+    assert_eq!(lines.len(), 10, "{log}");
+    for (line, told) in [
+        (lines[0], "who=\"eyes\" peer=127.0.0.1 port=\"admin\" endpoint=\"/decisions\" status=403"),
+        (lines[1], "who=\"\" peer=127.0.0.1 port=\"admin\" endpoint=\"/rep\" status=401"),
+    ] {
+        assert!(line.contains(" audit: ") && line.contains(told), "{line}");
+    }
+    assert!(!log.contains("swordfish") && !log.contains("only-to-look"), "{log}");
+    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::support::{Lb, Script, Wire, config, keep, ok, request};
+use super::support::{Lb, Script, Wire, config, keep, ok, request, within};
 
 /// A backend that answers when it may, tells of each request that came, and counts those it has at once.
 struct Held {
@@ -44,7 +44,7 @@ impl Held {
 
     /// The target of the next request that comes.
     async fn next(&mut self) -> String {
-        super::support::within("a request at the backend", self.came.recv()).await.unwrap()
+        within("a request at the backend", self.came.recv()).await.unwrap()
     }
 }
 
@@ -226,6 +226,37 @@ async fn more_than_may_be_in_flight_is_shed() {
     lb.settled().await;
     assert_eq!(lb.get("/").await.text(), "ok");
     assert_eq!(lb.scrape().await.aborts("shed"), 3.0);
+}
+
+#[tokio::test]
+async fn beyond_the_limit_of_memory_some_are_served_and_more_are_shed() {
+    let mut backend = Held::start().await;
+    // What no process gets by with.
+    let lb = Lb::over(&[backend.script.address], &[("limits.memory", "1MiB")]).await;
+    let facts = async || lb.admin("/decisions?format=json&kind=memory").await.text();
+    within("the fact", async { while !facts().await.contains("fewer requests are let in") {} }).await;
+    let mut inside = Vec::new();
+    for _ in 0..8 {
+        inside.push(sent(lb.traffic, "/").await);
+        backend.next().await;
+    }
+    for _ in 0..3 {
+        let shed = lb.send(request("GET", "/", &[])).await;
+        assert_eq!((shed.status(), shed.header("retry-after")), (503, Some("1")));
+        assert_eq!(shed.json()["error"], "Out of resources");
+    }
+    backend.go.add_permits(100);
+    for wire in &mut inside {
+        assert_eq!(wire.reply().await.text(), "ok");
+    }
+    lb.settled().await;
+    for _ in 0..20 {
+        assert_eq!(lb.get("/").await.text(), "ok");
+    }
+    let scrape = lb.scrape().await;
+    assert_eq!((scrape.aborts("memory"), scrape.aborts("shed")), (3.0, 0.0));
+    assert_eq!(scrape.sum("lb_memory_limit_bytes", &[]), f64::from(1 << 20));
+    assert!(scrape.sum("process_resident_memory_bytes", &[]) > f64::from(1 << 20));
 }
 
 #[tokio::test]

@@ -102,8 +102,8 @@ macro_rules! targets {
 }
 
 targets!(
-    config, control, discovered, exposition, forwarded, gate, head, log, message, orca, paths, response,
-    slices
+    config, control, discovered, exposition, forwarded, frames, gate, head, log, message, orca, paths, proxy,
+    response, slices
 );
 
 /// A target that is not replayed, or has no program, is forgotten by somebody.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::support::{Lb, Script, Wire};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::support::{Authority, Lb, Script, Wire};
+use super::tls::serving;
 
 const TABLE: &str = include_str!("../hostile/requests.txt");
 
@@ -58,8 +61,7 @@ async fn aborts(lb: &Lb) -> BTreeMap<String, f64> {
 
 /// Sends a row's bytes in `pieces` and says nothing more: the status of the first answer. Whoever is refused is heard to the
 /// end of the connection, so that whatever follows from what was sent has followed.
-async fn sent(lb: &Lb, pieces: &[&[u8]]) -> Option<u16> {
-    let mut wire: Wire = lb.connect().await;
+async fn sent<S: AsyncRead + AsyncWrite + Unpin>(mut wire: Wire<S>, pieces: &[&[u8]]) -> Option<u16> {
     for piece in pieces {
         // Who is refused in the middle need not be heard to the end.
         if wire.try_send(piece).await.is_err() {
@@ -76,14 +78,22 @@ async fn sent(lb: &Lb, pieces: &[&[u8]]) -> Option<u16> {
     Some(status)
 }
 
-async fn hold(cut: impl Fn(&[u8]) -> usize) {
+async fn hold(authority: Option<Authority>, cut: impl Fn(&[u8]) -> usize) {
     let backend = Script::named("ok").await;
-    let lb = Lb::over(&[backend.address], &[]).await;
+    let lb = match &authority {
+        None => Lb::over(&[backend.address], &[]).await,
+        Some(authority) => serving(&backend, &[&authority.issue("lb", &["lb.test"])], &[]).await,
+    };
     let mut wrong = Vec::new();
     let (mut before, mut seen) = (BTreeMap::new(), 0);
     for row in rows() {
         let (first, second) = row.bytes.split_at(cut(&row.bytes));
-        let status = sent(&lb, &[first, second]).await;
+        let status = match &authority {
+            None => sent(lb.connect().await, &[first, second]).await,
+            Some(authority) => {
+                sent(authority.trust().connect(lb.tls(), "lb.test").await, &[first, second]).await
+            }
+        };
         let now = aborts(&lb).await;
         let counted = |reason: &str| now.get(reason).unwrap_or(&0.0) - before.get(reason).unwrap_or(&0.0);
         let expected = match row.reason {
@@ -110,19 +120,26 @@ async fn hold(cut: impl Fn(&[u8]) -> usize) {
 #[tokio::test]
 async fn every_line_ends_as_it_says() {
     assert!(rows().len() > 200);
-    hold(|_| 0).await;
+    hold(None, |_| 0).await;
+}
+
+/// Each piece is a record of its own: what stands before a cut is judged before the rest is there.
+#[tokio::test]
+async fn and_so_does_each_by_tls() {
+    hold(Some(Authority::new()), |bytes| bytes.len() / 2).await;
 }
 
 #[tokio::test]
 async fn and_so_does_each_cut_in_two() {
     // Where a cut does most harm: within the line that ends the head.
-    hold(|bytes| bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len() / 2, |at| at + 1)).await;
+    hold(None, |bytes| bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len() / 2, |at| at + 1))
+        .await;
 }
 
 #[tokio::test]
 async fn and_so_does_each_cut_behind_its_head() {
     // Before a bare LF, if there is one: what came before it has been believed by then. Else in the middle of the body.
-    hold(|bytes| {
+    hold(None, |bytes| {
         let bare = bytes.windows(2).position(|w| w[1] == b'\n' && w[0] != b'\r');
         let body = bytes.windows(4).position(|w| w == b"\r\n\r\n").map_or(bytes.len(), |at| at + 4);
         bare.map_or(body + (bytes.len() - body) / 2, |at| at + 1)

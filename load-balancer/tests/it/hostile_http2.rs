@@ -1,7 +1,10 @@
 //! The table of hostile requests that HTTP/2 can say: each ends as it says, and what arrives at a backend is one request or
 //! none.
 
-use super::support::{Lb, Raw, Scrape, Script, head};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::support::{Authority, Lb, Raw, Scrape, Script, head};
+use super::tls::serving;
 
 const TABLE: &str = include_str!("../hostile/http2.txt");
 
@@ -75,8 +78,7 @@ enum End {
     Refused,
 }
 
-async fn sent(lb: &Lb, row: &Row) -> End {
-    let mut raw = Raw::connect(lb.traffic).await;
+async fn sent<S: AsyncRead + AsyncWrite + Unpin>(mut raw: Raw<S>, row: &Row) -> End {
     let last = |last: bool| if last { Raw::END_STREAM } else { 0 };
     let alone = row.data.is_empty() && row.trailers.is_empty();
     raw.send(Raw::HEADERS, Raw::END_HEADERS | last(alone), 1, &head(&row.fields)).await;
@@ -111,6 +113,15 @@ fn counted(scrape: &Scrape, row: &Row) -> (f64, f64) {
 
 #[tokio::test]
 async fn every_line_ends_as_it_says() {
+    hold(None).await;
+}
+
+#[tokio::test]
+async fn and_so_does_each_by_tls() {
+    hold(Some(Authority::new())).await;
+}
+
+async fn hold(authority: Option<Authority>) {
     let backend = Script::start(|mut conn| async move {
         while let Some(request) = conn.request().await {
             let body = if request.method() == "HEAD" { "" } else { "ok" };
@@ -118,12 +129,21 @@ async fn every_line_ends_as_it_says() {
         }
     })
     .await;
-    let lb = Lb::over(&[backend.address], &[]).await;
+    let lb = match &authority {
+        None => Lb::over(&[backend.address], &[]).await,
+        Some(authority) => serving(&backend, &[&authority.issue("lb", &["lb.test"])], &[]).await,
+    };
     let (mut wrong, mut seen, mut all) = (Vec::new(), 0, 0);
     for row in rows() {
         all += 1;
         let before = lb.settled().await;
-        let end = sent(&lb, &row).await;
+        let end = match &authority {
+            None => sent(Raw::connect(lb.traffic).await, &row).await,
+            Some(authority) => {
+                let trust = authority.trust().offering(&["h2"]);
+                sent(Raw::over(trust.connect(lb.tls(), "lb.test").await).await, &row).await
+            }
+        };
         let after = lb.settled().await;
         let expected = if row.status.is_some() { End::Answered } else { End::Refused };
         let (was, is) = (counted(&before, &row), counted(&after, &row));

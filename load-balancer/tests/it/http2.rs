@@ -341,16 +341,7 @@ async fn the_admin_answers_over_it_where_it_may() {
 
 #[tokio::test]
 async fn streams_finish_when_the_balancer_stops_and_new_ones_go_elsewhere() {
-    let (open, gate) = tokio::sync::watch::channel(false);
-    let backend = Script::start(move |mut conn| {
-        let mut gate = gate.clone();
-        async move {
-            conn.request().await;
-            gate.wait_for(|&open| open).await.unwrap();
-            conn.send(ok("finished")).await;
-        }
-    })
-    .await;
+    let (open, backend) = Script::gated("finished").await;
     let mut lb = Lb::over(&[backend.address], &[]).await;
     let mut raw = Raw::connect(lb.traffic).await;
     raw.get(1, "/").await;

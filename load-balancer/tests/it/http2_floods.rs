@@ -116,16 +116,7 @@ async fn a_small_head_that_means_a_large_one() {
 
 #[tokio::test]
 async fn streams_beyond_the_limit_are_refused_and_reach_nobody() {
-    let (open, gate) = tokio::sync::watch::channel(false);
-    let backend = Script::start(move |mut conn| {
-        let mut gate = gate.clone();
-        async move {
-            conn.request().await;
-            gate.wait_for(|&open| open).await.unwrap();
-            conn.send(ok("ok")).await;
-        }
-    })
-    .await;
+    let (open, backend) = Script::gated("ok").await;
     let lb = Lb::over(&[backend.address], &[("http2.streams", "5")]).await;
     let mut raw = Raw::connect(lb.traffic).await;
     for n in 0..20 {

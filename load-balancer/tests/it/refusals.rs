@@ -197,3 +197,27 @@ async fn a_connection_that_says_nothing_and_leaves_is_no_request() {
         .await;
     assert_eq!((scrape.requests(), scrape.sum("lb_request_aborts_total", &[])), (0.0, 0.0));
 }
+
+#[tokio::test]
+async fn who_is_refused_with_a_body_is_told_that_the_connection_ends() {
+    let (lb, _backend) = strict(&[("pool.allowed_paths", "[\"/there\"]")]).await;
+    let begun = format!("PUT /no HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n{}", "x".repeat(9_000));
+    let chunked =
+        "PUT /no HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_owned();
+    for request in [begun, chunked] {
+        let mut wire = lb.connect().await;
+        wire.send(request).await;
+        let reply = wire.reply().await;
+        assert_eq!((reply.status(), reply.header("connection")), (400, Some("close")));
+        assert!(wire.end().await.is_empty());
+    }
+    // A small body is read away, and the connection goes on.
+    let mut wire = lb.connect().await;
+    for _ in 0..3 {
+        wire.send("PUT /no HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello").await;
+        let reply = wire.reply().await;
+        assert_eq!((reply.status(), reply.header("connection")), (400, None));
+    }
+    wire.send("GET /there HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(wire.reply().await.status(), 200);
+}

@@ -68,7 +68,7 @@ async fn urls_that_must_not_be_proxied_to_are_refused() {
     let bad = [
         ("", "is no URL"),
         ("server1:5000", "must begin with http://"),
-        ("https://127.0.0.1:1/", "must begin with http://"),
+        ("https://127.0.0.1:1/", "set pool.tls.enabled = true"),
         ("file:///etc/hosts", "must begin with http://"),
         ("gopher://127.0.0.1:1/", "must begin with http://"),
         ("http://", "is no URL"),

@@ -243,6 +243,24 @@ async fn operators_are_spoken_with_by_tls_where_that_is_configured() {
     };
     count("client_certificate", "none");
     count("ok", "1.3");
+    let url = format!("https://{}/ready", lb.admin);
+    let check = async |words: &[&std::ffi::OsStr]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_load-balancer"));
+        let done = within("a check", command.args(["health", &url]).args(words).output()).await.unwrap();
+        (done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let (ca, name) = (authority.file(), ["--server-name", "admin.test"].map(std::ffi::OsStr::new));
+    let own = ["--certificate".as_ref(), person.chain.as_os_str(), "--key".as_ref(), person.key.as_os_str()];
+    let believing = [&["--ca".as_ref(), ca.as_os_str()][..], &name].concat();
+    assert_eq!(check(&[&believing[..], &own].concat()).await, (Some(0), String::new()));
+    for (words, why) in [
+        (&[&name[..], &own].concat()[..], "UnknownIssuer"),
+        (&[&believing[..2], &own].concat(), "not valid for name"),
+        (&believing, "CertificateRequired"),
+    ] {
+        let (code, said) = check(words).await;
+        assert!(code == Some(1) && said.contains(why) && said.starts_with(&url), "{said}");
+    }
     let mut plain = Wire::connect(lb.admin).await;
     plain.send(request("GET", "/metrics", &[])).await;
     assert!(plain.end().await.is_empty(), "not a word in clear");

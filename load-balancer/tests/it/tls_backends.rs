@@ -71,12 +71,12 @@ impl Drop for Secure {
 }
 
 /// A balancer before `address`, as the file has it, with `settings`.
-async fn before(address: &str, settings: &[(&str, &str)]) -> Lb {
+pub(super) async fn before(address: &str, settings: &[(&str, &str)]) -> Lb {
     let text = format!("[[pool.backend]]\nname = \"b1\"\naddress = \"{address}\"\n");
     Lb::start(configured(&text, settings)).await
 }
 
-fn quoted(path: &std::path::Path) -> String {
+pub(super) fn quoted(path: &std::path::Path) -> String {
     format!("{path:?}")
 }
 
@@ -181,15 +181,12 @@ async fn checks_and_scrapes_believe_whom_requests_believe() {
 async fn an_upgraded_connection_is_carried_through_both() {
     let authority = Authority::new();
     let issued = authority.issue("both", &["127.0.0.1", "lb.test"]);
-    let ring = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
-    let config = builder.with_no_client_auth();
-    let config = config.with_single_cert(issued.certificates(), issued.private_key()).unwrap();
+    let acceptor = issued.acceptor(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
     let echo = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        let mut wire = Wire::over(TlsAcceptor::from(Arc::new(config)).accept(stream).await.unwrap());
+        let mut wire = Wire::over(acceptor.accept(stream).await.unwrap());
         wire.request().await.unwrap_or_default();
         wire.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
         let much = wire.exactly(300_000).await.unwrap();
@@ -228,4 +225,27 @@ async fn a_backend_of_several_may_be_spoken_with_differently() {
         assert_eq!(lb.get("/").await.status(), 200);
     }
     assert_eq!((secure.served(), plain.accepted()), (2, 1));
+}
+
+#[tokio::test]
+async fn who_registers_with_https_is_spoken_with_by_tls() {
+    let authority = Authority::new();
+    let backend = Secure::start(&authority.issue("address", &["127.0.0.1"]), None).await;
+    let other = Secure::start(&authority.issue("other", &["127.0.0.1"]), None).await;
+    let (ca, first) = (quoted(&authority.file()), format!("https://{}", backend.address));
+    let url = format!("{{\"url\":\"https://{}/\"}}", other.address);
+    let mut settings = vec![("control.registration", "true"), ("pool.tls.ca", ca.as_str())];
+    let refusing = before(&first, &settings).await;
+    let refused = refusing.ask("POST", "/server_up", &url).await;
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().contains("set pool.tls.enabled = true"), "{}", refused.text());
+    settings.push(("pool.tls.enabled", "true"));
+    settings.extend([("pool.algorithm", "round_robin"), ("pool.slow_start", "0")]);
+    let lb = before(&first, &settings).await;
+    assert_eq!(lb.ask("POST", "/server_up", &url).await.text(), "ok");
+    let asked = other.served();
+    for _ in 0..4 {
+        assert_eq!(lb.get("/").await.status(), 200);
+    }
+    assert!(other.served() >= asked + 2, "requests are its own, too");
 }

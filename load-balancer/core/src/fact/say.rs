@@ -121,6 +121,7 @@ impl Fact {
             Fact::NameTaken { instance } => fields![instance],
             Fact::CertificatesRenewed { place, ends } => fields![place, ends],
             Fact::CertificatesRefused { place, reason } => fields![place, reason],
+            Fact::Memory { on, used, limit, in_flight } => fields![on, used, limit, in_flight],
             Fact::UpgradeFailed { reason } => fields![reason],
         }
     }
@@ -252,6 +253,14 @@ impl Fact {
                 "another balancer is called {instance}, too, and the two do not hear each other: give each a store.instance \
                  of its own"
             ),
+            Fact::Memory { on, used, limit, in_flight } => {
+                let mib = |bytes: &u64| *bytes as f64 / f64::from(1 << 20);
+                let (used, limit) = (mib(used), mib(limit));
+                let state = if *on { "fewer requests are let in" } else { "there is room for all again" };
+                format!(
+                    "{used:.0} MiB of {limit:.0} MiB are in use with {in_flight} requests in flight: {state}"
+                )
+            }
             Fact::UpgradeFailed { reason } => format!("the upgrade failed, this process goes on: {reason}"),
         }
     }

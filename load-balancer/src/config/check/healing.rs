@@ -7,7 +7,9 @@ use lb_core::scale::Scaling;
 use toml::Value;
 
 use super::super::faults::HIDDEN;
-use super::super::{Cluster, Config, Docker, Ejection, Process, Provider, Replicas, raw};
+use super::super::{
+    Asked, Cluster, Config, Docker, Ejection, HealthChecks, Process, Provider, Replicas, Spoken, raw,
+};
 use super::{Checker, quoted};
 
 /// The value of `state.file` that keeps no state.
@@ -162,6 +164,11 @@ impl Checker {
                 let remedy = "a replica's name must be a DNS label: letters, digits and hyphens";
                 self.faults.add(&format!("{field}.name"), &quoted(&backend.name), remedy);
             }
+        }
+        let grpc = |health: &HealthChecks| matches!(health.asked, Asked::Grpc(_));
+        if config.health.as_ref().is_some_and(grpc) && config.pool.protocol == Spoken::Http1 {
+            let remedy = "is spoken over HTTP/2: write pool.protocol = \"http2\", or health.kind = \"http\"";
+            self.faults.add("health.kind", &quoted("grpc"), remedy);
         }
         if let Provider::Docker(docker) = &config.replicas.provider
             && docker.image.is_empty()

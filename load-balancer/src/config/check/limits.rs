@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Limits, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit, raw};
+use toml::Value;
+
+use super::super::{Limits, Memory, Prefixes, ProxyProtocol, Queue, RateKey, RateLimit, raw};
 use super::{Checker, quoted};
 
 /// Most rate limits: each is a look-up on every request's way.
@@ -24,6 +26,7 @@ impl Checker {
                 v6: self.int("limits.network_v6", raw.network_v6.as_ref(), 64, 1, 128) as u8,
             },
             in_flight: (in_flight > 0).then_some(in_flight as usize),
+            memory: self.memory(raw.memory.as_ref()),
             header_bytes: self.size(
                 "limits.header_bytes",
                 raw.header_bytes.as_ref(),
@@ -37,6 +40,23 @@ impl Checker {
             body_bytes: (body > 0).then_some(body),
             upstream_idle: self.int("limits.upstream_idle", raw.upstream_idle.as_ref(), 64, 0, 100_000)
                 as usize,
+        }
+    }
+
+    fn memory(&mut self, value: Option<&Value>) -> Memory {
+        if value.is_none_or(|value| value.as_str() == Some("auto")) {
+            return Memory::OfGroup;
+        }
+        let before = self.faults.0.len();
+        match self.size("limits.memory", value, 0, 0, u64::MAX) {
+            0 if self.faults.0.len() == before => Memory::Any,
+            0 => {
+                if let Some(fault) = self.faults.0.last_mut() {
+                    fault.remedy = "must be a size like \"512MiB\", \"auto\" or 0 for any".to_owned();
+                }
+                Memory::Any
+            }
+            bytes => Memory::Bytes(bytes),
         }
     }
 

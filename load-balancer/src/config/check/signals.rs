@@ -2,6 +2,7 @@
 //!
 //! Presets go through the same reading as a file's own `[signals.map]`, so they can say nothing that a file could not.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use toml::{Table, Value};
@@ -14,8 +15,9 @@ use crate::telemetry;
 /// The presets by their names; the last has nothing of its own.
 const PRESETS: [&str; 4] = ["ballast", "node_exporter", "cadvisor", CUSTOM];
 const CUSTOM: &str = "custom";
-/// What they say.
-const PRESET_TABLE: &str = include_str!("../presets.toml");
+/// What they say; that it is a table in the right form is held by a test.
+static PRESET_TABLE: LazyLock<Table> =
+    LazyLock::new(|| include_str!("../presets.toml").parse().unwrap_or_default());
 
 /// Between scrapes: below the least they would be load of their own, above the most they say nothing about now.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(300));
@@ -268,9 +270,7 @@ fn preset_of(name: &str, form: &Form<'_>) -> Option<Map> {
         return Some(Map::new());
     }
     let source = if form.source == Source::Stats { "stats" } else { "metrics" };
-    // That it is a table in the right form is held by a test.
-    let table: Table = PRESET_TABLE.parse().unwrap_or_default();
-    let own = table.get(name)?.get(source)?.as_table()?;
+    let own = PRESET_TABLE.get(name)?.get(source)?.as_table()?;
     Some(Checker::default().measures(name, own, form))
 }
 

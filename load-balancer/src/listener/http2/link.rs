@@ -19,6 +19,8 @@ pub(super) struct Link {
     pub(super) next: RefCell<Option<Rc<Client>>>,
     /// Told to take no further streams.
     pub(super) last: Cell<bool>,
+    /// Streams that are WebSockets' tunnels.
+    pub(super) tunnels: Cell<usize>,
     /// The driver ends it before its time.
     pub(super) cut: Cell<bool>,
     /// Why it must end.
@@ -55,6 +57,7 @@ impl Link {
             client: Rc::clone(client),
             next: RefCell::new(None),
             last: Cell::new(false),
+            tunnels: Cell::new(0),
             cut: Cell::new(false),
             flood: Cell::new(None),
             calm: RefCell::new(Calm::new(limits.resets, limits.control_frames, now)),

@@ -37,13 +37,13 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for Streams {
 }
 
 /// A stream being counted.
-struct Open {
+pub(super) struct Open {
     link: Rc<Link>,
     client: Rc<Client>,
 }
 
 impl Open {
-    fn new(link: &Rc<Link>, client: &Rc<Client>) -> Self {
+    pub(super) fn new(link: &Rc<Link>, client: &Rc<Client>) -> Self {
         link.opened();
         Open { link: Rc::clone(link), client: Rc::clone(client) }
     }

@@ -96,3 +96,10 @@ pub const CONTROL_REQUESTS: Family = counter(
     &["endpoint", "code"],
     "Requests to control endpoints that change something, by status code; 401 and 403 were not allowed to.",
 );
+/// Denied reads.
+pub const READS_DENIED: Family = counter(
+    "lb_control_reads_denied_total",
+    &["code"],
+    "Requests that may not see what they asked for, by status code: 401 without a token that is known, 403 with one that is \
+     not enough or where there is none, 421 under a name that is not this listener's.",
+);

@@ -28,6 +28,12 @@ pub const FOLDED: Family = gauge(
     "Backends beyond the series budget (metrics.backends), whose counters and histograms are folded into \
      backend=\"overflow\" and which have no gauges of their own.",
 );
+/// Most that may be resident.
+pub const MEMORY_LIMIT: Family = gauge(
+    "lb_memory_limit_bytes",
+    &[],
+    "Resident memory beyond which fewer requests are let in (limits.memory), in bytes; 0 for any amount.",
+);
 /// Workers.
 pub const WORKERS: Family = gauge("lb_runtime_workers", &[], "Data-plane threads.");
 /// Tasks.

@@ -82,10 +82,9 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// The record at `path`; nothing is read or written yet. The parent may be a predecessor that still serves.
-    pub(super) fn new(path: PathBuf, succeeds: bool) -> Self {
-        let predecessor = succeeds.then(|| Identity::of(std::os::unix::process::parent_id()));
-        Record { path, own: Identity::of(std::process::id()), predecessor }
+    /// The record at `path`; nothing is read or written yet. `succeeds` is the process of a predecessor that still serves.
+    pub(super) fn new(path: PathBuf, succeeds: Option<u32>) -> Self {
+        Record { path, own: Identity::of(std::process::id()), predecessor: succeeds.map(Identity::of) }
     }
 
     /// Replaces what it holds.

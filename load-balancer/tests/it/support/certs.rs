@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::wire::Wire;
 use super::within;
@@ -108,6 +108,17 @@ impl Issued {
 
     pub(crate) fn certificates(&self) -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_file_iter(&self.chain).unwrap().map(Result::unwrap).collect()
+    }
+
+    /// A server that shows it, and agrees to these protocols alone.
+    pub(crate) fn acceptor(&self, protocols: &[&str]) -> TlsAcceptor {
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let builder =
+            ServerConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
+        let config = builder.with_no_client_auth();
+        let mut config = config.with_single_cert(self.certificates(), self.private_key()).unwrap();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
     }
 
     pub(crate) fn private_key(&self) -> PrivateKeyDer<'static> {

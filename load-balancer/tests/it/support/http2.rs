@@ -117,8 +117,8 @@ impl Frame {
 }
 
 /// A connection by hand.
-pub(crate) struct Raw {
-    pub(crate) wire: Wire,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) wire: Wire<S>,
 }
 
 impl Raw {
@@ -134,9 +134,15 @@ impl Raw {
     pub(crate) const END_HEADERS: u8 = 4;
     pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-    /// With the preface and empty settings sent.
     pub(crate) async fn connect(address: SocketAddr) -> Raw {
-        let mut raw = Raw { wire: Wire::connect(address).await };
+        Raw::over(Wire::connect(address).await).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    /// With the preface and empty settings sent.
+    pub(crate) async fn over(wire: Wire<S>) -> Raw<S> {
+        let mut raw = Raw { wire };
         raw.wire.send(Raw::PREFACE).await;
         assert!(raw.send(Raw::SETTINGS, 0, 0, &[]).await);
         raw

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use hyper::http::{Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// One request as it came, and the way to answer it.
 pub(crate) struct Call {
@@ -71,6 +73,23 @@ impl Http2Backend {
         F: Fn(Call) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
+        Http2Backend::listening(bounds, None, answer).await
+    }
+
+    /// One that speaks TLS alone.
+    pub(crate) async fn secure<F, Fut>(tls: TlsAcceptor, answer: F) -> Http2Backend
+    where
+        F: Fn(Call) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Http2Backend::listening(Bounds { streams: 1_000, requests: usize::MAX }, Some(tls), answer).await
+    }
+
+    async fn listening<F, Fut>(bounds: Bounds, tls: Option<TlsAcceptor>, answer: F) -> Http2Backend
+    where
+        F: Fn(Call) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, heads) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<_>>>::default());
@@ -82,17 +101,13 @@ impl Http2Backend {
             while let Ok((stream, _)) = listener.accept().await {
                 counted.fetch_add(1, SeqCst);
                 let (answer, seen, over) = (answer.clone(), Arc::clone(&seen), Arc::clone(&over));
+                let tls = tls.clone();
                 all.spawn(async move {
-                    let mut builder = h2::server::Builder::new();
-                    let handshake = builder.max_concurrent_streams(bounds.streams).handshake(stream);
-                    let Ok(mut connection) = handshake.await else { return };
-                    let mut taken = 0;
-                    while let Some(Ok((request, respond))) = connection.accept().await {
-                        seen.lock().unwrap().push(head_of(&request));
-                        tokio::spawn(answer(Call { request, respond }));
-                        taken += 1;
-                        if taken == bounds.requests {
-                            connection.graceful_shutdown();
+                    match tls {
+                        None => speak(stream, bounds, answer, &seen).await,
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            speak(stream, bounds, answer, &seen).await;
                         }
                     }
                     over.fetch_add(1, SeqCst);
@@ -124,6 +139,27 @@ impl Http2Backend {
 
     pub(crate) fn heads(&self) -> Vec<Request<()>> {
         self.heads.lock().unwrap().iter().map(head_of).collect()
+    }
+}
+
+/// One connection, to its end.
+async fn speak<S, F, Fut>(stream: S, bounds: Bounds, answer: F, seen: &Mutex<Vec<Request<()>>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Call) -> Fut,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut builder = h2::server::Builder::new();
+    let handshake = builder.max_concurrent_streams(bounds.streams).handshake(stream);
+    let Ok(mut connection) = handshake.await else { return };
+    let mut taken = 0;
+    while let Some(Ok((request, respond))) = connection.accept().await {
+        seen.lock().unwrap().push(head_of(&request));
+        tokio::spawn(answer(Call { request, respond }));
+        taken += 1;
+        if taken == bounds.requests {
+            connection.graceful_shutdown();
+        }
     }
 }
 

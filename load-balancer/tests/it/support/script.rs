@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::wire::{Message, Wire};
@@ -99,6 +100,20 @@ impl Script {
     /// Answers every request with 200 and `name`.
     pub(crate) async fn named(name: &str) -> Script {
         Script::answering(ok(name)).await
+    }
+
+    /// Answers one request of each connection like that, once it is told `true`.
+    pub(crate) async fn gated(name: &'static str) -> (watch::Sender<bool>, Script) {
+        let (open, gate) = watch::channel(false);
+        let backend = Script::start(move |mut conn| {
+            let mut gate = gate.clone();
+            async move {
+                conn.request().await;
+                gate.wait_for(|&open| open).await.unwrap();
+                conn.send(ok(name)).await;
+            }
+        });
+        (open, backend.await)
     }
 
     pub(crate) fn accepted(&self) -> usize {

@@ -54,6 +54,7 @@ fn all() -> Vec<Fact> {
         Fact::NameTaken { instance: text("lb-1") },
         Fact::CertificatesRenewed { place: "traffic", ends: 1_781_702_348 },
         Fact::CertificatesRefused { place: "backends", reason: text("ca.pem: cannot be read") },
+        Fact::Memory { on: true, used: 600 << 20, limit: 512 << 20, in_flight: 400 },
         Fact::UpgradeFailed { reason: text("it ended with exit status: 2") },
     ]
 }
@@ -62,7 +63,7 @@ fn all() -> Vec<Fact> {
 fn kinds_are_distinct_snake_case() {
     let kinds: BTreeSet<&str> = all().iter().map(Fact::kind).collect();
     assert_eq!(kinds, BTreeSet::from(Fact::KINDS));
-    assert_eq!(kinds.len(), 39);
+    assert_eq!(kinds.len(), 40);
     assert!(kinds.iter().all(|kind| kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
 }
 
@@ -100,6 +101,7 @@ fn alarms() {
         "discovery_lost",
         "name_taken",
         "certificates_refused",
+        "memory",
         "upgrade_failed",
     ];
     assert_eq!(alarming, expected);
@@ -116,6 +118,7 @@ fn sentences() {
         "S5 is not ejected although 50.0 % of 100 requests succeeded, while the others have 99.0 % ± 1.0 %: no more \
          than 2 may be out at once",
         "S5 no longer tells how it is: status 404",
+        "600 MiB of 512 MiB are in use with 400 requests in flight: fewer requests are let in",
         "1 of 3 backends are eligible, below the panic threshold of 50 %: ejection is ignored",
     ] {
         assert!(texts.iter().any(|text| text == expected), "{texts:#?}");
