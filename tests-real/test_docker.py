@@ -22,7 +22,7 @@ class DockerProvider(unittest.TestCase):
 
     def test_containers_are_created_watched_and_removed(self):
         where = f"{self.docker.socket},{docker.IMAGE},{docker.NETWORK}"
-        command = ["cargo", "test", "--workspace", "--test", "it", "--", "provision_docker", "--nocapture"]
+        command = ["cargo", "test", "--workspace", "--test", "it", "--verbose", "--", "provision_docker", "--nocapture"]
         log = self.directory / "cargo.out"
         with log.open("wb") as out:
             code = subprocess.run(

@@ -20,6 +20,7 @@ mod bind;
 mod client;
 mod drive;
 mod gate;
+mod http1;
 mod http2;
 mod io;
 mod secure;

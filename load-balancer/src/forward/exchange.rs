@@ -331,6 +331,6 @@ impl Drop for Exchange {
             self.tell(trail, code, now, took);
         }
         let timeouts = &self.worker.config().timeouts;
-        self.client.handed_over(timeouts.body_idle.map(|t| now.after(t)), now.after(timeouts.client_idle));
+        self.client.handed_over(now, timeouts.body_idle.map(|t| now.after(t)), timeouts.client_idle);
     }
 }

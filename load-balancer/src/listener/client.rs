@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use lb_core::Tick;
@@ -112,10 +113,14 @@ pub struct Client {
     deadline: Cell<Tick>,
     total: Cell<Tick>,
     idle_until: Cell<Tick>,
+    park_at: Cell<Tick>,
     expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
+/// A connection that rests for so long is parked: what serves it is made anew for the next request, for a microsecond or two, so
+/// seldom that nobody pays for it.
+const PARK_AFTER: Duration = Duration::from_secs(1);
 /// No deadline.
 const NEVER: Tick = Tick::from_nanos(u64::MAX);
 
@@ -185,6 +190,7 @@ impl Client {
             deadline: Cell::new(head_by),
             total: Cell::new(NEVER),
             idle_until: Cell::new(NEVER),
+            park_at: Cell::new(NEVER),
             expired: Cell::new(false),
             waker: RefCell::new(None),
         }
@@ -233,18 +239,33 @@ impl Client {
         self.deadline.set(deadline.unwrap_or(NEVER).min(self.total.get()));
     }
 
-    /// All of the response has been handed to hyper at `now`: it has `flush` to be written, and the connection may then
-    /// rest until `idle`.
-    pub fn handed_over(&self, flush: Option<Tick>, idle: Tick) {
+    /// All of the response has been handed to hyper at `now`: it has until `flush` to be written, and the connection may then
+    /// rest for `idle`.
+    pub fn handed_over(&self, now: Tick, flush: Option<Tick>, idle: Duration) {
         self.enter(Phase::Flushing, flush);
-        self.idle_until.set(idle);
+        self.rests(now, idle);
     }
 
-    /// The response is written: the connection waits for its next request, until `idle` where that differs from what was
-    /// said when the response was handed over.
-    pub(super) fn rest(&self, idle: Option<Tick>) {
+    fn rests(&self, now: Tick, idle: Duration) {
+        self.idle_until.set(now.after(idle));
+        self.park_at.set(now.after(PARK_AFTER));
+    }
+
+    /// The response is written: the connection waits for its next request, from `late` on where that differs from when the
+    /// response was handed over.
+    pub(super) fn rest(&self, late: Option<(Tick, Duration)>) {
         self.total.set(NEVER);
-        self.enter(Phase::Idle, Some(idle.unwrap_or(self.idle_until.get())));
+        if let Some((now, idle)) = late {
+            self.rests(now, idle);
+        }
+        self.enter(Phase::Idle, Some(self.idle_until.get().min(self.park_at.get())));
+    }
+
+    /// Where the deadline that has passed was not that of `timeouts.client_idle`: sets that, and returns true.
+    pub(super) fn rests_on(&self) -> bool {
+        let rests_on = self.deadline.get() < self.idle_until.get();
+        self.deadline.set(self.idle_until.get());
+        rests_on
     }
 
     /// Past a deadline while sending: if bytes have moved since it was set, the next one is set, and true returned.

@@ -31,6 +31,8 @@ pub(super) struct ClientIo {
     gate: Gate,
     /// What is left of [`POISON`] to be read, once there was a fault.
     poison: &'static [u8],
+    /// What the gate has let through that is still to be read.
+    judged: Bytes,
     /// What was read before it was this socket's, or came behind a request that asks for another protocol: the tunnel's, or
     /// else the next requests.
     early: Vec<u8>,
@@ -50,6 +52,7 @@ impl ClientIo {
             io,
             gate: Gate::default(),
             poison: &[],
+            judged: Bytes::new(),
             early,
             client,
             worker,
@@ -60,7 +63,26 @@ impl ClientIo {
 
     /// The socket, and what was read from it that hyper has not seen.
     pub(super) fn into_parts(self) -> (Stream, Vec<u8>) {
-        (self.io.into_stream(), self.early)
+        (self.io.into_stream(), [&self.judged[..], &self.early].concat())
+    }
+
+    /// The same for another hyper: `judged` is what the last one has read and not used.
+    pub(super) fn parked(self, judged: Bytes) -> Self {
+        ClientIo { judged, ..self }
+    }
+
+    /// Ready where a read would be, with bytes or otherwise; the bytes are kept for it.
+    pub(super) fn poll_arrival(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.judged.is_empty() || !self.early.is_empty() {
+            return Poll::Ready(());
+        }
+        let mut scratch = self.worker.scratch.borrow_mut();
+        self.io.poll_fill(cx, &mut scratch).map(|read| {
+            // An end, or a fault, is seen again by whoever reads.
+            if let Ok(read) = read {
+                self.early.extend_from_slice(&scratch[..read]);
+            }
+        })
     }
 
     /// Whether hyper itself is speaking: no request came to be that this could answer.
@@ -120,6 +142,20 @@ impl ClientIo {
     }
 }
 
+/// Something has come: between requests it is the next one's head.
+fn hears(client: &Client, worker: &Worker, gate: &mut Gate) {
+    if !matches!(client.phase(), Phase::Idle | Phase::Head) {
+        return;
+    }
+    let now = worker.now();
+    client.head_at.set(Some(now));
+    if client.phase() == Phase::Idle {
+        let deadline = now.after(worker.config().timeouts.request_head);
+        client.enter(Phase::Head, Some(deadline));
+        gate.resume();
+    }
+}
+
 impl Read for ClientIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -127,6 +163,12 @@ impl Read for ClientIo {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<std::io::Result<()>> {
         let this = &mut *self;
+        if !this.judged.is_empty() {
+            let now = this.judged.split_to(this.judged.len().min(buf.remaining()));
+            buf.put_slice(&now);
+            hears(&this.client, &this.worker, &mut this.gate);
+            return Poll::Ready(Ok(()));
+        }
         if this.client.refused.get().is_some() {
             return this.poll_poison(&mut buf);
         }
@@ -143,15 +185,7 @@ impl Read for ClientIo {
                 Ok(early)
             }
         };
-        if matches!(this.client.phase(), Phase::Idle | Phase::Head) {
-            let now = this.worker.now();
-            this.client.head_at.set(Some(now));
-            if this.client.phase() == Phase::Idle {
-                let deadline = now.after(this.worker.config().timeouts.request_head);
-                this.client.enter(Phase::Head, Some(deadline));
-                this.gate.resume();
-            }
-        }
+        hears(&this.client, &this.worker, &mut this.gate);
         let bytes = &scratch[..read?];
         match this.gate.pass(bytes) {
             Passed::All => buf.put_slice(bytes),
@@ -193,7 +227,7 @@ impl Write for ClientIo {
         if flushed.is_ready() && self.client.phase() == Phase::Flushing {
             // Who kept us waiting is idle from now on; for all others the time of the handing over will do.
             let late = std::mem::take(&mut self.held).then(|| self.worker.now());
-            self.client.rest(late.map(|now| now.after(self.worker.config().timeouts.client_idle)));
+            self.client.rest(late.map(|now| (now, self.worker.config().timeouts.client_idle)));
         }
         flushed
     }

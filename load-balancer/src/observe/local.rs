@@ -120,6 +120,7 @@ pub struct WorkerMeters {
     pub retries_same_backend: LocalIntCounter,
     pub in_flight: LocalGauge,
     pub connections: LocalGauge,
+    pub parked: LocalGauge,
     pub accepted: LocalIntCounter,
     pub accept_failures: LocalIntCounter,
     pub request_bytes: LocalIntCounter,
@@ -154,6 +155,7 @@ impl WorkerMeters {
             retries_same_backend: shared.retries_same_backend.with_label_values(&[pool]).local(),
             in_flight: LocalGauge::new(shared.requests_in_flight.with_label_values(&[pool])),
             connections: LocalGauge::new(shared.downstream.with_label_values(&["traffic"])),
+            parked: LocalGauge::new(shared.parked.with_label_values(&["traffic"])),
             accepted: shared.accepted.with_label_values(&["traffic"]).local(),
             accept_failures: shared.accept_failures.with_label_values(&["traffic"]).local(),
             request_bytes: shared.request_bytes.with_label_values(&[pool]).local(),
@@ -271,6 +273,7 @@ impl WorkerMeters {
         self.retries_same_backend.flush();
         self.in_flight.flush();
         self.connections.flush();
+        self.parked.flush();
         self.accepted.flush();
         self.accept_failures.flush();
         self.request_bytes.flush();

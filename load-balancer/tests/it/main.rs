@@ -46,6 +46,7 @@ mod networks;
 mod newcomer;
 mod overload;
 mod pacing;
+mod parking;
 mod paths;
 mod process;
 mod provision;

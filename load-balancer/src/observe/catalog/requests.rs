@@ -40,6 +40,12 @@ pub const RESPONSE_BYTES: Family =
     counter("lb_response_body_bytes_total", POOL, "Bytes of response bodies passed on to clients.");
 /// Client connections.
 pub const DOWNSTREAM: Family = gauge("lb_downstream_connections", &["listener"], "Open client connections.");
+/// Client connections at rest.
+pub const PARKED: Family = gauge(
+    "lb_downstream_connections_parked",
+    &["listener"],
+    "Open client connections of HTTP/1.1 that have rested for a second, and hold no buffers until something comes.",
+);
 /// Most client connections.
 pub const DOWNSTREAM_LIMIT: Family = gauge(
     "lb_downstream_connections_limit",
