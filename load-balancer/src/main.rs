@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+// Its huge pages are turned off in Cargo.toml: 12 MiB would be resident at rest where 3 are used.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -31,12 +31,12 @@ mod summary;
 mod world;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cargo::cargo;
 use crate::workspace;
 use cpu::CpuTime;
 use environment::Environment;
@@ -332,8 +332,7 @@ fn build(root: &Path, place: &Place, peers: &[Peer]) -> Result<()> {
         packages.push("load-balancer");
     }
     for package in packages {
-        let built =
-            Command::new("cargo").args(["build", "--release", "-p", package]).current_dir(root).status()?;
+        let built = cargo().args(["build", "--release", "-p", package]).current_dir(root).status()?;
         if !built.success() {
             bail!("cargo build --release -p {package} failed");
         }

@@ -11,11 +11,11 @@
 mod run;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Serialize;
 
+use crate::cargo::cargo;
 use crate::workspace;
 use run::Run;
 
@@ -88,7 +88,7 @@ fn chosen(site: &Site, asked: &[String]) -> Result<Vec<String>> {
 
 /// Builds them among what the workspace's own builds have left: dependencies are the same.
 fn build(site: &Site, target: &Path, targets: &[String]) -> Result<()> {
-    let mut cargo = Command::new("cargo");
+    let mut cargo = cargo();
     cargo.args(["build", "--locked", "--target-dir"]).arg(target).current_dir(&site.folder);
     cargo.env("RUSTC_WRAPPER", site.folder.join("rustc"));
     for target in targets {

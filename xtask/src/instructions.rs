@@ -14,7 +14,6 @@ mod script;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result, bail};
@@ -24,6 +23,7 @@ use tokio::task::{JoinSet, LocalSet};
 
 use crate::bench::redis::Redis;
 use crate::bench::{Scratch, backends, installed};
+use crate::cargo::cargo;
 use crate::workspace;
 use baseline::Baseline;
 use count::Site;
@@ -167,7 +167,7 @@ async fn one(site: &Site, scenario: Scenario, before: Option<u64>) -> Result<u64
 
 /// Builds what is counted, as `.ci/test` has built it before: then there is nothing to do.
 fn build(root: &Path) -> Result<()> {
-    let built = Command::new("cargo").args(["build", "--workspace", "--bins"]).current_dir(root).status()?;
+    let built = cargo().args(["build", "--workspace", "--bins"]).current_dir(root).status()?;
     if !built.success() {
         bail!("cargo build --workspace --bins failed");
     }

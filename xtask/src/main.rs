@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod cargo;
 mod dashboards;
 mod fuzz;
 mod instructions;

@@ -67,7 +67,8 @@ impl ClientIo {
     }
 
     /// The same for another hyper: `judged` is what the last one has read and not used.
-    pub(super) fn parked(self, judged: Bytes) -> Self {
+    pub(super) fn parked(mut self, judged: Bytes) -> Self {
+        self.early.shrink_to_fit();
         ClientIo { judged, ..self }
     }
 

@@ -51,7 +51,8 @@ pub(super) async fn secured(worker: &Rc<Worker>, client: &Rc<Client>, stream: Tc
     let metrics = &*worker.shared.metrics;
     let limit = worker.config().timeouts.tls_handshake;
     let server = worker.scene().snapshot.certified.traffic.clone()?;
-    match tls::accept((Place::Traffic, metrics), &server, (stream, client.peer), limit).await {
+    // Boxed, so that the connection's task keeps no room for a handshake.
+    match Box::pin(tls::accept((Place::Traffic, metrics), &server, (stream, client.peer), limit)).await {
         Ok(stream) => {
             client.secure.set(true);
             let deadline = worker.now().after(worker.config().timeouts.request_head);
@@ -63,7 +64,7 @@ pub(super) async fn secured(worker: &Rc<Worker>, client: &Rc<Client>, stream: Tc
                 let error = ProxyError::new(Kind::BadRequest, "TLS is spoken here: ask for https://");
                 // What the socket takes at once: the answer is its first.
                 let _ = plain.try_write(&refusal::on_the_wire(worker, &error));
-                drive::linger(Stream::Plain(plain)).await;
+                Box::pin(drive::linger(Stream::Plain(plain))).await;
             }
             None
         }

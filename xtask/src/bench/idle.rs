@@ -20,8 +20,8 @@ use super::steady::exchange;
 use super::world::{Proxy, World};
 use super::{Options, cpu};
 
-/// How long memory is given to settle before it is read.
-const SETTLE: Duration = Duration::from_secs(1);
+/// How long memory is given to settle before it is read: ours parks what rests for a second, and allocators give back later.
+const SETTLE: Duration = Duration::from_secs(5);
 
 /// Connections to hold: the arguments of the process that does.
 #[derive(Clone, Copy, Debug, clap::Args)]
