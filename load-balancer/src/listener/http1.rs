@@ -118,7 +118,7 @@ async fn serve(
     match end {
         End::Parked => {
             let parts = connection.into_parts();
-            return Some(parts.io.parked(parts.read_buf));
+            return Some(parts.io.parked(&parts.read_buf));
         }
         End::Done(result) => {
             let stream = {

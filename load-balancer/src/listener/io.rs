@@ -67,9 +67,10 @@ impl ClientIo {
     }
 
     /// The same for another hyper: `judged` is what the last one has read and not used.
-    pub(super) fn parked(mut self, judged: Bytes) -> Self {
+    pub(super) fn parked(mut self, judged: &[u8]) -> Self {
         self.early.shrink_to_fit();
-        ClientIo { judged, ..self }
+        // Copied: even where it is empty, what hyper hands out holds its whole buffer.
+        ClientIo { judged: Bytes::copy_from_slice(judged), ..self }
     }
 
     /// Ready where a read would be, with bytes or otherwise; the bytes are kept for it.
