@@ -4,6 +4,7 @@ The balancer may refuse; it must not spin, blame backends, grow, or let those wa
 """
 
 import contextlib
+import itertools
 import re
 import resource
 import socket
@@ -19,6 +20,11 @@ from clients import Crowd, hey, hey_line
 LOOK, IDLE_SHARE = 1.5, 0.2
 # What hey's 99th percentile may differ by between two runs of the same load on a busy machine, in seconds.
 FLOOR = 0.004
+# How often what goes by times is done: other work on the machine spoils some of it, what the balancer does wrong all of it.
+# The best of each side are compared, after as few as suffice.
+ROUNDS = 4
+# Bytes of memory that a balancer may have more after the same overload once more.
+GROWTH = 2 << 20
 
 
 def hold(stack, address, count):
@@ -102,6 +108,16 @@ class Slow(Case):
         return hey(text).bad, float(re.search(r"99% in ([\d.]+) secs", text)[1])
 
     def test_a_thousand_slow_clients_cost_the_others_nothing(self):
+        seen = []
+        for _ in range(ROUNDS):
+            seen.append((self.beside_slow_clients(), self.measured()))
+            self.assertEqual({bad for pair in seen for bad, _ in pair}, {0}, "requests failed")
+            beside, without = (min(p99 for _, p99 in runs) for runs in zip(*seen))
+            if beside <= max(1.2 * without, without + FLOOR):
+                return
+        self.fail(f"p99 in seconds beside slow clients and without them: {seen}")
+
+    def beside_slow_clients(self):
         with contextlib.ExitStack() as stack:
             slow = hold(stack, self.balancer.traffic, 1_000)
             for connection in slow:
@@ -120,11 +136,7 @@ class Slow(Case):
 
             crowd = Crowd(drip, [()], clients.WITHIN)
             with crowd:
-                beside = self.measured()
-        alone = self.measured()
-        self.assertEqual((beside[0], alone[0]), (0, 0), "requests failed")
-        most = max(1.2 * alone[1], alone[1] + FLOOR)
-        self.assertLessEqual(beside[1], most, f"p99 is {beside[1]} s beside slow clients, {alone[1]} s without")
+                return self.measured()
 
 
 class Overload(Case):
@@ -140,20 +152,26 @@ class Overload(Case):
         return tally, tally.good / (time.monotonic() - begun)
 
     def test_at_three_times_the_capacity_all_of_it_is_used_and_memory_is_flat(self):
-        _, capacity = self.rate("-z", "2s", "-c", 12)
-        self.assertGreater(capacity, 100)
-        # Twice: what the first run brings memory to is what this load needs.
         # All of them ask at the same moments: so often that what may wait (24) lasts from one to the next. 36 of the 90 have
         # an answer to wait for.
         overload = ("-c", 90, "-q", 12)
+        # What this run brings memory to is what such a load needs: from there on it is flat.
         self.rate("-z", "3s", *overload)
-        before = self.balancer.memory()
-        # Long enough that its beginning and its end, when not everybody asks, do not count.
-        tally, goodput = self.rate("-z", "8s", *overload)
-        grown = self.balancer.memory() - before
-        self.assertGreaterEqual(goodput, 0.95 * capacity, f"{capacity:.0f} a second can be done\n{tally.text}")
-        self.assertGreater(tally.bad, tally.good * 0.8, f"no overload\n{tally.text}")
-        self.assertLess(grown, 2 << 20, "bytes of memory more after a second run of the same overload")
+        capacities, goodputs, memory = [], [], [self.balancer.memory()]
+        for _ in range(ROUNDS):
+            capacities.append(self.rate("-z", "2s", "-c", 12)[1])
+            # Long enough that its beginning and its end, when not everybody asks, do not count.
+            tally, goodput = self.rate("-z", "8s", *overload)
+            goodputs.append(goodput)
+            memory.append(self.balancer.memory())
+            grown = min(after - before for before, after in itertools.pairwise(memory))
+            self.assertGreater(tally.bad, tally.good * 0.8, f"no overload\n{tally.text}")
+            if max(goodputs) >= 0.95 * max(capacities) and grown < GROWTH:
+                break
+        print(f"    can be done a second: {capacities}, was done: {goodputs}, bytes of memory: {memory}")
+        self.assertGreater(max(capacities), 100)
+        self.assertGreaterEqual(max(goodputs), 0.95 * max(capacities), tally.text)
+        self.assertLess(grown, GROWTH)
         aborts = self.balancer.metrics().by("lb_request_aborts_total", "reason")
         told = {reason for reason, count in aborts.items() if count}
         self.assertLessEqual(told, {"queue_full", "queue_timeout", "client_closed"}, aborts)

@@ -170,18 +170,23 @@ class Tester(Case):
 
 
 class Precision(unittest.TestCase):
-    """Beside wrk, at about 5,000 requests a second: the same number of connections to the same backend, in turn.
+    """Beside wrk: the same number of connections to the same backend, in turn.
 
     Other work runs on the machine, and one disturbance is a p99. So the three take precedence where that is allowed, rounds
-    are short and many, and the quietest rounds are compared. The figures are printed: with TESTS_REAL_PROGRAMS at release
-    builds and TESTER_ROUNDS=30 they are those of tests-real/README.md."""
+    are short, the quietest of each are compared, and there are more of them until these agree: a tester that adds to what
+    it measures adds to every round. The figures are printed: with TESTS_REAL_PROGRAMS at release builds and
+    TESTER_ROUNDS=30 they are those of tests-real/README.md."""
 
     alone = "compares p99"
-    CONNECTIONS = 60
     SECONDS = 3
+    RELEASED = rig.PROGRAMS.name == "release"
+    # About 5,000 requests a second when released. A build that is hardly optimized would fill a slow machine with them, and
+    # then p99 tells of the queue for the processor.
+    CONNECTIONS = 60 if RELEASED else 20
     ROUNDS = int(os.environ.get("TESTER_ROUNDS", "4"))
+    MOST_ROUNDS = 3 * ROUNDS
     # What the tester may add to the p99 that wrk sees: the median of the rounds' differences when released, the difference
-    # of the quietest rounds for a build that is hardly optimized.
+    # of the quietest rounds otherwise.
     ADDED_RELEASED_MS = 0.05
     ADDED_MS = 0.5
 
@@ -196,17 +201,23 @@ class Precision(unittest.TestCase):
 
     def test_p99_is_close_to_that_of_wrk(self):
         url = f"http://{self.backend.address}/bench10"
-        rounds = [(self.by_wrk(url), self.by_tester(url, number)) for number in range(self.ROUNDS)]
+        most = self.ADDED_RELEASED_MS if self.RELEASED else self.ADDED_MS
+        rounds = []
+        while len(rounds) < self.ROUNDS or (self.added(rounds) >= most and len(rounds) < self.MOST_ROUNDS):
+            rounds.append((self.by_wrk(url), self.by_tester(url, len(rounds))))
         for name, of in (("median", statistics.median), ("least", min)):
             wrk, tester = (of(p99 for p99, _ in seen) for seen in zip(*rounds))
             rates = "/s, ".join(f"{statistics.median(rate for _, rate in seen):.0f}" for seen in zip(*rounds))
-            print(f"p99, {name} of {self.ROUNDS}: wrk {wrk:.3f} ms, tester {tester:.3f} ms, {tester - wrk:+.3f} ms ({rates}/s)")
-        added = statistics.median(tester - wrk for (wrk, _), (tester, _) in rounds)
-        print(f"median of the differences: {added:+.3f} ms")
-        if rig.PROGRAMS.name == "release":
-            self.assertLess(added, self.ADDED_RELEASED_MS, rounds)
-        else:
-            self.assertLess(tester - wrk, self.ADDED_MS, rounds)
+            print(f"p99, {name} of {len(rounds)}: wrk {wrk:.3f} ms, tester {tester:.3f} ms, {tester - wrk:+.3f} ms ({rates}/s)")
+        print(f"compared: {self.added(rounds):+.3f} ms")
+        self.assertLess(self.added(rounds), most, rounds)
+
+    def added(self, rounds):
+        """What the tester adds to p99, in ms."""
+        if self.RELEASED:
+            return statistics.median(tester - wrk for (wrk, _), (tester, _) in rounds)
+        wrk, tester = (min(p99 for p99, _ in seen) for seen in zip(*rounds))
+        return tester - wrk
 
     def by_wrk(self, url):
         """p99 in ms, and requests a second."""
