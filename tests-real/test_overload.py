@@ -7,13 +7,13 @@ import contextlib
 import itertools
 import re
 import resource
-import socket
 import time
 
 import clients
 import rig
 from case import Case
 from clients import Crowd, hey, hey_line
+from connections import ask, hold
 
 # Seconds over which processor time is looked at, and the share of one core that a balancer may use while it can do nothing:
 # health checks of three backends every half second are in it.
@@ -25,24 +25,6 @@ FLOOR = 0.004
 ROUNDS = 4
 # Bytes of memory that a balancer may have more after the same overload once more.
 GROWTH = 2 << 20
-
-
-def hold(stack, address, count):
-    """So many open connections, none of which has sent anything."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
-    host, port = address.removeprefix("http://").split(":")
-    held = []
-    for _ in range(count):
-        connection = socket.create_connection((host, int(port)), timeout=clients.WITHIN / 6)
-        held.append(stack.enter_context(connection))
-    return held
-
-
-def ask(connection):
-    """The status that comes on a connection that is already open."""
-    connection.sendall(b"GET /home HTTP/1.1\r\nHost: test\r\n\r\n")
-    return connection.recv(65536).partition(b"\r\n")[0]
 
 
 class Descriptors(Case):

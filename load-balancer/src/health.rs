@@ -61,6 +61,8 @@ pub fn check(url: &str, trust: &Trust) -> Result<(), String> {
         let asked = tokio::time::timeout(WITHIN, ask(url, trust)).await;
         asked.unwrap_or_else(|_| Err("timeout".to_owned()))
     });
+    // A name that is still being looked up would be waited for.
+    runtime.shutdown_background();
     match answer {
         Ok(StatusCode::OK) => Ok(()),
         Ok(other) => Err(format!("{url} answers {}", other.as_u16())),

@@ -124,17 +124,20 @@ pub fn understand(
 /// Refuses what is more than the balancer, or whoever asks, may have.
 fn limited(worker: &Worker, scene: &Scene, plan: &Plan, now: Tick) -> Result<(), ProxyError> {
     let config = &scene.snapshot.config;
-    shed(worker, scene, config)?;
+    shed(worker, scene, plan)?;
     let limiters = &scene.snapshot.limiters;
     limiters.iter().try_for_each(|limiter| limiter.admit(&plan.head, plan.client_ip, &config.limits, now))
 }
 
 /// Refuses one request too many, before it costs anything: what is in flight holds memory.
-fn shed(worker: &Worker, scene: &Scene, config: &Config) -> Result<(), ProxyError> {
+fn shed(worker: &Worker, scene: &Scene, plan: &Plan) -> Result<(), ProxyError> {
     // Two workers that look at once may both let one in: the bound is exceeded by less than there are workers.
-    let in_flight = || scene.snapshot.view.pool().in_flight() as usize + worker.shared.queue.waiting();
-    match (config.limits.in_flight, scene.snapshot.pressed) {
-        (_, Some(most)) if in_flight() >= most => {
+    let pool = scene.snapshot.view.pool();
+    let in_flight = || pool.in_flight() as usize + worker.shared.queue.waiting();
+    // What goes on for hours must not keep out what comes and goes, but more of the same.
+    let lasting = || if plan.seen.upgrade { 0 } else { pool.lasting() as usize };
+    match (scene.snapshot.config.limits.in_flight, scene.snapshot.pressed) {
+        (_, Some(most)) if in_flight().saturating_sub(lasting()) >= most => {
             let detail = format!("limits.memory is reached: {most} requests may be in flight");
             Err(ProxyError::new(Kind::Memory, detail))
         }
@@ -183,7 +186,8 @@ async fn answer_as_admin(
     mut request: Request<Incoming>,
     exchange: Exchange,
 ) -> Response<Body> {
-    request.extensions_mut().insert(crate::admin::Peer { ip: client.own_ip(), on_traffic_port: true });
+    let peer = crate::admin::Peer { ip: client.own_ip(), on_traffic_port: true, misdirected: false };
+    request.extensions_mut().insert(peer);
     match worker.shared.admin.clone().oneshot(request.map(axum::body::Body::new)).await {
         Ok(response) => forward::answer(worker, client, response, exchange),
         Err(never) => match never {},

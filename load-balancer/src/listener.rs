@@ -124,6 +124,7 @@ async fn drain(worker: &Worker, gone: &mut tokio::sync::mpsc::Receiver<()>) {
     if tokio::time::timeout(requests, gone.recv()).await.is_ok() {
         return;
     }
+    worker.overdue.set(true);
     let cut = worker.clients.borrow().values().filter(|client| client.end_request()).count();
     if cut > 0 {
         tracing::warn!(cut, "drain deadline passed: remaining requests are cut");

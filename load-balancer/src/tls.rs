@@ -79,6 +79,9 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file.as_os_str().is_empty() {
+            return f.write_str(&self.why);
+        }
         write!(f, "{}: {}", self.file.display(), self.why)
     }
 }

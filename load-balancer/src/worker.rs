@@ -136,6 +136,8 @@ pub struct Worker {
     pub budget: RefCell<RetryBudget>,
     /// How far this worker's end has come.
     pub stage: Cell<Stage>,
+    /// Requests in flight have had their time since the drain began.
+    pub overdue: Cell<bool>,
     /// Open client connections, to be woken when draining begins.
     pub clients: RefCell<HashMap<u64, Rc<Client>>>,
     /// Where bytes of clients are looked at before hyper gets them: one place for all connections.
@@ -176,6 +178,7 @@ impl Worker {
             rng: RefCell::new(clock::entropy()),
             budget: RefCell::new(budget(&snapshot.config)),
             stage: Cell::new(Stage::Serving),
+            overdue: Cell::new(false),
             clients: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
             cache: RefCell::new(arc_swap::Cache::new(RegistryHandle(Arc::clone(&shared.registry)))),

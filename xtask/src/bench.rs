@@ -232,7 +232,7 @@ impl Ready {
             return Ok(true);
         }
         let samples = self.rounds(options, &work, &site).await?;
-        let rows = summary::rows(&samples);
+        let rows = summary::rows(&samples, work.fresh);
         let clean = rows.iter().all(|row| row.errors == 0 || !row.peer.is_ours());
         let report = Report { environment, method: options.method(&work), rows, samples };
         println!("{}", report.tables());

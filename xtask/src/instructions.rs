@@ -80,9 +80,13 @@ pub(crate) async fn run(options: &Options) -> Result<bool> {
         .run_until(async {
             let listeners = backends::bind(backends::COUNT).await?;
             let ports = listeners.iter().map(|listener| Ok(listener.local_addr()?.port()));
-            let redis = Redis::start(REDIS_CORE, scratch.path()).await?;
+            let redis = if scenarios.contains(&Scenario::Store) {
+                Some(Redis::start(REDIS_CORE, scratch.path()).await?)
+            } else {
+                None
+            };
             let site = Site {
-                redis: redis.port,
+                redis: redis.as_ref().map_or(0, |redis| redis.port),
                 scratch: scratch.path().to_path_buf(),
                 balancer,
                 backends: ports.collect::<Result<_>>()?,

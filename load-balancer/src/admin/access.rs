@@ -34,13 +34,15 @@ pub struct Peer {
     pub ip: Option<IpAddr>,
     /// It came to the traffic port.
     pub on_traffic_port: bool,
+    /// Its `Host` is not the admin listener's: of a web page, perhaps, whose name was pointed at this machine.
+    pub misdirected: bool,
 }
 
 /// Both listeners put it into the request's extensions. Who is not known is nobody in particular.
 impl<S: Sync> FromRequestParts<S> for Peer {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let unknown = Peer { ip: None, on_traffic_port: true };
+        let unknown = Peer { ip: None, on_traffic_port: true, misdirected: false };
         Ok(parts.extensions.get::<Peer>().copied().unwrap_or(unknown))
     }
 }
@@ -54,6 +56,7 @@ pub(super) type Denied = (StatusCode, &'static str);
 /// # Errors
 /// As [`may_change`].
 pub(super) fn may_look(control: &Control, peer: Peer, headers: &HeaderMap) -> Result<(), Denied> {
+    directed(peer)?;
     let near = !peer.on_traffic_port && peer.ip.is_some_and(|ip| control.reads_freely(ip));
     if near || named(control, headers).is_ok() {
         return Ok(());
@@ -78,6 +81,7 @@ pub(super) fn may_change<'a>(
     peer: Peer,
     headers: &HeaderMap,
 ) -> Result<&'a str, Denied> {
+    directed(peer)?;
     if control.tokens.iter().any(|token| token.right == Right::Change) {
         let token = named(control, headers)?;
         return match token.right {
@@ -98,6 +102,16 @@ pub(super) fn may_change<'a>(
         return Err((StatusCode::FORBIDDEN, why));
     }
     Ok(LOOPBACK)
+}
+
+/// Refuses, whatever token it carries, what means another listener.
+fn directed(peer: Peer) -> Result<(), Denied> {
+    if !peer.misdirected {
+        return Ok(());
+    }
+    let why =
+        "this listener has another name: use its address or localhost, or add the name to control.hosts";
+    Err((StatusCode::MISDIRECTED_REQUEST, why))
 }
 
 /// Whose token a request carries, for the audit log; empty without one that is known.

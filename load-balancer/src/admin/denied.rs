@@ -21,11 +21,13 @@ const LINES: u32 = 10;
 /// Longest path in the audit log, characters.
 const PATH_MOST: usize = 200;
 
-/// Counts and tells of them; one for all endpoints on both listeners.
+/// Counts and tells of them; one for all endpoints on both listeners, whose lines are counted apart: who floods the traffic
+/// port must not hide what is tried on the admin listener.
 pub struct Denials {
     clock: Clock,
     counter: IntCounterVec,
-    told: Mutex<Sparse>,
+    /// By whether it was the traffic port.
+    told: Mutex<[Sparse; 2]>,
 }
 
 impl Denials {
@@ -35,7 +37,8 @@ impl Denials {
         for code in ["401", "403", "421"] {
             metrics.reads_denied.with_label_values(&[code]);
         }
-        Denials { clock, counter: metrics.reads_denied.clone(), told: Mutex::new(Sparse::lines(LINES)) }
+        let told = Mutex::new([Sparse::lines(LINES), Sparse::lines(LINES)]);
+        Denials { clock, counter: metrics.reads_denied.clone(), told }
     }
 
     /// The answer to whoever may not read `target`.
@@ -46,7 +49,9 @@ impl Denials {
         (status, why): Denied,
     ) -> Response {
         self.counter.with_label_values(&[status.as_str()]).inc();
-        let due = self.told.lock().unwrap_or_else(PoisonError::into_inner).due(self.clock.now());
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told[usize::from(peer.on_traffic_port)].due(self.clock.now());
+        drop(told);
         if let Some(untold) = due {
             tracing::info!(
                 target: "audit",

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -138,7 +138,7 @@ async fn drive(
     mut stage: watch::Receiver<Stage>,
 ) {
     let within = served.registry.load().config.timeouts.request_head;
-    let peer = Peer { ip: Some(peer.ip().to_canonical()), on_traffic_port: false };
+    let peer = Peer { ip: Some(peer.ip().to_canonical()), on_traffic_port: false, misdirected: false };
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (router, served) = (router.clone(), served.clone());
         async move { Ok::<_, Infallible>(answer(router, &served, peer, request).await) }
@@ -163,21 +163,15 @@ async fn drive(
 async fn answer(
     router: Router,
     served: &Served,
-    peer: Peer,
+    mut peer: Peer,
     mut request: Request<Incoming>,
 ) -> Response<Body> {
     let config = Arc::clone(&served.registry.load().config);
-    let may = if !is_ours(&config, request.headers()) {
-        let why =
-            "this listener has another name: use its address or localhost, or add the name to control.hosts";
-        Err((StatusCode::MISDIRECTED_REQUEST, why))
-    } else if super::changes(request.uri().path()) {
-        // For `may_change` to judge: it needs more.
-        Ok(())
-    } else {
-        access::may_look(&config.control, peer, request.headers())
-    };
-    if let Err(denied) = may {
+    peer.misdirected = !is_ours(&config, request.headers());
+    // Changes are for `may_change` to judge, and have a line each in the audit log.
+    if !super::changes(request.uri().path())
+        && let Err(denied) = access::may_look(&config.control, peer, request.headers())
+    {
         return served.denials.answer(&config.control, (peer, request.uri(), request.headers()), denied);
     }
     request.extensions_mut().insert(peer);

@@ -224,6 +224,11 @@ impl Checker {
             let remedy = "is asked for by gRPC alone: write health.kind = \"grpc\", or health.path for http";
             self.faults.add("health.service", &quoted(&service), remedy);
         }
+        if grpc && raw.path.is_some() {
+            let remedy =
+                "is asked for by HTTP alone: write health.kind = \"http\", or health.service for gRPC";
+            self.faults.add("health.path", &quoted(&path), remedy);
+        }
         let checks = HealthChecks {
             asked: if grpc { Asked::Grpc(service) } else { Asked::Get(path) },
             idle_only: self.one_of("health.when", raw.when.as_ref(), &["always", "idle"]) == 1,

@@ -280,3 +280,28 @@ fn named_tokens_have_names_rights_and_secrets() {
     }
     assert!(!Faults(found).to_string().contains("hush"));
 }
+
+#[test]
+fn a_limit_of_memory_below_what_it_takes_at_rest_is_a_fault() {
+    let of = |value: &str| parse(&format!("[limits]\nmemory = {value}\n{LEAST}"));
+    for value in ["512", "\"512KiB\"", "\"31MiB\""] {
+        let [fault] = &of(value).unwrap_err().0[..] else { panic!("{value}") };
+        assert_eq!((fault.field.as_str(), fault.value.as_str()), ("limits.memory", value));
+        assert!(fault.remedy.contains("32MiB"), "{}", fault.remedy);
+    }
+    assert_eq!(of("\"32MiB\"").unwrap().limits.memory, Memory::Bytes(32 << 20));
+    assert_eq!(of("0").unwrap().limits.memory, Memory::Any);
+    assert_eq!(of("\"auto\"").unwrap().limits.memory, Memory::OfGroup);
+}
+
+#[test]
+fn what_another_kind_of_health_check_asks_for_is_a_fault() {
+    for (protocol, health, field) in [
+        ("http2", "kind = \"grpc\"\npath = \"/health\"", "health.path"),
+        ("http2", "kind = \"http\"\nservice = \"echo\"", "health.service"),
+        ("http1", "kind = \"grpc\"", "health.kind"),
+    ] {
+        let found = faults(&format!("[pool]\nprotocol = \"{protocol}\"\n[health]\n{health}\n{LEAST}"));
+        assert_eq!(found.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), [field]);
+    }
+}

@@ -20,8 +20,11 @@ use crate::config::Memory;
 const EVERY: Duration = Duration::from_secs(1);
 /// Requests in flight that are allowed however short memory is.
 const LEAST: usize = 8;
-/// The share of the limit below which the bound is widened: between the two it stays as it is.
+/// The share of the limit below which the bound is doubled each second.
 const ROOM: f64 = 0.95;
+/// Between the two it grows by one in so many: memory may be held by what no request can give back (connections that rest, the
+/// allocator), and then it would stay for ever; the next excess halves it again.
+const SLOWLY: usize = 8;
 /// The share of the control group's memory that is taken for the limit where none is configured: the rest is the kernel's, for
 /// sockets, and a second's growth.
 const OF_GROUP: f64 = 0.9;
@@ -30,7 +33,7 @@ const UNBOUND: u64 = 1 << 60;
 
 /// What memory leaves room for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Pressure {
+pub(super) struct Shortage {
     held: Option<Held>,
 }
 
@@ -38,6 +41,8 @@ pub(super) struct Pressure {
 #[derive(Debug, PartialEq, Eq)]
 struct Held {
     bound: usize,
+    /// Bytes in use at the last look: where they fall already, the bound is low enough.
+    used: u64,
     /// Requests in flight when it began: a bound beyond that binds nobody.
     before: usize,
 }
@@ -50,7 +55,7 @@ enum Change {
     Ends,
 }
 
-impl Pressure {
+impl Shortage {
     /// Requests that may be in flight; `None` for any number.
     pub(super) fn bound(&self) -> Option<usize> {
         self.held.as_ref().map(|held| held.bound)
@@ -61,24 +66,27 @@ impl Pressure {
         let room = used as f64 <= limit as f64 * ROOM;
         match &mut self.held {
             None if used > limit => {
-                self.held = Some(Held { bound: (in_flight / 2).max(LEAST), before: in_flight });
+                self.held = Some(Held { bound: (in_flight / 2).max(LEAST), used, before: in_flight });
                 Some(Change::Begins)
             }
             None => None,
             Some(held) if used > limit => {
+                let falls = used < std::mem::replace(&mut held.used, used);
                 let before = held.bound;
-                held.bound = (before.min(in_flight) / 2).max(LEAST).min(before);
+                if !falls {
+                    held.bound = (before.min(in_flight) / 2).max(LEAST).min(before);
+                }
                 (held.bound < before).then_some(Change::Moves)
             }
-            Some(held) if room && held.bound * 2 > held.before => {
-                self.held = None;
-                Some(Change::Ends)
-            }
-            Some(held) if room => {
-                held.bound *= 2;
+            Some(held) => {
+                let wider = if room { held.bound * 2 } else { held.bound + held.bound.div_ceil(SLOWLY) };
+                if wider > held.before {
+                    self.held = None;
+                    return Some(Change::Ends);
+                }
+                held.bound = wider;
                 Some(Change::Moves)
             }
-            Some(_) => None,
         }
     }
 }
@@ -98,10 +106,10 @@ impl Control {
         self.metrics.memory_limit.with_label_values::<&str>(&[]).set(limit.unwrap_or(0) as i64);
         // A limit that is taken away by a reload binds nobody any more.
         let (used, limit) = limit.and_then(|limit| resident().zip(Some(limit))).unwrap_or((0, u64::MAX));
-        let in_flight = self.pool.in_flight() as usize;
-        let change = self.pressure.look(used, limit, in_flight);
+        let in_flight = self.pool.in_flight().saturating_sub(self.pool.lasting()) as usize;
+        let change = self.shortage.look(used, limit, in_flight);
         if matches!(change, Some(Change::Begins | Change::Ends)) {
-            let on = self.pressure.bound().is_some();
+            let on = self.shortage.bound().is_some();
             self.tell(Fact::Memory { on, used, limit, in_flight });
         }
         change.is_some()
@@ -144,18 +152,18 @@ mod tests {
 
     /// Bounds after looks at (used, in flight).
     fn bounds(looks: &[(u64, usize)]) -> Vec<Option<usize>> {
-        let mut pressure = Pressure::default();
+        let mut shortage = Shortage::default();
         let mut bound = |&(used, in_flight)| {
-            pressure.look(used, LIMIT, in_flight);
-            pressure.bound()
+            shortage.look(used, LIMIT, in_flight);
+            shortage.bound()
         };
         looks.iter().map(&mut bound).collect()
     }
 
     #[test]
-    fn beyond_the_limit_half_go_on_and_half_of_them_a_second_later() {
-        let looks = [(1_000, 400), (1_001, 400), (1_200, 390), (1_200, 60), (1_100, 50)];
-        assert_eq!(bounds(&looks), [None, Some(200), Some(100), Some(30), Some(15)]);
+    fn beyond_the_limit_half_go_on_and_half_of_them_a_second_later_unless_memory_falls() {
+        let looks = [(1_000, 400), (1_001, 400), (1_200, 390), (1_200, 60), (1_100, 50), (1_100, 50)];
+        assert_eq!(bounds(&looks), [None, Some(200), Some(100), Some(30), Some(30), Some(15)]);
     }
 
     #[test]
@@ -165,19 +173,27 @@ mod tests {
     }
 
     #[test]
-    fn between_the_marks_it_stays_and_with_room_it_doubles_until_nobody_is_bound() {
-        let mut looks = vec![(1_001, 400), (1_001, 200), (1_000, 100), (951, 100)];
-        assert_eq!(bounds(&looks)[1..], [Some(100); 3]);
-        looks.extend([(950, 100), (900, 200), (900, 300), (900, 300)]);
-        assert_eq!(bounds(&looks)[4..], [Some(200), Some(400), None, None]);
+    fn between_the_marks_it_grows_slowly_and_with_room_it_doubles_until_nobody_is_bound() {
+        let mut looks = vec![(1_001, 400), (1_001, 200), (1_000, 100), (951, 113)];
+        assert_eq!(bounds(&looks), [200, 100, 113, 128].map(Some));
+        looks.extend([(950, 100), (900, 200), (900, 300)]);
+        assert_eq!(bounds(&looks)[4..], [Some(256), None, None]);
+    }
+
+    #[test]
+    fn memory_that_nobody_gives_back_below_the_limit_binds_for_less_than_a_minute() {
+        let mut looks = vec![(1_001, 400); 10];
+        looks.extend([(980, 400); 50]);
+        let bounds = bounds(&looks);
+        assert_eq!((bounds[9], bounds[59]), (Some(LEAST), None));
     }
 
     #[test]
     fn begin_and_end_are_told_once() {
-        let mut pressure = Pressure::default();
+        let mut shortage = Shortage::default();
         let looks = [(1_001, 40), (1_001, 40), (1_001, 4), (940, 4), (940, 4), (940, 4), (940, 4)];
         let changes: Vec<_> =
-            looks.iter().map(|&(used, in_flight)| pressure.look(used, LIMIT, in_flight)).collect();
+            looks.iter().map(|&(used, in_flight)| shortage.look(used, LIMIT, in_flight)).collect();
         use Change::{Begins, Ends, Moves};
         let expected = [Some(Begins), Some(Moves), Some(Moves), Some(Moves), Some(Moves), Some(Ends), None];
         assert_eq!(changes, expected);

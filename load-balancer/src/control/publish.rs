@@ -57,7 +57,7 @@ impl Control {
             places: self.places(&standing.eligible),
             certified: self.certificates.in_force.clone(),
             ceilings: self.ceilings(),
-            pressed: self.pressure.bound(),
+            pressed: self.shortage.bound(),
             limiters: Arc::clone(&self.limiters),
             backends: self.entries.iter().map(|e| Arc::clone(&e.backend)).collect(),
         }

@@ -27,6 +27,8 @@ pub struct Flight {
     verdict: Cell<Option<Outcome>>,
     /// It holds its backend's trial, until there is a verdict.
     trial: Cell<bool>,
+    /// It goes on for as long as it likes, and is counted so.
+    lasts: bool,
     /// The lowest latency estimate (µs) there was to choose when it began.
     best: f32,
     /// Its place at the backend, where places are counted.
@@ -46,7 +48,15 @@ impl Flight {
             best: pool.best(),
             verdict: Cell::new(None),
             trial: Cell::new(trial),
+            lasts: false,
             _slot: slot,
+        }
+    }
+
+    /// It goes on for as long as it likes from here.
+    fn goes_on(&mut self) {
+        if !std::mem::replace(&mut self.lasts, true) {
+            self.pool.lasts();
         }
     }
 
@@ -118,6 +128,9 @@ impl Drop for Flight {
         }
         if self.trial.take() {
             self.lane.backend.trial.give_back();
+        }
+        if self.lasts {
+            self.pool.ended();
         }
         if let Some(ticket) = self.ticket.take() {
             self.lane.backend.load.end(ticket, &self.pool);
@@ -263,6 +276,9 @@ impl Exchange {
 
     /// What follows may go on for ever: the record of its decisions is told now, and lets go of its snapshot.
     pub fn goes_on(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.goes_on();
+        }
         if let (Some(draft), Some(code)) = (self.draft.take(), self.code) {
             let took = self.worker.now().since(self.started);
             draft.finish(&self.worker.shared.journal, code, took);

@@ -116,7 +116,8 @@ fn of_this_machine() -> Result<RootCertStore, Fault> {
     }
     let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
     let why = format!(
-        "this machine has no certificates of authorities{why}; install ca-certificates or set pool.tls.ca"
+        "this machine has no certificates of authorities{why}; install ca-certificates or say whom to believe (pool.tls.ca, \
+         --ca)"
     );
     Err(Fault::new(Path::new(""), why))
 }

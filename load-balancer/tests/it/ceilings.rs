@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::{Semaphore, mpsc};
 
-use super::support::{Lb, Script, Wire, config, keep, ok, request, within};
+use super::support::{Conn, Lb, Script, Wire, config, keep, ok, request, within};
 
 /// A backend that answers when it may, tells of each request that came, and counts those it has at once.
 struct Held {
@@ -228,13 +228,25 @@ async fn more_than_may_be_in_flight_is_shed() {
     assert_eq!(lb.scrape().await.aborts("shed"), 3.0);
 }
 
-#[tokio::test]
-async fn beyond_the_limit_of_memory_some_are_served_and_more_are_shed() {
-    let mut backend = Held::start().await;
-    // What no process gets by with.
-    let lb = Lb::over(&[backend.script.address], &[("limits.memory", "1MiB")]).await;
+/// The least limit of memory that may be set, and more memory than that, for as long as it is held.
+const LIMIT: (&str, &str) = ("limits.memory", "32MiB");
+const LIMIT_BYTES: u32 = 32 << 20;
+
+fn too_much() -> Vec<u8> {
+    std::hint::black_box(vec![1; LIMIT_BYTES as usize + (8 << 20)])
+}
+
+async fn short_of_memory(lb: &Lb) {
     let facts = async || lb.admin("/decisions?format=json&kind=memory").await.text();
     within("the fact", async { while !facts().await.contains("fewer requests are let in") {} }).await;
+}
+
+#[tokio::test]
+async fn beyond_the_limit_of_memory_some_are_served_and_more_are_shed() {
+    let _memory = too_much();
+    let mut backend = Held::start().await;
+    let lb = Lb::over(&[backend.script.address], &[LIMIT]).await;
+    short_of_memory(&lb).await;
     let mut inside = Vec::new();
     for _ in 0..8 {
         inside.push(sent(lb.traffic, "/").await);
@@ -255,8 +267,39 @@ async fn beyond_the_limit_of_memory_some_are_served_and_more_are_shed() {
     }
     let scrape = lb.scrape().await;
     assert_eq!((scrape.aborts("memory"), scrape.aborts("shed")), (3.0, 0.0));
-    assert_eq!(scrape.sum("lb_memory_limit_bytes", &[]), f64::from(1 << 20));
-    assert!(scrape.sum("process_resident_memory_bytes", &[]) > f64::from(1 << 20));
+    assert_eq!(scrape.sum("lb_memory_limit_bytes", &[]), f64::from(LIMIT_BYTES));
+    assert!(scrape.sum("process_resident_memory_bytes", &[]) > f64::from(LIMIT_BYTES));
+}
+
+#[tokio::test]
+async fn streams_that_last_keep_nobody_out_where_memory_is_short() {
+    let _memory = too_much();
+    let backend = Script::start(async |mut conn: Conn| {
+        while let Some(request) = conn.request().await {
+            if request.target() == "/events" {
+                conn.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n").await;
+                conn.end().await;
+                return;
+            }
+            conn.send(ok("ok")).await;
+        }
+    })
+    .await;
+    let lb = Lb::over(&[backend.address], &[LIMIT]).await;
+    short_of_memory(&lb).await;
+    let mut streams = Vec::new();
+    // More than the few that are served however short memory is.
+    for _ in 0..20 {
+        let mut wire = sent(lb.traffic, "/events").await;
+        wire.upto(b"data: 1\n\n").await.unwrap();
+        streams.push(wire);
+    }
+    for _ in 0..20 {
+        assert_eq!(lb.get("/").await.text(), "ok");
+    }
+    drop(streams);
+    let scrape = lb.settled().await;
+    assert_eq!((scrape.aborts("memory"), scrape.code("200")), (0.0, 40.0));
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use h2::ext::Protocol;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::http::{Method, Request};
 
-use super::support::{H2, Lb, Script, addresses, pattern, replicas, whole, within};
+use super::support::{Conn, H2, Lb, Script, addresses, get, ok, pattern, replicas, whole, within};
 
 const AGREE: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                      sec-websocket-accept: of-its-key\r\nsec-websocket-protocol: chat\r\n\r\n";
@@ -116,6 +116,41 @@ async fn a_backend_hears_an_upgrade_and_both_halves_end_alone() {
     assert!(asked.header("x-forwarded-for").is_some() && asked.header("transfer-encoding").is_none());
 }
 
+/// Else a download beside it would have all the time that tunnels have, and without end more.
+#[tokio::test]
+async fn what_went_on_for_a_tunnels_sake_ends_with_it() {
+    let backend = Script::start(async |mut conn: Conn| {
+        while let Some(asked) = conn.request().await {
+            match asked.target() {
+                "/ws" => conn.send(AGREE).await,
+                "/endless" => conn.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart").await,
+                _ => {
+                    conn.send(ok("ok")).await;
+                    continue;
+                }
+            }
+            conn.end().await;
+            return;
+        }
+    })
+    .await;
+    let settings = [("timeouts.drain", "100ms"), ("timeouts.drain_tunnel", "5m")];
+    let mut lb = Lb::over(&[backend.address], &settings).await;
+    let (mut one, mut other) = (connected(&lb).await, connected(&lb).await);
+    let (mut up, mut down) = opened(&mut one, "/ws").await;
+    let (answer, _) = one.begin(get("/endless"), true).await;
+    let mut beside = within("a download beside a tunnel", answer).await.unwrap().into_body();
+    let (answer, _) = other.begin(get("/endless"), true).await;
+    let mut alone = within("a download alone", answer).await.unwrap().into_body();
+    assert!(beside.data().await.unwrap().is_ok() && alone.data().await.unwrap().is_ok());
+    let stopping = lb.stopping();
+    assert!(within("what is alone is cut", alone.data()).await.is_none_or(|cut| cut.is_err()));
+    up.send_data(Bytes::new(), true).unwrap();
+    ended(&mut down).await;
+    assert!(within("then what is beside it is", beside.data()).await.is_none_or(|cut| cut.is_err()));
+    within("the end", stopping).await;
+}
+
 #[tokio::test]
 async fn what_is_no_websocket_is_told_so() {
     let backend = Script::start(|mut conn| async move {
@@ -140,6 +175,13 @@ async fn what_is_no_websocket_is_told_so() {
     assert_eq!(client.get("/page").await.text(), "ok", "the connection goes on");
     let scrape = lb.settled().await;
     assert_eq!((scrape.aborts("bad_request"), scrape.aborts("method_not_allowed")), (1.0, 1.0));
+    // Nor is what the balancer itself answers one.
+    let lb = Lb::over(&[backend.address], &[("control.on_traffic_port", "true")]).await;
+    let mut client = connected(&lb).await;
+    for path in ["/metrics", "/decisions"] {
+        let (answer, _up) = client.begin(asking(path, "websocket"), false).await;
+        assert_eq!(whole(answer).await.unwrap().status(), 400, "{path}");
+    }
     // Backends of HTTP/2 are asked for none, so none is offered.
     let lb = Lb::over(&[backend.address], &[("pool.protocol", "http2")]).await;
     let mut client = connected(&lb).await;

@@ -183,9 +183,11 @@ impl Options {
             "CPU per request: CPU time of the proxy and its children over the window (schedstat; stat beside it in the JSON) / requests the generator counted.".to_owned(),
             "Closed loop: wrk, one thread, or h2load for HTTP/2; its latencies are those under full load and omit what a stall would have kept waiting.".to_owned(),
             "Open loop: requests fall due at the rate, latency counts from when they were due.".to_owned(),
-            "Ratios of a variant: the interval holds the true median 95 times in a hundred (order statistics of the rounds' ratios; no assumption but that rounds are independent).".to_owned(),
             "A figure marked ≤ is an upper bound: over 2 % of its requests may have been cut off at the window's end, and their CPU is in it; use longer windows.".to_owned(),
         ]);
+        if work.fresh {
+            method.push("Ratios of a variant: the interval holds the true median 95 times in a hundred (order statistics of the rounds' ratios; no assumption but that rounds are independent).".to_owned());
+        }
         method
     }
 }

@@ -78,18 +78,18 @@ pub(crate) struct Row {
     pub(crate) cut_off: f64,
 }
 
-/// A row for each scenario and peer, in the order measured.
-pub(crate) fn rows(samples: &[Sample]) -> Vec<Row> {
+/// A row for each scenario and peer, in the order measured; `fresh` where the processes of each round were new.
+pub(crate) fn rows(samples: &[Sample], fresh: bool) -> Vec<Row> {
     let mut keys: Vec<(Scenario, Peer)> = Vec::new();
     for sample in samples {
         if !keys.contains(&(sample.scenario, sample.peer)) {
             keys.push((sample.scenario, sample.peer));
         }
     }
-    keys.into_iter().filter_map(|(scenario, peer)| row(samples, scenario, peer)).collect()
+    keys.into_iter().filter_map(|(scenario, peer)| row(samples, fresh, (scenario, peer))).collect()
 }
 
-fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
+fn row(samples: &[Sample], fresh: bool, (scenario, peer): (Scenario, Peer)) -> Option<Row> {
     let of = |peer| samples.iter().filter(move |sample| sample.scenario == scenario && sample.peer == peer);
     let spread = |figure: fn(&Sample) -> f64| Spread::of(of(peer).map(figure));
     let ratio_of = |anchor, figure: fn(&Sample) -> f64| {
@@ -98,6 +98,8 @@ fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
         Spread::of(pairs.map(|(sample, other)| figure(sample) / figure(other)))
     };
     let ratio = |anchor| ratio_of(anchor, Sample::cpu_us);
+    // Two processes of one program differ for as long as they live: only among new ones are rounds independent.
+    let sure = |spread: Spread| Spread { interval: spread.interval.filter(|_| fresh), ..spread };
     Some(Row {
         scenario,
         peer,
@@ -105,7 +107,7 @@ fn row(samples: &[Sample], scenario: Scenario, peer: Peer) -> Option<Row> {
         cpu_stat_us: spread(|sample| sample.cpu_stat_us_per_request)?,
         to_haproxy: ratio(Peer::Haproxy),
         to_relay: ratio(Peer::Relay),
-        to_plain: peer.is_variant().then(|| ratio(Peer::Ours)).flatten(),
+        to_plain: peer.is_variant().then(|| ratio(Peer::Ours)).flatten().map(sure),
         p99_to_haproxy: (scenario.rate.is_some() && peer != Peer::Haproxy)
             .then(|| ratio_of(Peer::Haproxy, |sample| sample.load.p99_us.max(1) as f64))
             .flatten(),
@@ -152,7 +154,7 @@ mod tests {
             sample(Peer::Haproxy, 3, 30.0),
             sample(Peer::Ours, 3, 30.0),
         ];
-        let rows = rows(&samples);
+        let rows = rows(&samples, true);
         assert_eq!(rows.len(), 2);
         assert_eq!(rows[1].to_haproxy, Some(Spread { median: 0.9, min: 0.9, max: 1.0, interval: None }));
         assert_eq!(rows[1].cpu_us, Spread { median: 18.0, min: 9.0, max: 30.0, interval: None });

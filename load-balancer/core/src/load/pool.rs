@@ -23,6 +23,7 @@ pub struct PoolLoad {
     /// Recent failures weigh on some backend.
     indebted: AtomicBool,
     pub(super) in_flight: Padded,
+    lasting: AtomicU32,
     turn: PaddedTurn,
     /// The order that other balancers draw from as well; `None` where there are none.
     shared: Option<Turns>,
@@ -126,6 +127,22 @@ impl PoolLoad {
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.in_flight.0.load(Relaxed)
+    }
+
+    /// Of the requests in flight, those that go on for as long as they like: tunnels, event streams, streams of gRPC.
+    #[must_use]
+    pub fn lasting(&self) -> u32 {
+        self.lasting.load(Relaxed)
+    }
+
+    /// One request in flight more goes on for as long as it likes; `ended` has to follow.
+    pub fn lasts(&self) {
+        self.lasting.fetch_add(1, Relaxed);
+    }
+
+    /// One of those has ended.
+    pub fn ended(&self) {
+        self.lasting.fetch_sub(1, Relaxed);
     }
 
     /// The next turn of the round robins: one order over all workers, and over all balancers where it is shared.

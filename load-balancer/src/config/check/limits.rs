@@ -10,6 +10,9 @@ use super::{Checker, quoted};
 /// Most rate limits: each is a look-up on every request's way.
 const RATES_MOST: usize = 64;
 
+/// Least `limits.memory`, bytes: twice what the balancer has at rest. Below that, requests would be refused for ever.
+const MEMORY_LEAST: u64 = 32 << 20;
+
 impl Checker {
     pub(super) fn limits(&mut self, raw: &raw::Limits) -> Limits {
         self.unknown("limits", &raw.unknown, raw::Limits::KEYS);
@@ -54,6 +57,12 @@ impl Checker {
                 if let Some(fault) = self.faults.0.last_mut() {
                     fault.remedy = "must be a size like \"512MiB\", \"auto\" or 0 for any".to_owned();
                 }
+                Memory::Any
+            }
+            bytes if bytes < MEMORY_LEAST => {
+                let remedy = "is less than it takes at rest: write \"32MiB\" or more (a bare number is bytes), \"auto\" or 0 for any";
+                let written = value.map(ToString::to_string).unwrap_or_default();
+                self.faults.add("limits.memory", &written, remedy);
                 Memory::Any
             }
             bytes => Memory::Bytes(bytes),

@@ -49,14 +49,21 @@ pub(super) fn asked(worker: &Worker, request: &mut Request<Incoming>) -> Option<
     Some(tunnel)
 }
 
-/// Makes of a 101 what it is over HTTP/2, and begins the tunnel; any other answer stays as it is.
+/// Makes of a 101 what it is over HTTP/2, and begins the tunnel. Any other answer stays as it is, but for a success: that would
+/// mean a tunnel, too (RFC 8441, 5). Backends' are errors by now; what is left is the balancer's own, for operators and in gRPC.
 pub(super) fn answered(
     link: &Rc<Link>,
     client: &Rc<Client>,
     asked: OnUpgrade,
     response: &mut Response<Body>,
 ) {
-    let Some(tunnel) = client.tunnel.borrow_mut().take() else { return };
+    let Some(tunnel) = client.tunnel.borrow_mut().take() else {
+        if response.status().is_success() {
+            *response = Response::new(Body::Full(None));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+        }
+        return;
+    };
     *response.status_mut() = StatusCode::OK;
     // The answer to a key that the client has not sent.
     response.headers_mut().remove(header::SEC_WEBSOCKET_ACCEPT);
@@ -90,6 +97,10 @@ impl Drop for Carried {
         let left = self.link.tunnels.get() - 1;
         self.link.tunnels.set(left);
         self.link.client.tunnelled.set(left > 0);
+        if left == 0 && self.link.worker.overdue.get() {
+            // For its sake the rest of the connection was let go on.
+            self.link.client.end_request();
+        }
         // Perhaps nothing is left to do.
         self.link.client.wake();
     }

@@ -49,7 +49,7 @@ pub const RUNTIME_QUEUE: Family = gauge(
 pub const RUNTIME_BUSY: Family = counter(
     "lb_runtime_worker_busy_seconds_total",
     &["worker"],
-    "Time in which a data-plane thread was not parked, in seconds.",
+    "Time in which a data-plane thread did not sleep, in seconds.",
 );
 /// Build.
 pub const BUILD: Family = gauge("lb_build_info", &["version", "revision"], "Always 1: what is running.");
