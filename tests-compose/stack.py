@@ -51,7 +51,7 @@ class Stack:
             self.daemon.stop()
             raise
         # /fault makes a request slow.
-        self.environment = {**standins.environment(self.daemon), "PROFILE": "dev", "FAULT": "1"}
+        self.environment = {**standins.environment(self.daemon), "PROFILE": "unoptimized", "FAULT": "1"}
         self.log = (directory / "make").with_suffix(".out")
 
     def make(self, goal, *settings, within):

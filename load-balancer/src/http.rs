@@ -41,7 +41,7 @@ pub async fn handle(worker: &Rc<Worker>, client: &Rc<Client>, request: Request<I
     let config = &scene.snapshot.config;
     let total = [config.timeouts.total, told].into_iter().flatten().min();
     client.begin(total.map(|t| now.after(t)));
-    let mut exchange = Exchange::begin(worker, client, now, request.method().as_str());
+    let mut exchange = Exchange::begin(worker, client, now, &request);
     exchange.follow(worker, client, &request);
     // What is refused from here on may leave a body behind, to be read away before the connection closes.
     client.body_done.set(request.body().is_end_stream());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::RETRY_AFTER;
-use hyper::{Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use lb_core::{Algorithm, Cause, Outcome, PoolLoad, Tick, Ticket};
 
 use super::Slot;
@@ -191,7 +191,9 @@ pub struct Exchange {
     pub(super) reason: Option<&'static str>,
     code: Option<u16>,
     complete: bool,
-    /// When its last byte was handed over.
+    /// Between the last byte that is handed over and the end of this lies what the client takes for it (HTTP/2's windows).
+    waits_for_client: bool,
+    /// When its last byte was handed over, where that was the end.
     ended: Option<Tick>,
 }
 
@@ -228,7 +230,7 @@ const CLIENT_CLOSED: u16 = 499;
 impl Exchange {
     /// Counts a request in.
     #[must_use]
-    pub fn begin(worker: &Rc<Worker>, client: &Rc<Client>, now: Tick, method: &str) -> Self {
+    pub fn begin(worker: &Rc<Worker>, client: &Rc<Client>, now: Tick, request: &Request<Incoming>) -> Self {
         worker.meters.in_flight.add(1);
         Exchange {
             worker: Rc::clone(worker),
@@ -245,9 +247,10 @@ impl Exchange {
             sent: Cell::new(None),
             bytes_out: 0,
             reason: None,
-            method: crate::observe::local::method_index(method),
+            method: crate::observe::local::method_index(request.method().as_str()),
             code: None,
             complete: false,
+            waits_for_client: request.version() == Version::HTTP_2,
             ended: None,
         }
     }
@@ -294,7 +297,8 @@ impl Exchange {
 
     /// The last byte was handed over at `now`.
     pub fn finish(&mut self, now: Tick) {
-        (self.complete, self.ended) = (true, Some(now));
+        self.complete = true;
+        self.ended = Some(now).filter(|_| !self.waits_for_client);
         self.waits.end(now);
         if let Some(flight) = self.flight.take() {
             flight.complete(now);

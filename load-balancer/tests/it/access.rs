@@ -146,8 +146,8 @@ async fn a_token_has_its_right_and_no_more() {
 async fn who_may_not_read_is_told_to_the_audit_log_and_cannot_fill_it() {
     let backend = Script::named("b").await;
     let text = format!(
-        "[listen]\ntraffic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[control]\nreaders = []\n[[control.tokens]]\n\
-         name = \"eyes\"\ntoken = \"only-to-look-at-it\"\n[[control.tokens]]\nname = \"ops\"\ntoken = \"{TOKEN}\"\nrights = \"change\"\n\
+        "[listen]\ntraffic = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n[control]\nreaders = []\non_traffic_port = true\n\
+         [[control.tokens]]\nname = \"eyes\"\ntoken = \"only-to-look-at-it\"\n[[control.tokens]]\nname = \"ops\"\ntoken = \"{TOKEN}\"\nrights = \"change\"\n\
          [[pool.backend]]\naddress = \"{}\"\n",
         backend.address
     );
@@ -160,6 +160,10 @@ async fn who_may_not_read_is_told_to_the_audit_log_and_cannot_fill_it() {
     };
     let served = within("the start", served).await.unwrap();
     let lb = Lb::at(served.traffic, served.admin);
+    // Who floods the traffic port hides nothing of what is tried on the admin listener.
+    for _ in 0..30 {
+        assert_eq!(lb.get("/explain/x").await.status(), 401);
+    }
     let exact = "/decisions?what=requests&format=json&exact=true";
     let eyes = "Authorization: Bearer only-to-look-at-it";
     assert_eq!(lb.ask_with("GET", exact, "", &[eyes]).await.status(), 403);
@@ -167,10 +171,22 @@ async fn who_may_not_read_is_told_to_the_audit_log_and_cannot_fill_it() {
     for _ in 0..30 {
         assert_eq!(lb.ask_with("GET", "/metrics", "", &[]).await.status(), 401);
     }
+    // A change that is refused has its line all the same, whatever it was refused for.
+    let mut wire = Wire::connect(lb.admin).await;
+    wire.send("POST /add HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        .await;
+    assert_eq!(wire.reply().await.status(), 421);
     served.signal("TERM");
     let (_, log) = served.ended().await;
-    let lines: Vec<&str> = log.lines().filter(|line| line.contains("read denied")).collect();
-    assert_eq!(lines.len(), 10, "{log}");
+    let denied = |port: &str| {
+        let of = |line: &&str| line.contains("read denied") && line.contains(&format!("port=\"{port}\""));
+        log.lines().filter(of).collect::<Vec<_>>()
+    };
+    assert_eq!((denied("admin").len(), denied("traffic").len()), (10, 10), "{log}");
+    let refused = log.lines().filter(|line| line.contains("control request")).collect::<Vec<_>>();
+    assert!(refused.len() == 1 && refused[0].contains("endpoint=\"/add\""), "{refused:?}");
+    assert!(refused[0].contains("status=421"), "{refused:?}");
+    let lines = denied("admin");
     for (line, told) in [
         (lines[0], "who=\"eyes\" peer=127.0.0.1 port=\"admin\" endpoint=\"/decisions\" status=403"),
         (lines[1], "who=\"\" peer=127.0.0.1 port=\"admin\" endpoint=\"/rep\" status=401"),

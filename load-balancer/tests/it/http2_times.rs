@@ -107,6 +107,21 @@ async fn a_stream_whose_window_stays_shut_is_cut_and_no_other() {
     assert_eq!(raw.until(&[Raw::HEADERS]).await.unwrap().stream, 3, "the connection goes on");
 }
 
+/// Though the balancer had its whole body in hand at once.
+#[tokio::test]
+async fn a_request_takes_as_long_as_its_client_takes_its_answer() {
+    let backend = Script::answering(ok("0123456789")).await;
+    let lb = Lb::over(&[backend.address], &[("timeouts.body_idle", "150ms")]).await;
+    let mut raw = Raw { wire: lb.connect().await };
+    raw.wire.send(Raw::PREFACE).await;
+    raw.send(Raw::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+    raw.get(1, "/").await;
+    let reset = raw.until(&[Raw::RESET, Raw::GOAWAY]).await.unwrap();
+    assert_eq!((reset.kind, reset.stream), (Raw::RESET, 1));
+    let scrape = lb.settled().await;
+    assert!(scrape.sum("lb_request_duration_seconds_sum", &[]) >= 0.15, "{}", scrape.gist());
+}
+
 #[tokio::test]
 async fn who_reads_nothing_at_all_is_cut_off() {
     let backend = Script::answering(ok(&"x".repeat(1_000_000))).await;

@@ -233,6 +233,33 @@ async fn a_tunnel_ends_with_its_client_and_with_silence() {
 }
 
 #[tokio::test]
+async fn a_backend_is_not_held_for_a_client_that_reset_its_stream() {
+    let backend = Script::start(async |mut conn: Conn| {
+        while let Some(asked) = conn.request().await {
+            if asked.target() != "/ws" {
+                conn.send(ok("ok")).await;
+                continue;
+            }
+            conn.send(AGREE).await;
+            conn.end().await;
+            // It keeps its own half open.
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let lb = Lb::over(&[backend.address], &[]).await;
+    let mut client = connected(&lb).await;
+    let (mut up, _down) = opened(&mut client, "/ws").await;
+    up.send_reset(Reason::CANCEL);
+    lb.until("the end", |s| s.sum("lb_upstream_requests_in_flight", &[]) == 0.0).await;
+    // What only half-closes is waited for.
+    let (mut up, _down) = opened(&mut client, "/ws").await;
+    up.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(client.get("/").await.text(), "ok");
+    assert_eq!(lb.scrape().await.sum("lb_upstream_requests_in_flight", &[]), 1.0);
+}
+
+#[tokio::test]
 async fn a_drain_gives_it_its_own_deadline() {
     let (backend, mut ends) = silent().await;
     let settings = [("timeouts.drain", "100ms"), ("timeouts.drain_tunnel", "600ms")];

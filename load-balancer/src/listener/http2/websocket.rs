@@ -5,16 +5,20 @@
 //! protocols than `websocket` stay the CONNECT that they are, which is refused. Browsers ask so by themselves where the
 //! server's settings offer it, and they do where backends speak HTTP/1.1.
 
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::header::{self, HeaderValue};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use lb_core::Rng;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::link::Link;
 use super::stream::Open;
@@ -72,10 +76,53 @@ pub(super) fn answered(
     tokio::task::spawn_local(async move {
         // A stream that was reset before the answer went out drops the exchange, which counts that.
         if let Ok(stream) = asked.await {
-            upgrade::carry(&worker, tunnel, TokioIo::new(stream), Bytes::new()).await;
+            let client = Side { stream: TokioIo::new(stream), ended: false };
+            upgrade::carry(&worker, tunnel, client, Bytes::new()).await;
         }
         drop(carried);
     });
+}
+
+/// The client's side of a tunnel, on which a reset is an error. hyper reads an end where a stream was reset by CANCEL; only its
+/// writing half is told, by a task of its own that the same frame wakes. Else a backend that keeps its half open would be
+/// held for a client that has gone.
+struct Side {
+    stream: TokioIo<Upgraded>,
+    ended: bool,
+}
+
+impl AsyncRead for Side {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, into))?;
+        if into.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        if !std::mem::replace(&mut self.ended, true) {
+            // That task first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+}
+
+impl AsyncWrite for Side {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// A tunnel being carried: its stream is open, and its connection has the deadlines of tunnels.
