@@ -6,7 +6,7 @@
 # that somebody would have to patch (docs/adr/028-images-are-a-program.md).
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
-# release is what people run; dev builds in a third of the time, unoptimized (for tests) in less.
+# release is what people run; dev builds in a third of the time; unoptimized is for tests.
 ARG PROFILE=release
 # A target that is named, though it is this machine's: flags for it are then not those of build scripts and macros.
 ENV CARGO_INCREMENTAL=0 CARGO_BUILD_TARGET=host-tuple RUSTFLAGS=-Ctarget-feature=+crt-static

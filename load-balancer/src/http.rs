@@ -133,11 +133,12 @@ fn limited(worker: &Worker, scene: &Scene, plan: &Plan, now: Tick) -> Result<(),
 fn shed(worker: &Worker, scene: &Scene, plan: &Plan) -> Result<(), ProxyError> {
     // Two workers that look at once may both let one in: the bound is exceeded by less than there are workers.
     let pool = scene.snapshot.view.pool();
-    let in_flight = || pool.in_flight() as usize + worker.shared.queue.waiting();
+    let with_waiting = |requests: u32| requests as usize + worker.shared.queue.waiting();
+    let in_flight = || with_waiting(pool.in_flight());
     // What goes on for hours must not keep out what comes and goes, but more of the same.
-    let lasting = || if plan.seen.upgrade { 0 } else { pool.lasting() as usize };
+    let holding = || if plan.seen.upgrade { in_flight() } else { with_waiting(pool.passing()) };
     match (scene.snapshot.config.limits.in_flight, scene.snapshot.pressed) {
-        (_, Some(most)) if in_flight().saturating_sub(lasting()) >= most => {
+        (_, Some(most)) if holding() >= most => {
             let detail = format!("limits.memory is reached: {most} requests may be in flight");
             Err(ProxyError::new(Kind::Memory, detail))
         }

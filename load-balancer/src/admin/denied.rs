@@ -27,7 +27,7 @@ pub struct Denials {
     clock: Clock,
     counter: IntCounterVec,
     /// By whether it was the traffic port.
-    told: Mutex<[Sparse; 2]>,
+    told: [Mutex<Sparse>; 2],
 }
 
 impl Denials {
@@ -37,7 +37,7 @@ impl Denials {
         for code in ["401", "403", "421"] {
             metrics.reads_denied.with_label_values(&[code]);
         }
-        let told = Mutex::new([Sparse::lines(LINES), Sparse::lines(LINES)]);
+        let told = [(); 2].map(|()| Mutex::new(Sparse::lines(LINES)));
         Denials { clock, counter: metrics.reads_denied.clone(), told }
     }
 
@@ -49,9 +49,8 @@ impl Denials {
         (status, why): Denied,
     ) -> Response {
         self.counter.with_label_values(&[status.as_str()]).inc();
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = told[usize::from(peer.on_traffic_port)].due(self.clock.now());
-        drop(told);
+        let told = &self.told[usize::from(peer.on_traffic_port)];
+        let due = told.lock().unwrap_or_else(PoisonError::into_inner).due(self.clock.now());
         if let Some(untold) = due {
             tracing::info!(
                 target: "audit",

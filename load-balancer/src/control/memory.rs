@@ -106,7 +106,7 @@ impl Control {
         self.metrics.memory_limit.with_label_values::<&str>(&[]).set(limit.unwrap_or(0) as i64);
         // A limit that is taken away by a reload binds nobody any more.
         let (used, limit) = limit.and_then(|limit| resident().zip(Some(limit))).unwrap_or((0, u64::MAX));
-        let in_flight = self.pool.in_flight().saturating_sub(self.pool.lasting()) as usize;
+        let in_flight = self.pool.passing() as usize;
         let change = self.shortage.look(used, limit, in_flight);
         if matches!(change, Some(Change::Begins | Change::Ends)) {
             let on = self.shortage.bound().is_some();

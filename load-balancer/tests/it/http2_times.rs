@@ -1,6 +1,6 @@
 //! Deadlines over HTTP/2: each stream has those of a request, the connection those of a connection.
 
-use super::support::{H2, Lb, Raw, Script, get, head, ok, whole, within};
+use super::support::{H2, Lb, Raw, Script, Wire, get, head, ok, whole, within};
 
 /// A backend that answers `/quick` and leaves all others waiting.
 async fn selective() -> Script {
@@ -90,14 +90,19 @@ async fn an_idle_connection_is_told_and_closed() {
     assert_eq!(H2::connect(lb.traffic).await.get("/late").await.status(), 504);
 }
 
+/// A connection whose streams may be sent so many bytes (SETTINGS_INITIAL_WINDOW_SIZE).
+async fn windowed(wire: Wire, bytes: u32) -> Raw {
+    let mut raw = Raw { wire };
+    raw.wire.send(Raw::PREFACE).await;
+    raw.send(Raw::SETTINGS, 0, 0, &[&[0, 4], &bytes.to_be_bytes()[..]].concat()).await;
+    raw
+}
+
 #[tokio::test]
 async fn a_stream_whose_window_stays_shut_is_cut_and_no_other() {
     let backend = Script::answering(ok(&"x".repeat(100_000))).await;
     let lb = Lb::over(&[backend.address], &[("timeouts.body_idle", "150ms")]).await;
-    let mut raw = Raw { wire: lb.connect().await };
-    raw.wire.send(Raw::PREFACE).await;
-    // SETTINGS_INITIAL_WINDOW_SIZE = 100
-    raw.send(Raw::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 100]).await;
+    let mut raw = windowed(lb.connect().await, 100).await;
     raw.get(1, "/").await;
     let reset = raw.until(&[Raw::RESET, Raw::GOAWAY]).await.unwrap();
     assert_eq!((reset.kind, reset.stream, reset.code()), (Raw::RESET, 1, 8));
@@ -112,9 +117,7 @@ async fn a_stream_whose_window_stays_shut_is_cut_and_no_other() {
 async fn a_request_takes_as_long_as_its_client_takes_its_answer() {
     let backend = Script::answering(ok("0123456789")).await;
     let lb = Lb::over(&[backend.address], &[("timeouts.body_idle", "150ms")]).await;
-    let mut raw = Raw { wire: lb.connect().await };
-    raw.wire.send(Raw::PREFACE).await;
-    raw.send(Raw::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]).await;
+    let mut raw = windowed(lb.connect().await, 0).await;
     raw.get(1, "/").await;
     let reset = raw.until(&[Raw::RESET, Raw::GOAWAY]).await.unwrap();
     assert_eq!((reset.kind, reset.stream), (Raw::RESET, 1));
@@ -126,9 +129,7 @@ async fn a_request_takes_as_long_as_its_client_takes_its_answer() {
 async fn who_reads_nothing_at_all_is_cut_off() {
     let backend = Script::answering(ok(&"x".repeat(1_000_000))).await;
     let lb = Lb::over(&[backend.address], &[("timeouts.body_idle", "200ms")]).await;
-    let mut raw = Raw { wire: super::support::Wire::narrow(lb.traffic).await };
-    raw.wire.send(Raw::PREFACE).await;
-    raw.send(Raw::SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]).await;
+    let mut raw = windowed(Wire::narrow(lb.traffic).await, 0x7fff_ffff).await;
     raw.send(Raw::WINDOW, 0, 0, &0x7000_0000u32.to_be_bytes()).await;
     for stream in 0..20 {
         raw.get(2 * stream + 1, "/").await;

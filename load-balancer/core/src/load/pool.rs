@@ -130,9 +130,15 @@ impl PoolLoad {
     }
 
     /// Of the requests in flight, those that go on for as long as they like: tunnels, event streams, streams of gRPC.
-    #[must_use]
-    pub fn lasting(&self) -> u32 {
+    fn lasting(&self) -> u32 {
         self.lasting.load(Relaxed)
+    }
+
+    /// The other ones: those that come and go.
+    #[must_use]
+    pub fn passing(&self) -> u32 {
+        // Read one after the other: a stream may end between the two.
+        self.in_flight().saturating_sub(self.lasting())
     }
 
     /// One request in flight more goes on for as long as it likes; `ended` has to follow.
